@@ -1,0 +1,95 @@
+// Python's arrays to Problems. No arithmetic, no policy; the GIL is released around the work.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "parallel.hpp"
+#include "plan.hpp"
+
+namespace nb = nanobind;
+using namespace depthwise;
+
+namespace {
+
+using AnyArray = nb::ndarray<nb::ro, nb::device::cpu>;
+
+// Sizes of one call, made once for each geometry and passed by reference.
+struct Sizes {
+  int64_t batch, channels, multiplier;
+  Axis h, w;
+};
+
+Array as_array(const AnyArray& a, int dtype) {
+  Array out{const_cast<void*>(a.data()), static_cast<DType>(dtype), {}};
+  for (size_t i = 0; i < a.ndim() && i < 4; ++i) out.strides[i] = a.stride(i);
+  return out;
+}
+
+const Target& target_at(int index) {
+  if (index < 0 || index >= target_count || !targets[index].supported())
+    throw nb::value_error("this target cannot run on this CPU");
+  return targets[index];
+}
+
+Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const Array& b, const Array& y) {
+  return {static_cast<Pass>(pass), s.batch, s.channels, s.multiplier, s.h, s.w, x, W, b, y};
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+  m.doc() = "The compiled engine of depthwise; its callers check their arguments first.";
+
+  nb::class_<Sizes>(m, "Sizes")
+      .def("__init__",
+           [](Sizes* self, int64_t batch, int64_t channels, int64_t multiplier, const std::vector<int64_t>& h,
+              const std::vector<int64_t>& w) {
+             if (h.size() != 6 || w.size() != 6) throw nb::value_error("an axis has six sizes");
+             const auto axis = [](const std::vector<int64_t>& a) { return Axis{a[0], a[1], a[2], a[3], a[4], a[5]}; };
+             new (self) Sizes{batch, channels, multiplier, axis(h), axis(w)};
+           });
+
+  m.def("correlate",
+        [](int pass, const Sizes& s, const AnyArray& x, int x_dtype, const AnyArray& W, int W_dtype,
+           const AnyArray* b, int b_dtype, const AnyArray& y, int y_dtype, int target, int threads) {
+          const Array bias = b ? as_array(*b, b_dtype) : Array{};
+          const Plan plan(problem(pass, s, as_array(x, x_dtype), as_array(W, W_dtype), bias, as_array(y, y_dtype)),
+                          target_at(target), threads);
+          nb::gil_scoped_release released;
+          execute(plan);
+        },
+        nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
+        nb::arg(), nb::arg(), nb::arg());
+
+  m.def("describe", [](int pass, const Sizes& s, const std::vector<int64_t>& x, int x_dtype, int W_dtype,
+                       const std::vector<int64_t>& y, int y_dtype, int target, int threads) {
+    const auto array = [](const std::vector<int64_t>& strides, int dtype) {
+      Array a{nullptr, static_cast<DType>(dtype), {}};
+      for (size_t i = 0; i < strides.size() && i < 4; ++i) a.strides[i] = strides[i];
+      return a;
+    };
+    const int64_t taps = s.h.kernel * s.w.kernel;
+    const Array W = array({s.channels * taps, taps, s.w.kernel, 1}, W_dtype);
+    const Plan plan(problem(pass, s, array(x, x_dtype), W, {}, array(y, y_dtype)), target_at(target), threads);
+    return nb::make_tuple(describe(plan), plan.threads, plan.flop, plan.bytes);
+  });
+
+  m.def("channels_last", [](const std::vector<int64_t>& strides, const std::vector<int64_t>& shape) {
+    return strides.size() == 4 && shape.size() == 4 &&
+           channels_are_closest(strides.data(), shape[1], shape[2], shape[3]);
+  });
+
+  m.def("targets", [] {
+    std::vector<std::pair<std::string, bool>> names;
+    for (int i = 0; i < target_count; ++i) names.emplace_back(targets[i].name, targets[i].supported());
+    return names;
+  });
+  m.def("lanes", [](int target) {
+    const Kernels& k = *target_at(target).kernels;
+    return std::make_pair(k.lanes[0], k.lanes[1]);
+  });
+  m.def("default_threads", default_threads);
+  m.def("forked_after_parallel", forked_after_parallel);
+}

@@ -1,0 +1,72 @@
+// Between memory and scratch: every dtype and stride in, the accumulator's type in vector order out, and back.
+#pragma once
+#include "../problem.hpp"
+#include "../simd/common.hpp"
+
+namespace {
+
+using depthwise::DType;
+
+template <class T>
+struct Type {
+  using type = T;
+};
+
+template <class F>
+DEPTHWISE_INLINE void with_type(DType t, F&& f) {
+  switch (t) {
+    case DType::f16: return f(Type<f16>{});
+    case DType::bf16: return f(Type<bf16>{});
+    case DType::f32: return f(Type<float>{});
+    case DType::f64: return f(Type<double>{});
+  }
+}
+
+// Whether S can load and store vectors of T itself.
+template <class S, class T>
+constexpr bool vector_converts = __is_same(T, typename S::E) || (sizeof(typename S::E) == 4 && sizeof(T) == 2);
+
+// to[i] = from[i * step] for i < count.
+template <class S, class T>
+inline void widen_run(typename S::E* to, const T* from, Step step, int64_t count) {
+  int64_t i = 0;
+  if constexpr (vector_converts<S, T>)
+    if (step == 1)
+      for (; i + S::N <= count; i += S::N) S::store(to + i, S::load(from + i));
+  for (; i < count; ++i) to[i] = convert<typename S::E>(from[i * step]);
+}
+
+// to[i * step] = from[i] for i < count.
+template <class S, class T>
+inline void narrow_run(T* to, Step step, const typename S::E* from, int64_t count) {
+  int64_t i = 0;
+  if constexpr (vector_converts<S, T>)
+    if (step == 1)
+      for (; i + S::N <= count; i += S::N) S::store(to + i, S::load(from + i));
+  for (; i < count; ++i) to[i * step] = convert<T>(from[i]);
+}
+
+template <class E>
+inline E load_as(const void* data, DType t, Step at) {
+  E value = 0;
+  with_type(t, [&](auto type) { value = convert<E>(static_cast<const typename decltype(type)::type*>(data)[at]); });
+  return value;
+}
+
+// Scratch memory is handed out in pieces aligned for the widest vectors. Without memory it only counts.
+class Arena {
+ public:
+  explicit Arena(void* memory) : start_(reinterpret_cast<uintptr_t>(memory)), next_(start_) {}
+  template <class T>
+  T* take(int64_t count) {
+    T* piece = reinterpret_cast<T*>(next_);
+    next_ += (static_cast<uint64_t>(count) * sizeof(T) + 63) & ~uint64_t{63};
+    return piece;
+  }
+  int64_t used_bytes() const { return static_cast<int64_t>(next_ - start_); }
+
+ private:
+  uintptr_t start_, next_;
+};
+
+}  // namespace

@@ -1,0 +1,15 @@
+// The kernels of one target, as its file in targets/ exports them.
+#pragma once
+#include "correlate_channels_last.hpp"
+#include "correlate_planar.hpp"
+
+namespace {
+
+constexpr depthwise::Kernels kernels_of_this_target = {
+    {F32::N, F64::N},
+    max_lines,
+    {correlate_planar<F32>, correlate_planar<F64>},
+    {correlate_channels_last<F32>, correlate_channels_last<F64>},
+};
+
+}  // namespace

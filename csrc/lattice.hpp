@@ -1,0 +1,68 @@
+// How the outputs of one axis meet its taps, for the forward pass and for the input gradient alike.
+//
+// The axis that a register tile runs along is seen as classes of outputs, each with parts of its taps, such that
+// (output t, tap a) of a part reads input `in0 + (t + a) * in_step`: whatever stride and dilation are, a part is a
+// dense correlation, and one loaded input line serves every output and tap with the same t + a.
+// The other axis is seen as classes of outputs in which tap k reads input `taps[k].in0 + u * in_step` for output u.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "problem.hpp"
+
+namespace depthwise {
+
+struct Part {
+  int64_t in0;             // input of output 0, tap 0; may lie outside [0, size)
+  int64_t first, last;     // the steps s in [first, last) have their input in [0, size)
+  int64_t taps;            // number of taps
+  int64_t tap0, tap_step;  // kernel index of tap a: tap0 + a * tap_step
+};
+
+struct LineClass {
+  int64_t out0, out_step, outs;  // outputs out0 + t * out_step, t < outs
+  int64_t tiles_before;          // register tiles of the classes before this one
+  int64_t parts_begin, parts_end;
+};
+
+struct OffsetTap {
+  int64_t in0, tap;
+};
+
+struct OffsetClass {
+  int64_t out0, out_step, outs;
+  int64_t taps_begin, taps_end;
+};
+
+// Plain pointers, so that code built for one target can walk them without instantiating library templates.
+struct LatticeView {
+  const LineClass* lines;
+  int64_t line_classes, line_in_step, line_tiles;
+  const Part* parts;
+  int64_t max_part_taps, max_parts;
+  const OffsetClass* offsets;
+  int64_t offset_classes, offset_in_step;
+  const OffsetTap* taps;
+};
+
+class Lattice {
+ public:
+  // `max_lines`: the most outputs that one register tile spans along `line`.
+  Lattice(Pass pass, const Axis& line, const Axis& offset, int64_t max_lines);
+  LatticeView view() const;
+
+ private:
+  void add_line_class(int64_t out0, int64_t out_step, int64_t out_end, int64_t max_lines);
+  void add_part(int64_t in0, int64_t in_step, int64_t in_size, int64_t taps, int64_t tap0, int64_t tap_step);
+
+  std::vector<LineClass> lines_;
+  std::vector<Part> parts_;
+  std::vector<OffsetClass> offsets_;
+  std::vector<OffsetTap> taps_;
+  int64_t line_in_step_ = 1, offset_in_step_ = 1, line_tiles_ = 0;
+};
+
+int64_t ceil_div(int64_t a, int64_t b);  // b > 0, a of any sign
+int64_t tiles_of(int64_t outs, int64_t max_lines);
+
+}  // namespace depthwise

@@ -1,0 +1,41 @@
+// What is asked of the engine: sizes, element strides and dtypes of one call. No policy, no arithmetic.
+#pragma once
+#include <cstdint>
+
+namespace depthwise {
+
+enum class DType : int { f16, bf16, f32, f64 };
+enum class Pass : int { forward, input_grad, weight_grad };
+
+inline int64_t item_bytes(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4 : 2; }
+
+// A strided array. Strides are in elements and may be zero or negative; `data` is the element at index 0.
+struct Array {
+  void* data;
+  DType dtype;
+  int64_t strides[4];
+};
+
+// One spatial axis: output i reads input i * stride + tap * dilate - pad, where that lies in [0, size).
+struct Axis {
+  int64_t size, kernel, stride, pad, dilate, out;
+};
+
+// x (batch, channels, h, w), W (multiplier, channels, kernel_h, kernel_w), y (batch, channels * multiplier, out_h,
+// out_w). Whatever the pass, x is the image side (x or gx), y the output side (y or gy), W the kernel side (W or gW).
+struct Problem {
+  Pass pass;
+  int64_t batch, channels, multiplier;
+  Axis h, w;
+  Array x, W, b, y;  // b.data is null where there is no bias
+};
+
+// The type that sums are kept in.
+inline DType accumulator(const Problem& p) {
+  const bool wide = p.pass == Pass::forward      ? p.x.dtype == DType::f64 || p.W.dtype == DType::f64
+                    : p.pass == Pass::input_grad ? p.y.dtype == DType::f64 || p.W.dtype == DType::f64
+                                                 : p.y.dtype == DType::f64 || p.x.dtype == DType::f64;
+  return wide ? DType::f64 : DType::f32;
+}
+
+}  // namespace depthwise

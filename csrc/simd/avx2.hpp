@@ -1,0 +1,78 @@
+// x86 AVX2 with FMA and F16C: 256-bit vectors, masked loads and stores.
+#pragma once
+#include <immintrin.h>
+
+#include "common.hpp"
+
+namespace {
+
+struct F32 {
+  using E = float;
+  using V = __m256;
+  using M = __m256i;
+  static constexpr int N = 8, max_taps = 5;
+
+  static V zero() { return _mm256_setzero_ps(); }
+  static V set1(E v) { return _mm256_set1_ps(v); }
+  static V load(const E* p) { return _mm256_loadu_ps(p); }
+  static void store(E* p, V v) { _mm256_storeu_ps(p, v); }
+  static M mask(int64_t first, int64_t last) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i low = _mm256_set1_epi32(static_cast<int>(clamp(first, 0, N)) - 1);
+    const __m256i high = _mm256_set1_epi32(static_cast<int>(clamp(last, 0, N)));
+    return _mm256_and_si256(_mm256_cmpgt_epi32(lane, low), _mm256_cmpgt_epi32(high, lane));
+  }
+  static V load(const E* p, M m) { return _mm256_maskload_ps(p, m); }
+  static void store(E* p, V v, M m) { _mm256_maskstore_ps(p, m, v); }
+  static V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+  static V add(V a, V b) { return _mm256_add_ps(a, b); }
+  static E sum(V v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+  }
+  static V load(const bf16* p) {
+    const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+  }
+  static V load(const f16* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+  static void store(f16* p, V v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static void store(bf16* p, V v) {
+    const __m256i u = _mm256_castps_si256(v);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    __m256i r = _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+    const __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(0x40));
+    r = _mm256_blendv_epi8(r, quiet, _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
+    const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
+  }
+};
+
+struct F64 {
+  using E = double;
+  using V = __m256d;
+  using M = __m256i;
+  static constexpr int N = 4, max_taps = 5;
+
+  static V zero() { return _mm256_setzero_pd(); }
+  static V set1(E v) { return _mm256_set1_pd(v); }
+  static V load(const E* p) { return _mm256_loadu_pd(p); }
+  static void store(E* p, V v) { _mm256_storeu_pd(p, v); }
+  static M mask(int64_t first, int64_t last) {
+    const __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
+    const __m256i low = _mm256_set1_epi64x(clamp(first, 0, N) - 1), high = _mm256_set1_epi64x(clamp(last, 0, N));
+    return _mm256_and_si256(_mm256_cmpgt_epi64(lane, low), _mm256_cmpgt_epi64(high, lane));
+  }
+  static V load(const E* p, M m) { return _mm256_maskload_pd(p, m); }
+  static void store(E* p, V v, M m) { _mm256_maskstore_pd(p, m, v); }
+  static V fma(V a, V b, V c) { return _mm256_fmadd_pd(a, b, c); }
+  static V add(V a, V b) { return _mm256_add_pd(a, b); }
+  static E sum(V v) {
+    const __m128d s = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+  }
+};
+
+}  // namespace

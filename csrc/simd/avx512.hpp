@@ -1,0 +1,65 @@
+// x86 AVX-512 (F, BW, DQ, VL): 512-bit vectors, mask registers.
+#pragma once
+#include <immintrin.h>
+
+#include "common.hpp"
+
+namespace {
+
+struct F32 {
+  using E = float;
+  using V = __m512;
+  using M = __mmask16;
+  static constexpr int N = 16, max_taps = 8;
+
+  static V zero() { return _mm512_setzero_ps(); }
+  static V set1(E v) { return _mm512_set1_ps(v); }
+  static V load(const E* p) { return _mm512_loadu_ps(p); }
+  static void store(E* p, V v) { _mm512_storeu_ps(p, v); }
+  static M mask(int64_t first, int64_t last) {
+    return static_cast<M>(((1u << clamp(last, 0, N)) - 1u) & ~((1u << clamp(first, 0, N)) - 1u));
+  }
+  static V load(const E* p, M m) { return _mm512_maskz_loadu_ps(m, p); }
+  static void store(E* p, V v, M m) { _mm512_mask_storeu_ps(p, m, v); }
+  static V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+  static V add(V a, V b) { return _mm512_add_ps(a, b); }
+  static E sum(V v) { return _mm512_reduce_add_ps(v); }
+  static V load(const bf16* p) {
+    const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+  }
+  static V load(const f16* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  static void store(f16* p, V v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static void store(bf16* p, V v) {
+    const __m512i u = _mm512_castps_si512(v);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    const __m512i r = _mm512_srli_epi32(_mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+    const __m512i quiet = _mm512_or_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(0x40));
+    const __m512i s = _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), quiet);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(s));
+  }
+};
+
+struct F64 {
+  using E = double;
+  using V = __m512d;
+  using M = __mmask8;
+  static constexpr int N = 8, max_taps = 8;
+
+  static V zero() { return _mm512_setzero_pd(); }
+  static V set1(E v) { return _mm512_set1_pd(v); }
+  static V load(const E* p) { return _mm512_loadu_pd(p); }
+  static void store(E* p, V v) { _mm512_storeu_pd(p, v); }
+  static M mask(int64_t first, int64_t last) {
+    return static_cast<M>(((1u << clamp(last, 0, N)) - 1u) & ~((1u << clamp(first, 0, N)) - 1u));
+  }
+  static V load(const E* p, M m) { return _mm512_maskz_loadu_pd(m, p); }
+  static void store(E* p, V v, M m) { _mm512_mask_storeu_pd(p, m, v); }
+  static V fma(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
+  static V add(V a, V b) { return _mm512_add_pd(a, b); }
+  static E sum(V v) { return _mm512_reduce_add_pd(v); }
+};
+
+}  // namespace

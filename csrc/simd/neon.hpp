@@ -1,0 +1,63 @@
+// AArch64 Advanced SIMD: 128-bit vectors, fused multiply-add, no masks.
+#pragma once
+#include <arm_neon.h>
+
+#include "common.hpp"
+
+namespace {
+
+struct F32 {
+  using E = float;
+  using V = float32x4_t;
+  using M = LaneRange;
+  static constexpr int N = 4, max_taps = 8;
+
+  static V zero() { return vdupq_n_f32(0); }
+  static V set1(E v) { return vdupq_n_f32(v); }
+  static V load(const E* p) { return vld1q_f32(p); }
+  static void store(E* p, V v) { vst1q_f32(p, v); }
+  static M mask(int64_t first, int64_t last) {
+    return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
+  }
+  static V load(const E* p, M m) { return load_lanes<F32>(p, m); }
+  static void store(E* p, V v, M m) { store_lanes<F32>(p, v, m); }
+  static V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
+  static V add(V a, V b) { return vaddq_f32(a, b); }
+  static E sum(V v) { return vaddvq_f32(v); }
+  static V load(const f16* p) {
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(reinterpret_cast<const uint16_t*>(p))));
+  }
+  static V load(const bf16* p) {
+    return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(reinterpret_cast<const uint16_t*>(p)), 16));
+  }
+  static void store(f16* p, V v) {
+    vst1_u16(reinterpret_cast<uint16_t*>(p), vreinterpret_u16_f16(vcvt_f16_f32(v)));
+  }
+  static void store(bf16* p, V v) {
+    float lanes[N];
+    store(lanes, v);
+    for (int i = 0; i < N; ++i) p[i] = narrow_bf16(lanes[i]);
+  }
+};
+
+struct F64 {
+  using E = double;
+  using V = float64x2_t;
+  using M = LaneRange;
+  static constexpr int N = 2, max_taps = 8;
+
+  static V zero() { return vdupq_n_f64(0); }
+  static V set1(E v) { return vdupq_n_f64(v); }
+  static V load(const E* p) { return vld1q_f64(p); }
+  static void store(E* p, V v) { vst1q_f64(p, v); }
+  static M mask(int64_t first, int64_t last) {
+    return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
+  }
+  static V load(const E* p, M m) { return load_lanes<F64>(p, m); }
+  static void store(E* p, V v, M m) { store_lanes<F64>(p, v, m); }
+  static V fma(V a, V b, V c) { return vfmaq_f64(c, a, b); }
+  static V add(V a, V b) { return vaddq_f64(a, b); }
+  static E sum(V v) { return vaddvq_f64(v); }
+};
+
+}  // namespace

@@ -1,0 +1,38 @@
+// One lane, plain C++: the meaning of the other headers, and the target of last resort.
+#pragma once
+#include "common.hpp"
+
+namespace {
+
+template <class Element>
+struct Scalar {
+  using E = Element;
+  using V = Element;
+  using M = bool;
+  static constexpr int N = 1, max_taps = 8;
+
+  static V zero() { return 0; }
+  static V set1(E v) { return v; }
+  static V load(const E* p) { return *p; }
+  static void store(E* p, V v) { *p = v; }
+  static M mask(int64_t first, int64_t last) { return first <= 0 && last >= 1; }
+  static V load(const E* p, M m) { return m ? *p : E{0}; }
+  static void store(E* p, V v, M m) {
+    if (m) *p = v;
+  }
+  static V fma(V a, V b, V c) { return a * b + c; }
+  static V add(V a, V b) { return a + b; }
+  static E sum(V v) { return v; }
+};
+
+struct F32 : Scalar<float> {
+  static V load(const f16* p) { return widen(*p); }
+  static V load(const bf16* p) { return widen(*p); }
+  static void store(f16* p, V v) { *p = narrow_f16(v); }
+  static void store(bf16* p, V v) { *p = narrow_bf16(v); }
+  using Scalar<float>::load;
+  using Scalar<float>::store;
+};
+using F64 = Scalar<double>;
+
+}  // namespace

@@ -1,0 +1,64 @@
+// x86 SSE4.1: 128-bit vectors, no fused multiply-add, no masks.
+#pragma once
+#include <immintrin.h>
+
+#include "common.hpp"
+
+namespace {
+
+struct F32 {
+  using E = float;
+  using V = __m128;
+  using M = LaneRange;
+  static constexpr int N = 4, max_taps = 5;
+
+  static V zero() { return _mm_setzero_ps(); }
+  static V set1(E v) { return _mm_set1_ps(v); }
+  static V load(const E* p) { return _mm_loadu_ps(p); }
+  static void store(E* p, V v) { _mm_storeu_ps(p, v); }
+  static M mask(int64_t first, int64_t last) {
+    return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
+  }
+  static V load(const E* p, M m) { return load_lanes<F32>(p, m); }
+  static void store(E* p, V v, M m) { store_lanes<F32>(p, v, m); }
+  static V fma(V a, V b, V c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+  static V add(V a, V b) { return _mm_add_ps(a, b); }
+  static E sum(V v) {
+    v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+    return _mm_cvtss_f32(_mm_add_ss(v, _mm_shuffle_ps(v, v, 1)));
+  }
+  static V load(const bf16* p) {
+    return _mm_castsi128_ps(_mm_slli_epi32(_mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))), 16));
+  }
+  static V load(const f16* p) { return _mm_setr_ps(widen(p[0]), widen(p[1]), widen(p[2]), widen(p[3])); }
+  template <class H>
+  static void store_half(H* p, V v) {
+    float lanes[N];
+    store(lanes, v);
+    for (int i = 0; i < N; ++i) p[i] = convert<H>(lanes[i]);
+  }
+  static void store(f16* p, V v) { store_half(p, v); }
+  static void store(bf16* p, V v) { store_half(p, v); }
+};
+
+struct F64 {
+  using E = double;
+  using V = __m128d;
+  using M = LaneRange;
+  static constexpr int N = 2, max_taps = 5;
+
+  static V zero() { return _mm_setzero_pd(); }
+  static V set1(E v) { return _mm_set1_pd(v); }
+  static V load(const E* p) { return _mm_loadu_pd(p); }
+  static void store(E* p, V v) { _mm_storeu_pd(p, v); }
+  static M mask(int64_t first, int64_t last) {
+    return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
+  }
+  static V load(const E* p, M m) { return load_lanes<F64>(p, m); }
+  static void store(E* p, V v, M m) { store_lanes<F64>(p, v, m); }
+  static V fma(V a, V b, V c) { return _mm_add_pd(_mm_mul_pd(a, b), c); }
+  static V add(V a, V b) { return _mm_add_pd(a, b); }
+  static E sum(V v) { return _mm_cvtsd_f64(_mm_add_sd(v, _mm_unpackhi_pd(v, v))); }
+};
+
+}  // namespace

@@ -1,0 +1,38 @@
+from collections.abc import Sequence
+from typing import Any
+
+class Sizes:
+    def __init__(self, batch: int, channels: int, multiplier: int, h: Sequence[int], w: Sequence[int]) -> None: ...
+
+def correlate(
+    kind: int,
+    sizes: Sizes,
+    x: Any,
+    x_dtype: int,
+    W: Any,
+    W_dtype: int,
+    b: Any,
+    b_dtype: int,
+    y: Any,
+    y_dtype: int,
+    target: int,
+    threads: int,
+    /,
+) -> None: ...
+def describe(
+    kind: int,
+    sizes: Sizes,
+    x_strides: Sequence[int],
+    x_dtype: int,
+    W_dtype: int,
+    y_strides: Sequence[int],
+    y_dtype: int,
+    target: int,
+    threads: int,
+    /,
+) -> tuple[list[tuple[str, str]], int, float, float]: ...
+def channels_last(strides: Sequence[int], shape: Sequence[int], /) -> bool: ...
+def targets() -> list[tuple[str, bool]]: ...
+def lanes(target: int, /) -> tuple[int, int]: ...
+def default_threads() -> int: ...
+def forked_after_parallel() -> bool: ...

@@ -1,0 +1,295 @@
+"""Arrays in, arrays out: the dtype rule, allocation in x's layout, and the call into the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
+from .geometry import Geometry, IntPair, Pad, geometry, pair
+from .runtime import active_target, get_num_threads
+
+__all__ = ["forward", "input_grad"]
+
+AnyArray = npt.NDArray[Any]
+
+FORWARD, INPUT_GRAD, WEIGHT_GRAD = range(3)  # as enum Pass in the engine
+_FLOAT16, _BFLOAT16, _FLOAT32, _FLOAT64 = range(4)  # as enum DType in the engine
+_codes: dict[np.dtype[Any], int] = {
+    np.dtype(np.float16): _FLOAT16,
+    np.dtype(np.float32): _FLOAT32,
+    np.dtype(np.float64): _FLOAT64,
+}
+
+
+def _code(name: str, dtype: np.dtype[Any]) -> int:
+    """The engine's number for a dtype; a byte-swapped one counts as its native self."""
+    code = _codes.get(dtype)
+    if code is None:
+        if dtype.name == "bfloat16":
+            code = _BFLOAT16
+        elif dtype.kind == "f" and dtype.newbyteorder("=") in _codes:
+            code = _codes[dtype.newbyteorder("=")]
+        else:
+            msg = f"{name} must be float16, bfloat16, float32 or float64, got {dtype}"
+            raise TypeError(msg)
+        _codes[dtype] = code
+    return code
+
+
+def check_array(name: str, a: object) -> None:
+    """TypeError unless `a` is a NumPy array."""
+    if not isinstance(a, np.ndarray):
+        msg = f"{name} must be a NumPy array, got {type(a).__name__}"
+        raise TypeError(msg)
+
+
+def _view(a: AnyArray, code: int) -> AnyArray:
+    """`a` as the engine takes it: aligned, native, its strides whole elements; a copy only where it is not."""
+    if not a.dtype.isnative:
+        a = a.astype(a.dtype.newbyteorder("="))
+    if not a.flags.c_contiguous:
+        item = a.itemsize
+        if not a.flags.aligned or any(s % item for s in a.strides):
+            a = a.copy()
+    elif not a.flags.aligned:
+        a = a.copy()
+    return a.view(np.uint16) if code == _BFLOAT16 else a
+
+
+def _channels_last(a: AnyArray) -> bool:
+    return not a.flags.c_contiguous and _core.channels_last(a.strides, a.shape)
+
+
+def _empty(shape: tuple[int, int, int, int], dtype: np.dtype[Any], channels_last: bool) -> AnyArray:
+    if not channels_last:
+        return np.empty(shape, dtype)
+    n, c, h, w = shape
+    return np.empty((n, h, w, c), dtype).transpose(0, 3, 1, 2)
+
+
+def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], *inputs: tuple[str, AnyArray | None]) -> None:
+    check_array("out", out)
+    assert isinstance(out, np.ndarray)
+    if out.dtype != dtype:
+        msg = f"out must have dtype {dtype}, got {out.dtype}"
+        raise TypeError(msg)
+    if out.shape != shape:
+        msg = f"out must have shape {shape}, got {out.shape}"
+        raise ValueError(msg)
+    if not out.flags.writeable:
+        msg = "out is read-only"
+        raise ValueError(msg)
+    reach = 0
+    for stride, size in sorted((abs(s), n) for s, n in zip(out.strides, out.shape, strict=True) if n > 1):
+        if stride <= reach - out.itemsize if reach else stride == 0:
+            msg = f"elements of out share memory (strides {out.strides} for shape {out.shape})"
+            raise ValueError(msg)
+        reach = (reach or out.itemsize) + stride * (size - 1)
+    for name, a in inputs:
+        if a is not None and np.may_share_memory(out, a) and _shares_memory(out, a):
+            msg = f"out overlaps {name}"
+            raise ValueError(msg)
+
+
+def _shares_memory(a: AnyArray, b: AnyArray) -> bool:
+    try:
+        return np.shares_memory(a, b, max_work=100_000)
+    except (RuntimeError, ValueError):  # too hard to tell (numpy.exceptions.TooHardError, of either base)
+        return True
+
+
+def _run(
+    kind: int, g: Geometry, x: AnyArray, W: AnyArray, b: AnyArray | None, y: AnyArray, codes: tuple[int, int, int, int]
+) -> None:
+    """Run the engine; the array that `kind` computes is already one that it can write."""
+    _core.correlate(
+        kind,
+        g.sizes,
+        _view(x, codes[0]),
+        codes[0],
+        _view(W, codes[1]),
+        codes[1],
+        None if b is None else _view(b, codes[2]),
+        codes[2],
+        _view(y, codes[3]),
+        codes[3],
+        active_target(),
+        get_num_threads(),
+    )
+
+
+def _writable(out: AnyArray | None, shape: tuple[int, int, int, int], like: AnyArray) -> AnyArray:
+    """`out` where the engine can write it; else a new native array of `like`'s layout."""
+    if out is not None and out.dtype.isnative and out.flags.aligned and not any(s % out.itemsize for s in out.strides):
+        return out
+    return _empty(shape, like.dtype.newbyteorder("="), _channels_last(like))
+
+
+def _finished(result: AnyArray, out: AnyArray | None, dtype: np.dtype[Any]) -> AnyArray:
+    if out is None:
+        return result if result.dtype == dtype else result.astype(dtype)
+    if out is not result:
+        out[...] = result
+    return out
+
+
+def forward(
+    x: AnyArray,
+    W: AnyArray,
+    b: AnyArray | None = None,
+    *,
+    stride: IntPair = 1,
+    pad: Pad = 0,
+    dilate: IntPair = 1,
+    out: AnyArray | None = None,
+) -> AnyArray:
+    """Depthwise 2-D convolution (cross-correlation) of arrays.
+
+    ``y[n, c * c_M + m, i, j] = b[c * c_M + m] + sum over p, q of
+    xpad[n, c, i * sy + p * dy, j * sx + q * dx] * W[m, c, p, q]``
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, c_I, h, w)
+        float16, bfloat16 (ml_dtypes), float32 or float64. Rows contiguous and channels contiguous (an NHWC array seen
+        through ``transpose(0, 3, 1, 2)``) are both read in place; any other strides are read too, through scratch
+        memory.
+    W : ndarray of shape (c_M, c_I, k_H, k_W)
+        Of any of these dtypes.
+    b : ndarray of shape (c_I * c_M,), optional
+        Of any of these dtypes.
+    stride, dilate : int or pair of ints (vertical, horizontal), default 1
+    pad : int, pair, pair of pairs, "same" or "valid", default 0
+        Zeros around x: (vertical, horizontal), or ((top, bottom), (left, right)). "same" is TensorFlow's: the output
+        has ceil(h / sy) rows and ceil(w / sx) columns, and an odd row or column of padding goes to the end.
+    out : ndarray of shape (n, c_I * c_M, h_O, w_O), optional
+        Receives the result; of x's dtype, of any strides, sharing no memory with the inputs.
+
+    Returns
+    -------
+    ndarray of shape (n, c_I * c_M, h_O, w_O)
+        `out`, or a new array of x's dtype and memory layout. Sums are kept in float32, or in float64 where x or W is
+        float64, and rounded once.
+
+    Raises
+    ------
+    TypeError
+        An argument is not an array, or of another dtype; a stride, pad or dilate is not made of ints.
+    ValueError
+        Shapes do not fit each other, a value is out of range, the output would be empty, or `out` is read-only or
+        overlaps an input.
+
+    Notes
+    -----
+    The GIL is released; the threads of :func:`depthwise.get_num_threads` share the work; the result has the same bits
+    for any number of them. Method: direct summation on register tiles (docs/design.md). Operation: L. Sifre,
+    Rigid-motion scattering for image classification, PhD thesis, 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from depthwise import ops
+    >>> x = np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3)
+    >>> ops.forward(x, np.ones((1, 1, 2, 2), np.float32))
+    array([[[[ 8., 12.],
+             [20., 24.]]]], dtype=float32)
+    """
+    check_array("x", x)
+    check_array("W", W)
+    x_code, W_code, b_code = _code("x", x.dtype), _code("W", W.dtype), 0
+    g = geometry(x.shape, W.shape, stride, pad, dilate)
+    if b is not None:
+        check_array("b", b)
+        b_code = _code("b", b.dtype)
+        if b.shape != g.y_shape[1:2]:
+            msg = f"b must have shape ({g.y_shape[1]},) (x {x.shape}, W {W.shape}), got {b.shape}"
+            raise ValueError(msg)
+    if out is not None:
+        _check_out(out, g.y_shape, x.dtype, ("x", x), ("W", W), ("b", b))
+    y = _writable(out, g.y_shape, x)
+    _run(FORWARD, g, x, W, b, y, (x_code, W_code, b_code, x_code))
+    return _finished(y, out, x.dtype)
+
+
+def input_grad(
+    gy: AnyArray,
+    W: AnyArray,
+    input_size: tuple[int, int],
+    *,
+    stride: IntPair = 1,
+    pad: Pad = 0,
+    dilate: IntPair = 1,
+    out: AnyArray | None = None,
+) -> AnyArray:
+    """Gradient of :func:`forward` for x.
+
+    ``gx[n, c, r, s]`` is the sum of ``gy[n, c * c_M + m, i, j] * W[m, c, p, q]`` over every (m, i, j, p, q) in which
+    output (i, j) reads pixel (r, s) through tap (p, q). Pixels that no window covers get 0.
+
+    Parameters
+    ----------
+    gy : ndarray of shape (n, c_I * c_M, h_O, w_O)
+        float16, bfloat16, float32 or float64, read in place in either layout.
+    W : ndarray of shape (c_M, c_I, k_H, k_W)
+        Of any of these dtypes.
+    input_size : pair of ints
+        (h, w) of x, which the output size does not determine.
+    stride, pad, dilate
+        As given to :func:`forward`.
+    out : ndarray of shape (n, c_I, h, w), optional
+        Receives the result; of gy's dtype, of any strides, sharing no memory with the inputs.
+
+    Returns
+    -------
+    ndarray of shape (n, c_I, h, w)
+        `out`, or a new array of gy's dtype and memory layout. Sums are kept in float32, or in float64 where gy or W is
+        float64, and rounded once.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`forward`; also where gy's shape is not that of the forward pass.
+
+    Notes
+    -----
+    Threads, GIL and determinism as :func:`forward`, whose kernels it shares.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from depthwise import ops
+    >>> gy = np.ones((1, 1, 2, 2), np.float32)
+    >>> ops.input_grad(gy, np.ones((1, 1, 2, 2), np.float32), (4, 3))
+    array([[[[1., 2., 1.],
+             [2., 4., 2.],
+             [1., 2., 1.],
+             [0., 0., 0.]]]], dtype=float32)
+    """
+    check_array("gy", gy)
+    check_array("W", W)
+    gy_code, W_code = _code("gy", gy.dtype), _code("W", W.dtype)
+    g = gradient_geometry(gy.shape, W.shape, input_size, stride, pad, dilate)
+    if out is not None:
+        _check_out(out, g.x_shape, gy.dtype, ("gy", gy), ("W", W))
+    gx = _writable(out, g.x_shape, gy)
+    _run(INPUT_GRAD, g, gx, W, None, gy, (gy_code, W_code, 0, gy_code))
+    return _finished(gx, out, gy.dtype)
+
+
+def gradient_geometry(
+    gy_shape: tuple[int, ...], W_shape: tuple[int, ...], input_size: Any, stride: Any, pad: Any, dilate: Any
+) -> Geometry:
+    """The forward pass's geometry, from what the input gradient is given."""
+    if len(W_shape) != 4 or len(gy_shape) != 4:
+        name, shape = ("W", W_shape) if len(W_shape) != 4 else ("gy", gy_shape)
+        msg = f"{name} must have 4 axes, got {len(shape)}: shape {shape}"
+        raise ValueError(msg)
+    size = pair("input_size", input_size, 0)
+    g = geometry((gy_shape[0], W_shape[1], *size), W_shape, stride, pad, dilate)
+    if gy_shape != g.y_shape:
+        msg = f"gy must have shape {g.y_shape} (input size {size}, W {W_shape}), got {gy_shape}"
+        raise ValueError(msg)
+    return g
