@@ -5,8 +5,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "engine.hpp"
 #include "parallel.hpp"
-#include "plan.hpp"
 
 namespace nb = nanobind;
 using namespace depthwise;
@@ -51,7 +51,7 @@ NB_MODULE(_core, m) {
              new (self) Sizes{batch, channels, multiplier, axis(h), axis(w)};
            });
 
-  m.def("correlate",
+  m.def("run",
         [](int pass, const Sizes& s, const AnyArray& x, int x_dtype, const AnyArray& W, int W_dtype,
            const AnyArray* b, int b_dtype, const AnyArray& y, int y_dtype, int target, int threads) {
           const Array bias = b ? as_array(*b, b_dtype) : Array{};

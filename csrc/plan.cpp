@@ -15,13 +15,20 @@ constexpr int64_t packed_bytes = 96 << 10;
 constexpr int64_t direct_strip = 1024;
 // Output rows that share their input rows while these are in the first-level cache.
 constexpr int64_t band_rows = 4;
+// The same where input rows are packed: a band begins by packing rows that the one before it had packed.
+constexpr int64_t packed_band_rows = 32;
+// Rows of gy that one part of a weight gradient takes at a time, and the shares of work that there are at least where
+// the problem has them: fixed, because the order of summation hangs on them.
+constexpr int64_t gradient_band = 8, gradient_units = 16;
+// Running sums of one unit of a weight gradient.
+constexpr int64_t sums_bytes = 24 << 10;
 // A second thread costs a few microseconds; below this much work one is faster.
 constexpr double serial_flop = 4e5;
 
+// The outputs that have each tap inside the image, summed over the taps.
 double valid_taps(const Axis& a) {
   double count = 0;
   for (int64_t p = 0; p < a.kernel; ++p) {
-    // Outputs i with 0 <= i * stride + p * dilate - pad < size.
     const int64_t first = std::max<int64_t>(0, ceil_div(a.pad - p * a.dilate, a.stride));
     const int64_t end = std::min(a.out, ceil_div(a.size + a.pad - p * a.dilate, a.stride));
     count += static_cast<double>(std::max<int64_t>(0, end - first));
@@ -29,27 +36,34 @@ double valid_taps(const Axis& a) {
   return count;
 }
 
+// Input rows or columns between the first and the last that `outs` neighbouring outputs read.
+int64_t reach(const Axis& a, bool input_grad, int64_t outs) {
+  const int64_t spread = (a.kernel - 1) * a.dilate;
+  return input_grad ? (outs - 1 + spread) / a.stride + 2 : (outs - 1) * a.stride + spread + 1;
+}
+
 Side side(const Array& a, int64_t height, int64_t width, bool channel_lanes) {
   const int line = channel_lanes ? 3 : 2, offset = channel_lanes ? 2 : 3;
-  return {a.data,           a.dtype,
-          a.strides[0],     a.strides[1],
-          a.strides[line],  a.strides[offset],
+  return {a.data,          a.dtype,
+          a.strides[0],    a.strides[1],
+          a.strides[line], a.strides[offset],
           channel_lanes ? width : height, channel_lanes ? height : width,
           false};
 }
 
 bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
-  const Array& in = p.pass == Pass::input_grad ? p.y : p.x;
-  const int64_t h = p.pass == Pass::input_grad ? p.h.out : p.h.size, w = p.pass == Pass::input_grad ? p.w.out : p.w.size;
-  const int64_t channels = p.pass == Pass::input_grad ? p.channels * p.multiplier : p.channels;
-  return channels_are_closest(in.strides, channels, h, w) && 2 * p.channels * p.multiplier >= k.lanes[sums == DType::f64];
+  const bool gradient = p.pass == Pass::input_grad;
+  const Array& in = gradient ? p.y : p.x;
+  const int64_t outs = p.channels * p.multiplier, channels = gradient ? outs : p.channels;
+  return channels_are_closest(in.strides, channels, gradient ? p.h.out : p.h.size, gradient ? p.w.out : p.w.size) &&
+         2 * outs >= k.lanes[sums == DType::f64];
 }
 
-std::string why_packed(const Side& s, DType sums, int64_t lane_step, bool stepped) {
+std::string how(const Side& s, DType sums, int64_t lane_step) {
   if (s.direct) return "in place";
-  if (s.dtype != sums) return "packed: converted to the sums' type";
+  if (s.dtype != sums) return "packed: converted to the type of the sums";
   if (lane_step != 1) return "packed: its lanes are " + std::to_string(lane_step) + " elements apart";
-  return stepped ? "packed: strided outputs or inputs are gathered into lanes" : "packed";
+  return "packed: a stride or a multiplier spreads its lanes";
 }
 
 }  // namespace
@@ -62,15 +76,28 @@ bool channels_are_closest(const int64_t strides[4], int64_t channels, int64_t he
 }
 
 Plan::Plan(const Problem& p, const Target& target, int most_threads)
-    : sums(accumulator(p)),
-      lattice([&]() -> Lattice {
-        const bool channel_lanes = lanes_along_channels(p, *target.kernels, sums);
-        return Lattice(p.pass, channel_lanes ? p.w : p.h, channel_lanes ? p.h : p.w, target.kernels->max_lines);
-      }()) {
-  const Kernels& k = *target.kernels;
-  const bool gradient = p.pass == Pass::input_grad, channel_lanes = lanes_along_channels(p, k, sums);
+    : pass(p.pass),
+      sums(accumulator(p)),
+      gW(p.W),
+      channel_lanes(lanes_along_channels(p, *target.kernels, sums)),
+      lattice(p.pass, channel_lanes ? p.w : p.h, channel_lanes ? p.h : p.w, target.kernels->max_lines) {
+  if (pass == Pass::weight_grad)
+    plan_weight_gradient(p, *target.kernels);
+  else
+    plan_correlation(p, *target.kernels, most_threads);
+  const auto images = static_cast<double>(p.batch * p.channels);
+  flop = 2.0 * images * static_cast<double>(p.multiplier) * valid_taps(p.h) * valid_taps(p.w);
+  bytes = images * static_cast<double>(item_bytes(p.x.dtype) * p.h.size * p.w.size +
+                                       item_bytes(p.y.dtype) * p.multiplier * p.h.out * p.w.out);
+  threads = flop < serial_flop || forked_after_parallel()
+                ? 1
+                : static_cast<int>(std::clamp<int64_t>(units, 1, most_threads));
+}
+
+void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads) {
+  const bool gradient = pass == Pass::input_grad;
   const int64_t N = k.lanes[sums == DType::f64], item = item_bytes(sums);
-  job = {};
+  Correlation& job = correlation = {};
   const Side x = side(p.x, p.h.size, p.w.size, channel_lanes), y = side(p.y, p.h.out, p.w.out, channel_lanes);
   job.in = gradient ? y : x;
   job.out = gradient ? x : y;
@@ -91,90 +118,126 @@ Plan::Plan(const Problem& p, const Target& target, int most_threads)
   job.sum = gradient ? p.multiplier : 1;
   job.lattice = lattice.view();
   const LatticeView& lat = job.lattice;
-  const int64_t rows = job.out.offsets, out_step = lat.offset_classes ? lat.offsets[0].out_step : 1;
+  const int64_t out_step = lat.offset_classes ? lat.offsets[0].out_step : 1;
+  const int64_t class_outs = ceil_div(job.out.offsets, out_step);
 
   if (channel_lanes) {
-    code = &k.correlate_channels_last[sums == DType::f64];
+    kernel = "correlate_channels_last";
+    correlate = &k.correlate_channels_last[sums == DType::f64];
     job.in.direct = job.in.dtype == sums && job.in.channel == 1 && job.divide == 1 && job.sum == 1;
     job.out.direct = job.out.dtype == sums && (job.out.channel == 1 || job.out_channels == 1);
-    const Axis& along = p.w;
-    const Axis& across = p.h;
-    // Rows of the input between the first and the last tap of one output, and columns that a strip can meet.
-    const int64_t span = gradient ? (across.kernel - 1) * across.dilate / across.stride + 2
-                                  : (across.kernel - 1) * across.dilate + 1;
+    const int64_t span = reach(p.h, gradient, 1);
+    job.ring_by_tap = span > 4 * p.h.kernel + 8;
+    job.ring = std::max<int64_t>(1, job.ring_by_tap ? p.h.kernel : span);
     const auto columns = [&](int64_t strip) {
-      const int64_t reach = (along.kernel - 1) * along.dilate;
-      const int64_t met = gradient ? (strip - 1 + reach) / along.stride + 2 : (strip - 1) * along.stride + reach + 1;
-      return std::clamp<int64_t>(met, 0, job.in.lines);
+      return std::clamp<int64_t>(reach(p.w, gradient, strip), 0, job.in.lines);
     };
-    job.ring_by_tap = span > 4 * across.kernel + 8;
-    job.ring = std::max<int64_t>(1, job.ring_by_tap ? across.kernel : span);
     job.strip = std::max<int64_t>(1, job.out.lines);
     if (!job.in.direct)
       while (job.strip > 4 * k.max_lines && job.sum * job.ring * columns(job.strip) * N * item > packed_bytes)
         job.strip = ceil_div(job.strip, 2);
     job.columns_packed = columns(job.strip);
     job.strips = ceil_div(job.out.lines, job.strip);
-    const int64_t class_rows = ceil_div(rows, out_step), vectors = ceil_div(job.out_channels, N);
-    job.band = std::max<int64_t>(1, job.in.direct ? std::min(band_rows, class_rows) : std::min<int64_t>(32, class_rows));
-    job.bands = ceil_div(class_rows, job.band);
-    const int64_t units = job.batch * job.strips * lat.offset_classes * job.bands;
-    const int64_t wanted = most_threads > 1 && units ? ceil_div(4 * most_threads, units) : 1;
+    job.band = std::clamp<int64_t>(class_outs, 1, job.in.direct ? band_rows : packed_band_rows);
+    job.bands = ceil_div(class_outs, job.band);
+    const int64_t vectors = ceil_div(job.out_channels, N);
+    const int64_t units_of_all = job.batch * job.strips * lat.offset_classes * job.bands;
+    const int64_t wanted = most_threads > 1 && units_of_all ? ceil_div(4 * most_threads, units_of_all) : 1;
     job.group = std::max<int64_t>(1, ceil_div(vectors, wanted));
     job.groups = ceil_div(vectors, job.group);
-    job.units = units * job.groups;
+    job.units = units_of_all * job.groups;
   } else {
-    code = &k.correlate_planar[sums == DType::f64];
+    kernel = "correlate_planar";
+    correlate = &k.correlate_planar[sums == DType::f64];
     job.in.direct = job.in.dtype == sums && (job.in.offset == 1 || job.in.offsets <= 1) && lat.offset_in_step == 1;
     job.out.direct = job.out.dtype == sums && (job.out.offset == 1 || job.out.offsets <= 1) && out_step == 1;
     job.ring = lat.max_part_taps + k.max_lines - 1;
-    const int64_t width = std::max<int64_t>(1, ceil_div(job.out.offsets, out_step));
-    job.strip = ceil_div(std::min(width, direct_strip), N) * N;
+    job.strip = ceil_div(std::clamp<int64_t>(class_outs, 1, direct_strip), N) * N;
     if (!job.in.direct) {
-      const int64_t row_item = job.sum * lat.max_parts * job.ring * lat.offset_in_step * item;
-      while (job.strip > 8 * N && job.strip * row_item > packed_bytes) job.strip = ceil_div(job.strip / 2, N) * N;
+      const int64_t column_bytes = job.sum * lat.max_parts * job.ring * lat.offset_in_step * item;
+      while (job.strip > 8 * N && job.strip * column_bytes > packed_bytes) job.strip = ceil_div(job.strip / 2, N) * N;
     }
-    job.strips = ceil_div(width, job.strip);
+    job.strips = ceil_div(class_outs, job.strip);
     job.units = job.batch * job.out_channels * job.strips * lat.line_tiles;
   }
-  const int64_t images = p.batch * p.channels * p.multiplier;
-  flop = 2.0 * static_cast<double>(images) * valid_taps(p.h) * valid_taps(p.w);
-  bytes = static_cast<double>(item_bytes(p.x.dtype)) * static_cast<double>(p.batch * p.channels * p.h.size * p.w.size) +
-          static_cast<double>(item_bytes(p.y.dtype)) * static_cast<double>(images * p.h.out * p.w.out);
-  threads = flop < serial_flop || forked_after_parallel()
-                ? 1
-                : static_cast<int>(std::min<int64_t>(most_threads, std::max<int64_t>(1, job.units)));
-  scratch_bytes = job.units ? code->scratch_bytes(job) : 0;
-  kernel = channel_lanes ? "correlate_channels_last" : "correlate_planar";
-  const bool stepped = lat.offset_in_step != 1 || out_step != 1 || job.divide != 1 || job.sum != 1;
-  input = why_packed(job.in, sums, channel_lanes ? job.in.channel : job.in.offset, stepped);
-  output = why_packed(job.out, sums, channel_lanes ? job.out.channel : job.out.offset, stepped);
+  units = job.units;
+  scratch_bytes = units ? correlate->scratch_bytes(job) : 0;
+  input = how(job.in, sums, channel_lanes ? job.in.channel : job.in.offset);
+  output = how(job.out, sums, channel_lanes ? job.out.channel : job.out.offset);
 }
 
-void execute(const Plan& plan) {
-  struct Call {
-    const CorrelationKernel* code;
-    const Correlation* job;
-  } call{plan.code, &plan.job};
-  parallel_for(
-      plan.job.units, plan.threads, plan.scratch_bytes,
-      [](const void* c, int64_t begin, int64_t end, void* scratch) {
-        const Call& call = *static_cast<const Call*>(c);
-        call.code->run(*call.job, begin, end, scratch);
-      },
-      &call);
+void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
+  const int64_t N = k.lanes[sums == DType::f64], item = item_bytes(sums);
+  WeightGradient& job = weight_gradient = {};
+  job.x = side(p.x, p.h.size, p.w.size, channel_lanes);
+  job.g = side(p.y, p.h.out, p.w.out, channel_lanes);
+  job.kernel_lines = channel_lanes ? p.w.kernel : p.h.kernel;
+  job.kernel_offsets = channel_lanes ? p.h.kernel : p.w.kernel;
+  job.sum_line = channel_lanes ? 1 : p.w.kernel;
+  job.sum_offset = channel_lanes ? p.w.kernel : 1;
+  job.batch = p.batch;
+  job.out_channels = p.channels * p.multiplier;
+  job.divide = p.multiplier;
+  job.lattice = lattice.view();
+  const LatticeView& lat = job.lattice;
+  const int64_t rows = p.h.out, taps = p.h.kernel * p.w.kernel;
+  job.band = std::clamp<int64_t>(rows, 1, gradient_band);
+  job.bands = ceil_div(rows, job.band);
+  const int64_t cells = job.batch * job.bands;
+
+  if (channel_lanes) {
+    kernel = "weight_grad_channels_last";
+    sum_products = &k.weight_grad_channels_last[sums == DType::f64];
+    // One vector of channels is packed at a time, so both sides are or neither is.
+    job.x.direct = job.g.direct = job.x.dtype == sums && job.x.channel == 1 && job.divide == 1 &&
+                                  job.g.dtype == sums && job.g.channel == 1;
+    const int64_t span = reach(p.h, false, 1);
+    job.ring_by_tap = span > 4 * p.h.kernel + 8;
+    job.ring = std::max<int64_t>(1, job.ring_by_tap ? p.h.kernel : span);
+    const auto columns = [&](int64_t strip) { return std::clamp<int64_t>(reach(p.w, false, strip), 0, job.x.lines); };
+    job.strip = std::max<int64_t>(1, job.g.lines);
+    while (job.strip > 4 * k.max_lines && job.ring * columns(job.strip) * N * item > packed_bytes)
+      job.strip = ceil_div(job.strip, 2);
+    job.columns_packed = columns(job.strip);
+    const int64_t vectors = ceil_div(job.out_channels, N);
+    const int64_t fit = std::max<int64_t>(1, sums_bytes / std::max<int64_t>(1, taps * N * item));
+    const int64_t wanted = cells >= gradient_units ? 1 : gradient_units;
+    job.group = std::min(fit, std::max<int64_t>(1, ceil_div(vectors, wanted)));
+    job.groups = ceil_div(vectors, job.group);
+  } else {
+    kernel = "weight_grad_planar";
+    sum_products = &k.weight_grad_planar[sums == DType::f64];
+    job.x.direct = job.x.dtype == sums && (job.x.offset == 1 || job.x.offsets <= 1) && lat.offset_in_step == 1;
+    job.g.direct = job.g.dtype == sums && (job.g.offset == 1 || job.g.offsets <= 1);
+    job.ring = lat.max_part_taps + k.max_lines - 1;
+    job.strip = ceil_div(std::clamp<int64_t>(p.w.out, 1, direct_strip), N) * N;
+    if (!job.x.direct) {
+      const int64_t column_bytes = lat.max_parts * job.ring * lat.offset_in_step * item;
+      while (job.strip > 8 * N && job.strip * column_bytes > packed_bytes) job.strip = ceil_div(job.strip / 2, N) * N;
+    }
+    job.groups = job.out_channels;
+  }
+  job.parts = job.groups && cells ? std::clamp<int64_t>(ceil_div(gradient_units, job.groups), 1, cells) : 1;
+  units = job.units = job.groups * job.parts;
+  scratch_bytes = units ? sum_products->scratch_bytes(job) : 0;
+  input = how(job.x, sums, channel_lanes ? job.x.channel : job.x.offset);
+  output = how(job.g, sums, channel_lanes ? job.g.channel : job.g.offset);
 }
 
 std::vector<std::pair<std::string, std::string>> describe(const Plan& plan) {
-  const Correlation& j = plan.job;
-  return {{"kernel", plan.kernel},
-          {"sums", plan.sums == DType::f64 ? "float64" : "float32"},
-          {"input", plan.input},
-          {"output", plan.output},
-          {"strip", std::to_string(j.strip)},
-          {"band", std::to_string(j.band)},
-          {"units", std::to_string(j.units)},
-          {"scratch_bytes", std::to_string(plan.scratch_bytes)}};
+  const bool gradient = plan.pass == Pass::weight_grad;
+  const Correlation& c = plan.correlation;
+  const WeightGradient& w = plan.weight_gradient;
+  std::vector<std::pair<std::string, std::string>> text = {
+      {"kernel", plan.kernel},
+      {"sums", plan.sums == DType::f64 ? "float64" : "float32"},
+      {gradient ? "x" : "input", plan.input},
+      {gradient ? "gy" : "output", plan.output},
+      {"columns at a time", std::to_string(gradient ? w.strip : c.strip)},
+      {"units of work", std::to_string(plan.units)},
+      {"scratch bytes a thread", std::to_string(plan.scratch_bytes)}};
+  if (gradient) text.emplace_back("parts summed apart", std::to_string(w.parts));
+  return text;
 }
 
 }  // namespace depthwise

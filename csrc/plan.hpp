@@ -10,25 +10,35 @@
 namespace depthwise {
 
 struct Plan {
+  Pass pass;
   std::string kernel, input, output;  // which loops; how they read and write memory, and why
   DType sums;
   int threads;
   double flop, bytes;
-  Lattice lattice;
-  Correlation job;  // points into lattice
-  const CorrelationKernel* code;
-  int64_t scratch_bytes;
+  int64_t units, scratch_bytes;
+
+  // Forward and input gradient use the first pair, the weight gradient the second; each job points into `lattice`.
+  Correlation correlation;
+  const Kernel<Correlation>* correlate = nullptr;
+  WeightGradient weight_gradient;
+  const Kernel<WeightGradient>* sum_products = nullptr;
+  Array gW;
 
   Plan(const Plan&) = delete;
   Plan(const Problem&, const Target&, int threads);
+
+ private:
+  bool channel_lanes;
+  Lattice lattice;
+
+  void plan_correlation(const Problem&, const Kernels&, int most_threads);
+  void plan_weight_gradient(const Problem&, const Kernels&);
 };
 
 // Whether an array (batch, channels, height, width) is laid out with neighbouring channels closest.
 bool channels_are_closest(const int64_t strides[4], int64_t channels, int64_t height, int64_t width);
 
-void execute(const Plan&);
-
-// The same text for Python: pairs of a name and a value.
+// The plan's numbers as text: pairs of a name and a value.
 std::vector<std::pair<std::string, std::string>> describe(const Plan&);
 
 }  // namespace depthwise

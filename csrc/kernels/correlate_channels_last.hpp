@@ -6,7 +6,7 @@
 // (another dtype, a channel step, a multiplier) is packed one vector of channels at a time into a ring of rows.
 #pragma once
 #include "job.hpp"
-#include "pack.hpp"
+#include "packed_pixels.hpp"
 #include "tile.hpp"
 
 namespace {
@@ -28,7 +28,7 @@ class CorrelateChannelsLast {
         lat_(job.lattice),
         vectors_in_all_(divide_up(job.out_channels, S::N)),
         kernel_taps_(job.kernel_lines * job.kernel_offsets),
-        row_size_(job.columns_packed * S::N) {
+        pixels_(job.in, job.out_channels, job.divide, job.sum, job.columns_packed) {
     Arena arena(scratch);
     chunks_ = arena.take<Chunk>(job.sum * lat_.max_parts * divide_up(lat_.max_part_taps, S::max_taps));
     lines_ = arena.take<Step>(lat_.max_part_taps + max_lines);
@@ -37,10 +37,7 @@ class CorrelateChannelsLast {
     weights_ = arena.take<E>(job.group * job.sum * kernel_taps_ * S::N);
     bias_ = arena.take<E>(job.group * S::N);
     if (!job.out.direct) y_ = arena.take<E>(max_lines * S::N);
-    if (!job.in.direct) {
-      tags_ = arena.take<int64_t>(job.sum * job.ring);
-      rows_ = arena.take<E>(job.sum * job.ring * row_size_);
-    }
+    if (!job.in.direct) pixels_.take(arena, job.sum * job.ring);
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
     const Step step = lat_.line_in_step * (job.in.direct ? job.in.line : S::N);
@@ -68,7 +65,6 @@ class CorrelateChannelsLast {
 
  private:
   int64_t lanes_of(int64_t vector) const { return at_most(S::N, job_.out_channels - vector * S::N); }
-  Step in_channel(int64_t o) const { return o / job_.divide * job_.sum * job_.in.channel; }
 
   // Packs the group's weights, [vector][k][kernel row][kernel column][lane], and its bias.
   void enter_group(int64_t group) {
@@ -148,7 +144,7 @@ class CorrelateChannelsLast {
     }
     column_begin_ = at_least(least, 0);
     column_end_ = at_most(most, job_.in.lines - 1) + 1;
-    for (int64_t i = 0; i < job_.sum * job_.ring; ++i) tags_[i] = INT64_MIN;
+    pixels_.forget();
   }
 
   // Makes x_offset_ point at packed rows for output row u and channel vector v.
@@ -158,33 +154,11 @@ class CorrelateChannelsLast {
       const int64_t row = tap[o].in0 + u * lat_.offset_in_step;
       if (row < 0 || row >= job_.in.offsets) continue;
       const int64_t slot = (job_.ring_by_tap ? o : row) % job_.ring;
-      x_offset_[o] = slot * row_size_;
-      for (int64_t k = 0; k < job_.sum; ++k) {
-        if (tags_[k * job_.ring + slot] == row) continue;
-        tags_[k * job_.ring + slot] = row;
-        pack_row(rows_ + (k * job_.ring + slot) * row_size_, row, v, k);
-      }
+      x_offset_[o] = slot * pixels_.row_size();
+      const Step from = image_ * job_.in.batch + row * job_.in.offset;
+      for (int64_t k = 0; k < job_.sum; ++k)
+        pixels_.row(k * job_.ring + slot, row, from, v, k, column_begin_, column_end_);
     }
-  }
-
-  void pack_row(E* to, int64_t row, int64_t v, int64_t k) {
-    const int64_t columns = column_end_ - column_begin_, lanes = lanes_of(v);
-    const Step start = image_ * job_.in.batch + row * job_.in.offset + column_begin_ * job_.in.line +
-                       k * job_.in.channel;
-    with_type(job_.in.dtype, [&](auto type) {
-      using T = typename decltype(type)::type;
-      const T* from = static_cast<const T*>(job_.in.data) + start;
-      if (lanes == S::N && job_.divide == 1 && job_.sum == 1 && job_.in.channel == 1) {
-        from += in_channel(v * S::N);
-        for (int64_t i = 0; i < columns; ++i) widen_run<S, T>(to + i * S::N, from + i * job_.in.line, 1, S::N);
-        return;
-      }
-      for (int64_t l = 0; l < S::N; ++l) {
-        const T* lane = from + (l < lanes ? in_channel(v * S::N + l) : 0);
-        for (int64_t i = 0; i < columns; ++i)
-          to[i * S::N + l] = l < lanes ? convert<E>(lane[i * job_.in.line]) : E{0};
-      }
-    });
   }
 
   // Output columns [t0, t1) of class c in row u, for the channel vectors [v0, v1).
@@ -201,7 +175,7 @@ class CorrelateChannelsLast {
     tile.x_offset = x_offset_ + first;
     tile.w_offset = w_offset_ + first;
     tile.offsets = last - first;
-    tile.x = rows_;
+    tile.x = pixels_.data();
     if (job_.in.direct)
       tile.x = static_cast<const E*>(job_.in.data) + image_ * job_.in.batch + row0 * job_.in.offset + v0 * S::N;
     tile.w = weights_of(v0);
@@ -222,7 +196,7 @@ class CorrelateChannelsLast {
       for (const Part* p = lat_.parts + c.parts_begin; p < lat_.parts + c.parts_end; ++p) {
         const int64_t column = p->in0 + t0 * lat_.line_in_step;
         const Step x = job_.in.direct ? column * job_.in.line
-                                      : (column - column_begin_) * S::N + k * job_.ring * row_size_;
+                                      : (column - column_begin_) * S::N + k * job_.ring * pixels_.row_size();
         const PartLines part{p->taps, p->first - t0, p->last - t0, x, (k * kernel_taps_ + p->tap0) * S::N,
                              p->tap_step * S::N, lines_};
         chunks += cut_chunks<S, E>(chunks_ + chunks, part, T);
@@ -256,19 +230,19 @@ class CorrelateChannelsLast {
 
   const Correlation& job_;
   const depthwise::LatticeView& lat_;
-  const int64_t vectors_in_all_, kernel_taps_, row_size_;
+  const int64_t vectors_in_all_, kernel_taps_;
+  PackedPixels<S> pixels_;
   int64_t scratch_bytes_ = 0;
   Chunk* chunks_ = nullptr;
   Step *lines_ = nullptr, *x_offset_ = nullptr, *w_offset_ = nullptr;
-  int64_t* tags_ = nullptr;
-  E *rows_ = nullptr, *weights_ = nullptr, *bias_ = nullptr, *y_ = nullptr;
+  E *weights_ = nullptr, *bias_ = nullptr, *y_ = nullptr;
   const OffsetClass* rows_class_ = nullptr;
   int64_t strip_begin_ = 0, image_ = 0, group_ = -1, vector_begin_ = 0, vector_end_ = 0;
   int64_t column_begin_ = 0, column_end_ = 0;
 };
 
 template <class S>
-constexpr depthwise::CorrelationKernel correlate_channels_last = {
+constexpr depthwise::Kernel<Correlation> correlate_channels_last = {
     [](const Correlation& job) { return CorrelateChannelsLast<S>(job, nullptr).scratch_bytes(); },
     [](const Correlation& job, int64_t begin, int64_t end, void* scratch) {
       CorrelateChannelsLast<S>(job, scratch).run(begin, end);

@@ -1,11 +1,11 @@
 // Forward pass and input gradient with lanes along the columns: lines are image rows, offsets are kernel columns.
 //
 // A unit is one tile of output rows of one plane, in one strip of columns. Input that cannot be loaded as it lies
-// (another dtype, a column step, a stride along the columns) is packed a row at a time into a ring of rows, each row
-// as `in_step` phases of zero-padded columns; each row is packed once for all the tiles of a strip that meet it.
+// (another dtype, a column step, a stride along the columns) is packed into a ring of rows, each row once for all the
+// tiles of a strip that meet it.
 #pragma once
 #include "job.hpp"
-#include "pack.hpp"
+#include "packed_rows.hpp"
 #include "tile.hpp"
 
 namespace {
@@ -22,8 +22,8 @@ class CorrelatePlanar {
 
  public:
   // Lays the scratch memory out; without memory, only measures it.
-  CorrelatePlanar(const Correlation& job, void* scratch) : job_(job), lat_(job.lattice) {
-    find_reach();
+  CorrelatePlanar(const Correlation& job, void* scratch)
+      : job_(job), lat_(job.lattice), rows_(job.in, job.lattice, job.strip) {
     Arena arena(scratch);
     chunks_ = arena.take<Chunk>(job.sum * lat_.max_parts * divide_up(lat_.max_part_taps, S::max_taps));
     lines_ = arena.take<Step>(job.sum * lat_.max_parts * (lat_.max_part_taps + max_lines));
@@ -31,10 +31,7 @@ class CorrelatePlanar {
     w_offset_ = arena.take<Step>(job.kernel_offsets);
     if (!weights_direct()) weights_ = arena.take<E>(job.sum * job.kernel_lines * job.kernel_offsets);
     if (!job.out.direct) y_ = arena.take<E>(max_lines * S::N);
-    if (!job.in.direct) {
-      tags_ = arena.take<int64_t>(job.sum * lat_.max_parts * job.ring);
-      rows_ = arena.take<E>(job.sum * lat_.max_parts * job.ring * row_size());
-    }
+    if (!job.in.direct) rows_.take(arena, job.sum * lat_.max_parts * job.ring);
     scratch_bytes_ = arena.used_bytes();
     if (scratch && job.in.direct && lat_.max_parts)
       for (int64_t s = 0; s < lat_.max_part_taps + max_lines; ++s) lines_[s] = s * lat_.line_in_step * job.in.line;
@@ -48,7 +45,7 @@ class CorrelatePlanar {
       const int64_t strip = within / lat_.line_tiles, tile = within % lat_.line_tiles;
       const LineClass* c = lat_.lines;
       while (c + 1 < lat_.lines + lat_.line_classes && (c + 1)->tiles_before <= tile) ++c;
-      if (c != class_ || strip != strip_) forget_rows();
+      if (c != class_ || strip != strip_) rows_.forget();
       class_ = c;
       strip_ = strip;
       const int64_t tiles = divide_up(c->outs, max_lines), k = tile - c->tiles_before;
@@ -58,22 +55,6 @@ class CorrelatePlanar {
 
  private:
   bool weights_direct() const { return job_.W_dtype == (sizeof(E) == 4 ? DType::f32 : DType::f64); }
-  int64_t shift(int64_t in0) const { return floor_div(in0, lat_.offset_in_step); }
-  int64_t row_size() const { return lat_.offset_in_step * pitch_; }
-
-  // A phase of a packed row holds a strip, the reach of the kernel to both sides, and whole vectors at the end.
-  void find_reach() {
-    int64_t least = INT64_MAX, most = INT64_MIN;
-    for (int64_t i = 0; i < lat_.offset_classes; ++i) {
-      const OffsetClass& c = lat_.offsets[i];
-      if (c.taps_begin == c.taps_end) continue;
-      least = at_most(least, shift(lat_.taps[c.taps_begin].in0));
-      most = at_least(most, shift(lat_.taps[c.taps_end - 1].in0));
-    }
-    first_shift_ = least > most ? 0 : least;
-    pitch_ = divide_up(job_.strip + (least > most ? 0 : most - least), S::N) * S::N + S::N;
-  }
-
   void enter_plane(int64_t plane) {
     plane_ = plane;
     const int64_t n = plane / job_.out_channels, o = plane % job_.out_channels;
@@ -99,13 +80,7 @@ class CorrelatePlanar {
     }
     has_bias_ = job_.b != nullptr;
     if (has_bias_) bias_ = load_as<E>(job_.b, job_.b_dtype, o * job_.b_stride);
-    forget_rows();
-  }
-
-  void forget_rows() {
-    if (job_.in.direct) return;
-    const int64_t slots = job_.sum * lat_.max_parts * job_.ring;
-    for (int64_t i = 0; i < slots; ++i) tags_[i] = INT64_MIN;
+    rows_.forget();
   }
 
   // Output rows [t0, t1) of the class.
@@ -122,8 +97,11 @@ class CorrelatePlanar {
           part.x = (p.in0 + t0 * lat_.line_in_step) * job_.in.line + k * job_.in.channel;
         } else {
           const int64_t ring = (k * lat_.max_parts + i - class_->parts_begin) * job_.ring;
-          for (int64_t s = clamp(part.first, 0, T + p.taps - 1); s < at_most(part.last, T + p.taps - 1); ++s)
-            lines[s] = packed_row(ring + (t0 + s) % job_.ring, p.in0 + (t0 + s) * lat_.line_in_step, k);
+          for (int64_t s = clamp(part.first, 0, T + p.taps - 1); s < at_most(part.last, T + p.taps - 1); ++s) {
+            const int64_t row = p.in0 + (t0 + s) * lat_.line_in_step;
+            const Step from = in_ + k * job_.in.channel + row * job_.in.line;
+            lines[s] = rows_.row(ring + (t0 + s) % job_.ring, row, from, strip_ * job_.strip);
+          }
           lines += T + p.taps - 1;
         }
         chunks += cut_chunks<S, E>(chunks_ + chunks, part, T);
@@ -132,40 +110,14 @@ class CorrelatePlanar {
     for (int64_t i = 0; i < lat_.offset_classes; ++i) run_columns(lat_.offsets[i], t0, T, chunks);
   }
 
-  // Elements from rows_ to the packed row, packed now if this ring slot holds another.
-  Step packed_row(int64_t slot, int64_t row, int64_t k) {
-    E* to = rows_ + slot * row_size();
-    if (tags_[slot] == row) return slot * row_size();
-    tags_[slot] = row;
-    const Step from = in_ + k * job_.in.channel + row * job_.in.line;
-    const int64_t step = lat_.offset_in_step, columns = pitch_;
-    for (int64_t phase = 0; phase < step; ++phase, to += columns) {
-      // Column i of the phase is input column (origin + i) * step + phase.
-      const int64_t origin = strip_ * job_.strip + first_shift_;
-      const int64_t first = clamp(divide_up(-phase - origin * step, step), 0, columns);
-      const int64_t last = clamp(floor_div(job_.in.offsets - 1 - phase, step) + 1 - origin, first, columns);
-      for (int64_t i = 0; i < first; ++i) to[i] = 0;
-      for (int64_t i = last; i < columns; ++i) to[i] = 0;
-      with_type(job_.in.dtype, [&](auto type) {
-        using T = typename decltype(type)::type;
-        const T* row_data = static_cast<const T*>(job_.in.data) + from;
-        if (first < last)
-          widen_run<S, T>(to + first, row_data + ((origin + first) * step + phase) * job_.in.offset,
-                          step * job_.in.offset, last - first);
-      });
-    }
-    return slot * row_size();
-  }
-
   void run_columns(const OffsetClass& c, int64_t t0, int64_t T, int64_t chunks) {
     const int64_t j0 = strip_ * job_.strip, j1 = at_most(c.outs, j0 + job_.strip);
     if (j0 >= j1) return;
-    const int64_t taps = c.taps_end - c.taps_begin, step = lat_.offset_in_step;
+    const int64_t taps = c.taps_end - c.taps_begin;
     const OffsetTap* tap = lat_.taps + c.taps_begin;
     for (int64_t o = 0; o < taps; ++o) {
       w_offset_[o] = tap[o].tap * w_offset_step_;
-      x_offset_[o] = job_.in.direct ? tap[o].in0
-                                    : (tap[o].in0 - shift(tap[o].in0) * step) * pitch_ + shift(tap[o].in0) - first_shift_;
+      x_offset_[o] = job_.in.direct ? tap[o].in0 : rows_.offset(tap[o].in0);
     }
     // Vectors from `inner` to `inner_end` have every tap of every lane inside the row.
     int64_t inner = j0, inner_end = j0 + (j1 - j0) / S::N * S::N;
@@ -186,7 +138,7 @@ class CorrelatePlanar {
     tile.offsets = taps;
     for (int64_t j = j0; j < j1;) {
       const bool edge = j < inner || j + S::N > inner_end;
-      tile.x = job_.in.direct ? static_cast<const E*>(job_.in.data) + in_ + j : rows_ + (j - j0);
+      tile.x = job_.in.direct ? static_cast<const E*>(job_.in.data) + in_ + j : rows_.data() + (j - j0);
       tile.lanes = at_most(S::N, j1 - j);
       tile.vectors = edge || !job_.out.direct ? 1 : (inner_end - j) / S::N;
       tile.column = job_.in.direct ? j : int64_t{1} << 40;
@@ -224,12 +176,12 @@ class CorrelatePlanar {
 
   const Correlation& job_;
   const depthwise::LatticeView& lat_;
+  PackedRows<S> rows_;
   Chunk* chunks_ = nullptr;
   Step *lines_ = nullptr, *x_offset_ = nullptr, *w_offset_ = nullptr;
-  int64_t* tags_ = nullptr;
-  E *rows_ = nullptr, *weights_ = nullptr, *y_ = nullptr;
+  E *weights_ = nullptr, *y_ = nullptr;
   const LineClass* class_ = nullptr;
-  int64_t plane_ = -1, strip_ = -1, first_shift_ = 0, pitch_ = 0, scratch_bytes_ = 0;
+  int64_t plane_ = -1, strip_ = -1, scratch_bytes_ = 0;
   Step in_ = 0, out_ = 0;
   const E* w_ = nullptr;
   Step w_sum_ = 0, w_line_ = 0, w_offset_step_ = 0;
@@ -238,7 +190,7 @@ class CorrelatePlanar {
 };
 
 template <class S>
-constexpr depthwise::CorrelationKernel correlate_planar = {
+constexpr depthwise::Kernel<Correlation> correlate_planar = {
     [](const Correlation& job) { return CorrelatePlanar<S>(job, nullptr).scratch_bytes(); },
     [](const Correlation& job, int64_t begin, int64_t end, void* scratch) {
       CorrelatePlanar<S>(job, scratch).run(begin, end);

@@ -39,17 +39,37 @@ struct Correlation {
   int64_t units;
 };
 
+// gW[o % divide, o / divide] = sum over n of the products of gy[n, o] with x[n, o / divide] under each tap.
+// Images and bands of gy rows are dealt to a fixed number of parts, each summed alone, so that the order of summation
+// does not depend on the threads.
+struct WeightGradient {
+  Side x, g;
+  double* sums;  // [part][o][kernel row][kernel column]
+  int64_t kernel_lines, kernel_offsets;
+  int64_t sum_line, sum_offset;  // elements of a sum between taps along the lines, and across them
+  int64_t batch, out_channels, divide;
+  LatticeView lattice;
+  int64_t strip, ring, columns_packed;
+  bool ring_by_tap;
+  int64_t band, bands;    // rows of gy in a cell, cells in an image
+  int64_t parts;          // shares of the batch * bands cells
+  int64_t group, groups;  // channels last: vectors of channels of a unit
+  int64_t units;          // groups (or planes) * parts
+};
+
 // A kernel does the units [begin, end) of a job with scratch memory of its own.
-struct CorrelationKernel {
-  int64_t (*scratch_bytes)(const Correlation&);
-  void (*run)(const Correlation&, int64_t begin, int64_t end, void* scratch);
+template <class Job>
+struct Kernel {
+  int64_t (*scratch_bytes)(const Job&);
+  void (*run)(const Job&, int64_t begin, int64_t end, void* scratch);
 };
 
 // What one target offers; index 0 keeps float32 sums, index 1 float64.
 struct Kernels {
   int lanes[2];
   int64_t max_lines;
-  CorrelationKernel correlate_planar[2], correlate_channels_last[2];
+  Kernel<Correlation> correlate_planar[2], correlate_channels_last[2];
+  Kernel<WeightGradient> weight_grad_planar[2], weight_grad_channels_last[2];
 };
 
 }  // namespace depthwise

@@ -2,6 +2,8 @@
 #pragma once
 #include "correlate_channels_last.hpp"
 #include "correlate_planar.hpp"
+#include "weight_grad_channels_last.hpp"
+#include "weight_grad_planar.hpp"
 
 namespace {
 
@@ -10,6 +12,8 @@ constexpr depthwise::Kernels kernels_of_this_target = {
     max_lines,
     {correlate_planar<F32>, correlate_planar<F64>},
     {correlate_channels_last<F32>, correlate_channels_last<F64>},
+    {weight_grad_planar<F32>, weight_grad_planar<F64>},
+    {weight_grad_channels_last<F32>, weight_grad_channels_last<F64>},
 };
 
 }  // namespace

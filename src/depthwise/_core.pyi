@@ -4,7 +4,7 @@ from typing import Any
 class Sizes:
     def __init__(self, batch: int, channels: int, multiplier: int, h: Sequence[int], w: Sequence[int]) -> None: ...
 
-def correlate(
+def run(
     kind: int,
     sizes: Sizes,
     x: Any,

@@ -11,7 +11,7 @@ from . import _core
 from .geometry import Geometry, IntPair, Pad, geometry, pair
 from .runtime import active_target, get_num_threads
 
-__all__ = ["forward", "input_grad"]
+__all__ = ["bias_grad", "forward", "input_grad", "weight_grad"]
 
 AnyArray = npt.NDArray[Any]
 
@@ -105,7 +105,7 @@ def _run(
     kind: int, g: Geometry, x: AnyArray, W: AnyArray, b: AnyArray | None, y: AnyArray, codes: tuple[int, int, int, int]
 ) -> None:
     """Run the engine; the array that `kind` computes is already one that it can write."""
-    _core.correlate(
+    _core.run(
         kind,
         g.sizes,
         _view(x, codes[0]),
@@ -121,9 +121,14 @@ def _run(
     )
 
 
+def _is_writable(out: AnyArray) -> bool:
+    """Whether the engine can write `out` itself."""
+    return out.dtype.isnative and out.flags.aligned and not any(s % out.itemsize for s in out.strides)
+
+
 def _writable(out: AnyArray | None, shape: tuple[int, int, int, int], like: AnyArray) -> AnyArray:
     """`out` where the engine can write it; else a new native array of `like`'s layout."""
-    if out is not None and out.dtype.isnative and out.flags.aligned and not any(s % out.itemsize for s in out.strides):
+    if out is not None and _is_writable(out):
         return out
     return _empty(shape, like.dtype.newbyteorder("="), _channels_last(like))
 
@@ -293,3 +298,131 @@ def gradient_geometry(
         msg = f"gy must have shape {g.y_shape} (input size {size}, W {W_shape}), got {gy_shape}"
         raise ValueError(msg)
     return g
+
+
+def weight_grad(
+    x: AnyArray,
+    gy: AnyArray,
+    kernel_size: tuple[int, int],
+    *,
+    stride: IntPair = 1,
+    pad: Pad = 0,
+    dilate: IntPair = 1,
+    out: AnyArray | None = None,
+) -> AnyArray:
+    """Gradient of :func:`forward` for W.
+
+    ``gW[m, c, p, q] = sum over n, i, j of
+    gy[n, c * c_M + m, i, j] * xpad[n, c, i * sy + p * dy, j * sx + q * dx]``
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, c_I, h, w)
+        float16, bfloat16, float32 or float64, read in place in either layout.
+    gy : ndarray of shape (n, c_I * c_M, h_O, w_O)
+        Of any of these dtypes, read in place where its layout is x's.
+    kernel_size : pair of ints
+        (k_H, k_W), which the output size does not determine.
+    stride, pad, dilate
+        As given to :func:`forward`.
+    out : ndarray of shape (c_M, c_I, k_H, k_W), optional
+        Receives the result; of x's dtype or any other of these, of any strides, sharing no memory with the inputs.
+
+    Returns
+    -------
+    ndarray of shape (c_M, c_I, k_H, k_W)
+        `out`, or a new array of x's dtype. Sums are kept in float32 for at most 512 products and in float64 beyond, or
+        in float64 throughout where x or gy is float64, and rounded once.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`forward`; also where gy's shape is not that of the forward pass.
+
+    Notes
+    -----
+    Threads and GIL as :func:`forward`. The order of summation is a function of the shapes alone, so the result has the
+    same bits for any number of threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from depthwise import ops
+    >>> x = np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3)
+    >>> ops.weight_grad(x, np.ones((1, 1, 2, 2), np.float32), (2, 2))
+    array([[[[ 8., 12.],
+             [20., 24.]]]], dtype=float32)
+    """
+    check_array("x", x)
+    check_array("gy", gy)
+    x_code, gy_code = _code("x", x.dtype), _code("gy", gy.dtype)
+    if x.ndim != 4 or gy.ndim != 4:
+        name, a = ("x", x) if x.ndim != 4 else ("gy", gy)
+        msg = f"{name} must have 4 axes, got {a.ndim}: shape {a.shape}"
+        raise ValueError(msg)
+    channels, outputs = x.shape[1], gy.shape[1]
+    if outputs % channels if channels else outputs:
+        msg = f"gy has {outputs} channels, which is no multiple of x's {channels} (x {x.shape}, gy {gy.shape})"
+        raise ValueError(msg)
+    kernel = pair("kernel_size", kernel_size, 0)
+    g = geometry(x.shape, (outputs // channels if channels else 0, channels, *kernel), stride, pad, dilate)
+    if gy.shape != g.y_shape:
+        msg = f"gy must have shape {g.y_shape} (x {x.shape}, kernel size {kernel}), got {gy.shape}"
+        raise ValueError(msg)
+    dtype = x.dtype
+    if out is not None:
+        check_array("out", out)
+        _code("out", out.dtype)
+        dtype = out.dtype
+        _check_out(out, g.W_shape, dtype, ("x", x), ("gy", gy))
+    gW = out if out is not None and _is_writable(out) else np.empty(g.W_shape, dtype.newbyteorder("="))
+    _run(WEIGHT_GRAD, g, x, gW, None, gy, (x_code, _code("out", dtype), 0, gy_code))
+    return _finished(gW, out, dtype)
+
+
+def bias_grad(gy: AnyArray, *, out: AnyArray | None = None) -> AnyArray:
+    """Gradient of :func:`forward` for b: the sum of gy over images, rows and columns.
+
+    Parameters
+    ----------
+    gy : ndarray of shape (n, c_I * c_M, h_O, w_O)
+        float16, bfloat16, float32 or float64, read in place in either layout.
+    out : ndarray of shape (c_I * c_M,), optional
+        Receives the result; of gy's dtype or any other of these, sharing no memory with it.
+
+    Returns
+    -------
+    ndarray of shape (c_I * c_M,)
+        `out`, or a new array of gy's dtype; summed as :func:`weight_grad` sums.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`forward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from depthwise import ops
+    >>> ops.bias_grad(np.ones((2, 3, 4, 5), np.float32))
+    array([40., 40., 40.], dtype=float32)
+    """
+    check_array("gy", gy)
+    code = _code("gy", gy.dtype)
+    if gy.ndim != 4:
+        msg = f"gy must have 4 axes (n, c_I * c_M, h_O, w_O), got {gy.ndim}: shape {gy.shape}"
+        raise ValueError(msg)
+    c, w = gy.shape[1], gy.shape[3]
+    dtype = gy.dtype
+    if out is not None:
+        check_array("out", out)
+        _code("out", out.dtype)
+        dtype = out.dtype
+        _check_out(out, (c,), dtype, ("gy", gy))
+    gb = np.zeros(c, dtype.newbyteorder("="))
+    if gy.size:
+        # The weight gradient of a 1x1 kernel on an image of ones, of which one row or pixel stands for all.
+        one = np.float64 if code == _FLOAT64 else np.float32
+        ones = np.broadcast_to(np.ones((1, c, 1, 1) if _channels_last(gy) else (1, 1, 1, w), one), gy.shape)
+        weight_grad(ones, gy, (1, 1), out=gb.reshape(1, c, 1, 1))
+    return _finished(gb, out, dtype)
