@@ -41,6 +41,7 @@ Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const 
 
 NB_MODULE(_core, m) {
   m.doc() = "The compiled engine of depthwise; its callers check their arguments first.";
+  m.attr("version") = DEPTHWISE_VERSION;
 
   nb::class_<Sizes>(m, "Sizes")
       .def("__init__",
@@ -89,6 +90,10 @@ NB_MODULE(_core, m) {
   m.def("lanes", [](int target) {
     const Kernels& k = *target_at(target).kernels;
     return std::make_pair(k.lanes[0], k.lanes[1]);
+  });
+  m.def("executions", [](int target) {
+    target_at(target);
+    return executions(target);
   });
   m.def("default_threads", default_threads);
   m.def("forked_after_parallel", forked_after_parallel);

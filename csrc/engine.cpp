@@ -1,6 +1,7 @@
 // Hands the units of a plan to threads, and adds up what the parts of a weight gradient have summed.
 #include "engine.hpp"
 
+#include <atomic>
 #include <vector>
 
 #include "parallel.hpp"
@@ -8,6 +9,13 @@
 
 namespace depthwise {
 namespace {
+
+std::atomic<int64_t> executed[8];
+
+void count_execution(const Kernels* kernels) {
+  for (int i = 0; i < target_count; ++i)
+    if (targets[i].kernels == kernels) executed[i].fetch_add(1, std::memory_order_relaxed);
+}
 
 template <class Job>
 void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan) {
@@ -42,7 +50,10 @@ void store_weights(const Plan& plan, const std::vector<double>& sums) {
 
 }  // namespace
 
+int64_t executions(int target) { return executed[target]; }
+
 void execute(const Plan& plan) {
+  count_execution(plan.kernels);
   if (plan.correlate) return run(*plan.correlate, plan.correlation, plan);
   WeightGradient job = plan.weight_gradient;
   std::vector<double> sums(static_cast<size_t>(job.parts * job.out_channels * job.kernel_lines * job.kernel_offsets));

@@ -77,6 +77,7 @@ bool channels_are_closest(const int64_t strides[4], int64_t channels, int64_t he
 
 Plan::Plan(const Problem& p, const Target& target, int most_threads)
     : pass(p.pass),
+      kernels(target.kernels),
       sums(accumulator(p)),
       gW(p.W),
       channel_lanes(lanes_along_channels(p, *target.kernels, sums)),

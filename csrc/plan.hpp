@@ -11,6 +11,7 @@ namespace depthwise {
 
 struct Plan {
   Pass pass;
+  const Kernels* kernels;
   std::string kernel, input, output;  // which loops; how they read and write memory, and why
   DType sums;
   int threads;

@@ -1,5 +1,31 @@
-"""Depthwise 2-D convolution for Python's arrays."""
+"""Depthwise 2-D convolution for Python's arrays, forward and backward, at the speed of the machine."""
 
-from . import ops
+from . import _core, functions, gradient_check, links, ops, reference, serializers
+from .functions import depthwise_convolution_2d
 from .geometry import output_size
-from .runtime import get_num_threads, set_num_threads, targets, threads, use_target
+from .runtime import explain, get_num_threads, set_num_threads, targets, threads, use_target
+from .variable import Variable, as_variable, force_backprop_mode, grad, no_backprop_mode
+
+__version__: str = _core.version
+
+__all__ = [
+    "Variable",
+    "as_variable",
+    "depthwise_convolution_2d",
+    "explain",
+    "force_backprop_mode",
+    "functions",
+    "get_num_threads",
+    "grad",
+    "gradient_check",
+    "links",
+    "no_backprop_mode",
+    "ops",
+    "output_size",
+    "reference",
+    "serializers",
+    "set_num_threads",
+    "targets",
+    "threads",
+    "use_target",
+]

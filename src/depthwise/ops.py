@@ -96,7 +96,7 @@ def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], *input
 
 def _shares_memory(a: AnyArray, b: AnyArray) -> bool:
     try:
-        return np.shares_memory(a, b, max_work=100_000)
+        return np.shares_memory(a, b, max_work=100_000)  # type: ignore[arg-type]
     except (RuntimeError, ValueError):  # too hard to tell (numpy.exceptions.TooHardError, of either base)
         return True
 
@@ -119,6 +119,25 @@ def _run(
         active_target(),
         get_num_threads(),
     )
+
+
+def describe(kind: int, x: Any, W: Any, stride: Any, pad: Any, dilate: Any) -> tuple[Any, int, float, float]:
+    """The engine's plan for a problem that is given by arrays or by shapes."""
+    dtype = np.dtype(np.float32) if isinstance(x, tuple) else x.dtype
+    shape = x if isinstance(x, tuple) else x.shape
+    x_strides = _strides(x, False) if isinstance(x, tuple) else [s // dtype.itemsize for s in np.asarray(x).strides]
+    W = np.broadcast_to(np.float32(0), W) if isinstance(W, tuple) else np.asarray(W)
+    g = geometry(shape, W.shape, stride, pad, dilate)
+    y_strides = _strides(g.y_shape, _core.channels_last(x_strides, shape))
+    code = _code("x", dtype)
+    target, threads = active_target(), get_num_threads()
+    return _core.describe(kind, g.sizes, x_strides, code, _code("W", W.dtype), y_strides, code, target, threads)
+
+
+def _strides(shape: tuple[int, ...], channels_last: bool) -> list[int]:
+    """Strides, in elements, of a new array in one of the two layouts."""
+    _, c, h, w = shape
+    return [c * h * w, 1, c * w, c] if channels_last else [c * h * w, h * w, w, 1]
 
 
 def _is_writable(out: AnyArray) -> bool:
@@ -267,9 +286,10 @@ def input_grad(
     >>> import numpy as np
     >>> from depthwise import ops
     >>> gy = np.ones((1, 1, 2, 2), np.float32)
-    >>> ops.input_grad(gy, np.ones((1, 1, 2, 2), np.float32), (4, 3))
+    >>> ops.input_grad(gy, np.ones((1, 1, 2, 2), np.float32), (5, 3), stride=(2, 1))
     array([[[[1., 2., 1.],
-             [2., 4., 2.],
+             [1., 2., 1.],
+             [1., 2., 1.],
              [1., 2., 1.],
              [0., 0., 0.]]]], dtype=float32)
     """

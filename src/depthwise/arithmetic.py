@@ -1,0 +1,340 @@
+"""The differentiable operations that a loss around a convolution needs, and Variable's operators.
+
+Each backward is written with these same operations, so that every order of derivative exists.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .variable import Function, Variable, as_variable
+
+AnyArray = npt.NDArray[Any]
+Gradients = Sequence[Variable | None]
+
+
+class Reshape(Function):
+    """x.reshape(shape)."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        (x,) = arrays
+        self.before = x.shape
+        return x.reshape(self.shape)
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        return (Reshape(self.before)(gy),)
+
+
+class Transpose(Function):
+    """x.transpose(axes)."""
+
+    def __init__(self, axes: tuple[int, ...] | None) -> None:
+        self.axes = axes
+
+    def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        return arrays[0].transpose(self.axes)
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        inverse = None if self.axes is None else tuple(int(i) for i in np.argsort([a % gy.ndim for a in self.axes]))
+        return (Transpose(inverse)(gy),)
+
+
+class BroadcastTo(Function):
+    """x repeated along axes of size 1 and new leading ones."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        (x,) = arrays
+        self.before = x.shape
+        return np.broadcast_to(x, self.shape)
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        return (sum_to(gy, self.before),)
+
+
+class Sum(Function):
+    """x summed over axes."""
+
+    def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
+        self.axes, self.keepdims = axes, keepdims
+
+    def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        (x,) = arrays
+        self.before = x.shape
+        return np.asarray(x.sum(axis=self.axes, keepdims=self.keepdims, dtype=x.dtype))
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        kept = tuple(1 if i in self.axes else n for i, n in enumerate(self.before))
+        return (BroadcastTo(self.before)(Reshape(kept)(gy)),)
+
+
+class Cast(Function):
+    """x.astype(dtype)."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+
+    def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        self.before = arrays[0].dtype
+        return arrays[0].astype(self.dtype)
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        return (cast(gy, self.before),)
+
+
+class GetItem(Function):
+    """x[key]."""
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+    def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        self.before = arrays[0].shape
+        return np.asarray(arrays[0][self.key])
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        return (Scatter(self.key, self.before)(gy),)
+
+
+class Scatter(Function):
+    """Zeros of a shape to which g is added at a key: the adjoint of GetItem."""
+
+    def __init__(self, key: Any, shape: tuple[int, ...]) -> None:
+        self.key, self.shape = key, shape
+
+    def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        gx = np.zeros(self.shape, arrays[0].dtype)
+        np.add.at(gx, self.key, arrays[0])
+        return gx
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        return (GetItem(self.key)(gy),)
+
+
+class _Elementwise(Function):
+    """An operation of one or two operands that broadcast against each other."""
+
+    def _back(self, i: int, g: Variable) -> Variable:
+        """A gradient in the shape and dtype of operand i."""
+        return cast(sum_to(g, self.shapes[i]), self.dtypes[i])
+
+    def forward(self, *arrays: AnyArray) -> AnyArray:
+        self.shapes = [a.shape for a in arrays]
+        self.dtypes = [a.dtype for a in arrays]
+        return np.asarray(self.compute(*arrays))
+
+    def compute(self, *arrays: AnyArray) -> AnyArray:
+        raise NotImplementedError
+
+
+class Add(_Elementwise):
+    """a + b."""
+
+    def compute(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        return np.add(*arrays)
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        return [self._back(i, gy) if need else None for i, need in enumerate(needs)]
+
+
+class Multiply(_Elementwise):
+    """a * b."""
+
+    retains = (0, 1)
+
+    def compute(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        return np.multiply(*arrays)
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        a, b = retained
+        return (self._back(0, gy * b) if needs[0] else None, self._back(1, gy * a) if needs[1] else None)
+
+
+class Divide(_Elementwise):
+    """a / b."""
+
+    retains = (0, 1)
+
+    def compute(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        return np.true_divide(*arrays)
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        a, b = retained
+        return (self._back(0, gy / b) if needs[0] else None, self._back(1, -gy * a / b / b) if needs[1] else None)
+
+
+class Power(_Elementwise):
+    """a ** b."""
+
+    retains = (0, 1)
+
+    def compute(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        return np.power(*arrays)
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        a, b = retained
+        return (
+            self._back(0, gy * b * a ** (b - 1)) if needs[0] else None,
+            self._back(1, gy * Log()(a) * a**b) if needs[1] else None,
+        )
+
+
+class Log(_Elementwise):
+    """Natural logarithm."""
+
+    retains = (0,)
+
+    def compute(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        return np.log(arrays[0])
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        return (gy / retained[0],)
+
+
+class Absolute(_Elementwise):
+    """abs(a)."""
+
+    retains = (0,)
+
+    def compute(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        return np.abs(arrays[0])
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        return (gy * as_variable(np.sign(retained[0].array)),)
+
+
+class MatMul(Function):
+    """a @ b, for operands of two axes or more, whose leading axes broadcast."""
+
+    retains = (0, 1)
+
+    def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        a, b = arrays
+        if a.ndim < 2 or b.ndim < 2:
+            msg = f"operands of @ must have at least 2 axes, got shapes {a.shape} and {b.shape}"
+            raise ValueError(msg)
+        product: AnyArray = np.matmul(a, b)
+        return product
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        a, b = retained
+        return (
+            cast(sum_to(gy @ _swapped(b), a.shape), a.dtype) if needs[0] else None,
+            cast(sum_to(_swapped(a) @ gy, b.shape), b.dtype) if needs[1] else None,
+        )
+
+
+def _swapped(v: Variable) -> Variable:
+    return Transpose((*range(v.ndim - 2), v.ndim - 1, v.ndim - 2))(v)
+
+
+def cast(v: Variable, dtype: Any) -> Variable:
+    """`v` in another dtype."""
+    return v if v.dtype == dtype else Cast(dtype)(v)
+
+
+def sum_to(v: Variable, shape: tuple[int, ...]) -> Variable:
+    """`v` summed over the axes along which `shape` was broadcast to its shape."""
+    if v.shape == shape:
+        return v
+    extra = v.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and v.shape[i + extra] != 1)
+    return Reshape(shape)(Sum(axes, True)(v))
+
+
+def _operand(other: Any, beside: Variable) -> Variable:
+    """The other operand: a number takes the Variable's dtype, as in Chainer."""
+    if isinstance(other, Variable):
+        return other
+    if isinstance(other, int | float | np.number) or (isinstance(other, np.ndarray) and other.ndim == 0):
+        return Variable(np.asarray(other, beside.dtype), requires_grad=False)
+    return as_variable(other)
+
+
+def _binary(function: Callable[[], Function], swapped: bool = False) -> Any:
+    def method(self: Variable, other: Any) -> Any:
+        if not isinstance(other, Variable | np.ndarray | np.generic | int | float):
+            return NotImplemented
+        operand = _operand(other, self)
+        return function()(operand, self) if swapped else function()(self, operand)
+
+    return method
+
+
+def _negative(self: Variable) -> Variable:
+    return Multiply()(self, _operand(-1, self))
+
+
+def _subtract(self: Variable, other: Any) -> Any:
+    if not isinstance(other, Variable | np.ndarray | np.generic | int | float):
+        return NotImplemented
+    return self + (-_operand(other, self))
+
+
+def _subtract_from(self: Variable, other: Any) -> Any:
+    return -self + other
+
+
+def axes_of(v: Variable, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    """The axes that `axis` names, counted from the first."""
+    if axis is None:
+        return tuple(range(v.ndim))
+    axes = []
+    for a in axis if isinstance(axis, tuple) else (axis,):
+        if not -v.ndim <= a < v.ndim:
+            msg = f"axis {a} is out of bounds for shape {v.shape}"
+            raise ValueError(msg)
+        axes.append(a % v.ndim)
+    if len(set(axes)) != len(axes):
+        msg = f"repeated axis in {axis}"
+        raise ValueError(msg)
+    return tuple(axes)
+
+
+def _mean(self: Variable, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Variable:
+    """Mean of the elements over `axis`, or over all axes."""
+    axes = axes_of(self, axis)
+    count = math.prod(self.shape[a] for a in axes)
+    return Sum(axes, keepdims)(self) * (1 / count if count else math.nan)
+
+
+def _reshape(self: Variable, *shape: Any) -> Variable:
+    """The same elements in another shape."""
+    return Reshape(tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)(self)
+
+
+def _transpose(self: Variable, *axes: Any) -> Variable:
+    """The axes in another order, reversed where none is given."""
+    if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
+        (axes,) = axes
+    return Transpose(tuple(axes) if axes else None)(self)
+
+
+def _install() -> None:
+    """Give Variable its operators; here, because they are made of functions that are made of Variables."""
+    v: Any = Variable
+    v.T = property(lambda self: Transpose(None)(self), doc="The axes in reverse order.")
+    v.mean, v.reshape, v.transpose = _mean, _reshape, _transpose
+    v.__add__ = v.__radd__ = _binary(Add)
+    v.__mul__ = v.__rmul__ = _binary(Multiply)
+    v.__truediv__, v.__rtruediv__ = _binary(Divide), _binary(Divide, swapped=True)
+    v.__pow__, v.__rpow__ = _binary(Power), _binary(Power, swapped=True)
+    v.__matmul__, v.__rmatmul__ = _binary(MatMul), _binary(MatMul, swapped=True)
+    v.__sub__, v.__rsub__ = _subtract, _subtract_from
+    v.__neg__ = _negative
+    v.__pos__ = lambda self: self
+    v.__abs__ = lambda self: Absolute()(self)
+    v.__getitem__ = lambda self, key: GetItem(key)(self)
+
+
+_install()

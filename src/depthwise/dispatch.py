@@ -1,0 +1,25 @@
+"""The type of x decides who computes. Frameworks are looked for in sys.modules and never imported here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .convolution import convolution_2d
+from .variable import Variable, as_variable
+
+
+def convolution(x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Any:
+    """:func:`depthwise.depthwise_convolution_2d` for whatever kind of array x is."""
+    for name, a in (("x", x), ("W", W), ("b", b)):
+        if not isinstance(a, np.ndarray | Variable) and not (name == "b" and a is None):
+            msg = f"{name} must be a NumPy array or a Variable, got {type(a).__name__}"
+            raise TypeError(msg)
+        if isinstance(a, Variable) and a.array is None:
+            msg = f"{name} is a Variable without an array"
+            raise TypeError(msg)
+    if b is not None and b.dtype != x.dtype:
+        msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
+        raise TypeError(msg)
+    return convolution_2d(as_variable(x), as_variable(W), None if b is None else as_variable(b), stride, pad, dilate)

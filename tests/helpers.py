@@ -1,0 +1,55 @@
+"""Arrays in every kind of memory, and comparisons that can fail."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+
+import depthwise
+from depthwise import _core
+
+COMPILED = [name for name, _ in _core.targets()]
+DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
+
+
+def planar(a):
+    """Contiguous rows."""
+    return np.ascontiguousarray(a)
+
+
+def channels_last(a):
+    """Contiguous channels."""
+    return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
+def spread(a):
+    """Every second element of an array framed with NaN."""
+    big = np.full([2 * n + 3 for n in a.shape], np.nan, a.dtype)
+    view = big[tuple(slice(1, 1 + 2 * n, 2) for n in a.shape)]
+    view[...] = a
+    return view
+
+
+def reversed_rows(a):
+    """Negative strides."""
+    return np.ascontiguousarray(a[:, :, ::-1, ::-1])[:, :, ::-1, ::-1]
+
+
+LAYOUTS = [planar, channels_last, spread, reversed_rows]
+
+
+def integers(rng, shape, dtype, low=-3, high=4):
+    """Small integers: every order of summation gives the same floating-point sum."""
+    return rng.integers(low, high, shape).astype(dtype)
+
+
+def lanes(name=None):
+    """Lanes of a target's float32 vectors."""
+    names = [n for n, _ in _core.targets()]
+    return _core.lanes(names.index(name or depthwise.targets()[0]))[0]
+
+
+def assert_same(actual, expected):
+    """Equal in every element, after rounding the float64 reference to the result's dtype."""
+    assert actual.shape == expected.shape
+    np.testing.assert_array_equal(actual.astype(np.float64), expected.astype(actual.dtype).astype(np.float64))

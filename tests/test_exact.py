@@ -1,0 +1,175 @@
+"""Integer inputs, so that sums are exact in any order: `==` on every target, layout, dtype and thread count."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import DTYPES, LAYOUTS, assert_same, integers, lanes
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import depthwise
+from depthwise import ops, reference
+
+CASES = json.loads((Path(__file__).parent / "chainer_cases.json").read_text())["cases"]
+
+
+def from_json(v):
+    return None if v is None else np.array(v["data"], np.float64).reshape(v["shape"])
+
+
+def steps_of(case):
+    return {k: tuple(case[k]) if isinstance(case[k], list) else case[k] for k in ("stride", "pad")}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_chainer_cases(target, layout):
+    for case in CASES:
+        x, W, b, gy = (from_json(case[k]) for k in ("x", "W", "b", "gy"))
+        x, gy, steps = layout(x), layout(gy), steps_of(case)
+        assert_same(ops.forward(x, W, b, **steps), from_json(case["y"]))
+        assert_same(ops.input_grad(gy, W, x.shape[2:], **steps), from_json(case["gx"]))
+        assert_same(ops.weight_grad(x, gy, W.shape[2:], **steps), from_json(case["gW"]))
+        if b is not None:
+            assert_same(ops.bias_grad(gy), from_json(case["gb"]))
+
+
+def test_chainer_cases_check_the_reference():
+    for case in CASES:
+        x, W, b, gy = (from_json(case[k]) for k in ("x", "W", "b", "gy"))
+        steps = steps_of(case)
+        assert_same(reference.forward(x, W, b, **steps), from_json(case["y"]))
+        assert_same(reference.input_grad(gy, W, x.shape[2:], **steps), from_json(case["gx"]))
+        assert_same(reference.weight_grad(x, gy, W.shape[2:], **steps), from_json(case["gW"]))
+
+
+def check(rng, n, c, m, size, kernel, stride, pad, dilate, layout=LAYOUTS[0], dtypes=(np.float32,) * 3):
+    """All passes of one problem against the reference."""
+    steps = {"stride": stride, "pad": pad, "dilate": dilate}
+    x = layout(integers(rng, (n, c, *size), dtypes[0]))
+    W = integers(rng, (m, c, *kernel), dtypes[1], -2, 3)
+    b = integers(rng, (c * m,), dtypes[2])
+    out = depthwise.output_size(size, kernel, **steps)
+    gy = layout(integers(rng, (n, c * m, *out), dtypes[0], -2, 3))
+    assert_same(ops.forward(x, W, b, **steps), reference.forward(x, W, b, **steps))
+    assert_same(ops.input_grad(gy, W, size, **steps), reference.input_grad(gy, W, size, **steps))
+    assert_same(ops.weight_grad(x, gy, kernel, **steps), reference.weight_grad(x, gy, kernel, **steps))
+    assert_same(ops.bias_grad(gy), reference.bias_grad(gy))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6, 7, 11, 31])
+def test_kernels_and_widths(target, k, stride, layout):
+    rng = np.random.default_rng(k)
+    N = lanes(target)
+    for width in sorted({1, N - 1, N, N + 1, 2 * N + 1} - {0}):
+        for pad in {0, k // 2, k}:
+            if min(9, width) + 2 * pad >= k:
+                check(rng, 1, 3, 1, (9, width), (k, k), stride, pad, 1, layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_channel_counts(target, layout):
+    rng = np.random.default_rng(0)
+    N = lanes(target)
+    for c in sorted({1, N - 1, N, N + 1, 2 * N + 1} - {0}):
+        for m in (1, 2, 3):
+            check(rng, 2, c, m, (7, 9), (3, 3), 1, 1, 1, layout)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_batches(target, n):
+    check(np.random.default_rng(n), n, 4, 2, (6, 7), (3, 3), 1, 1, 1)
+    check(np.random.default_rng(n), 2, 4, 2, (6, 7), (3, 3), 1, 1, 1)  # so that something runs for n = 0
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("W_dtype", DTYPES)
+@pytest.mark.parametrize("x_dtype", DTYPES)
+def test_dtypes(target, x_dtype, W_dtype, layout):
+    rng = np.random.default_rng(1)
+    for stride, m in ((1, 1), (2, 2)):
+        check(rng, 2, 17, m, (9, 19), (3, 5), stride, 1, 1, layout, (x_dtype, W_dtype, x_dtype))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_wide_and_tall(target, layout):
+    rng = np.random.default_rng(2)
+    check(rng, 1, 2, 1, (3, 2500), (3, 3), 1, 1, 1, layout)
+    check(rng, 1, 2, 1, (3, 2500), (1, 9), 2, 4, 3, layout)
+    check(rng, 1, 2, 1, (700, 3), (9, 1), (3, 1), (4, 0), (2, 1), layout)
+    check(rng, 1, 33, 1, (64, 1), (33, 1), 1, (16, 0), 1, layout)
+    check(rng, 1, 5, 1, (40, 40), (3, 3), 1, 18, 18, layout)
+
+
+geometries = st.fixed_dictionaries(
+    {
+        "n": st.integers(0, 2),
+        "c": st.integers(1, 35),
+        "m": st.integers(1, 3),
+        "size": st.tuples(st.integers(0, 20), st.integers(0, 40)),
+        "kernel": st.tuples(st.integers(0, 9), st.integers(0, 9)),
+        "stride": st.tuples(st.integers(1, 4), st.integers(1, 4)),
+        "pad": st.tuples(*[st.tuples(st.integers(0, 8), st.integers(0, 8))] * 2),
+        "dilate": st.tuples(st.integers(1, 4), st.integers(1, 4)),
+        "layout": st.sampled_from(LAYOUTS),
+        "dtypes": st.tuples(*[st.sampled_from(DTYPES)] * 3),
+    }
+)
+slow = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def fits(g):
+    try:
+        depthwise.output_size(g["size"], g["kernel"], g["stride"], g["pad"], g["dilate"])
+    except ValueError:
+        return False
+    return True
+
+
+@slow
+@given(g=geometries.filter(fits), seed=st.integers(0, 99), n_threads=st.integers(1, 2), data=st.data())
+def test_any_geometry(g, seed, n_threads, data):
+    name = data.draw(st.sampled_from(depthwise.targets()))
+    with depthwise.use_target(name), depthwise.threads(n_threads):
+        check(np.random.default_rng(seed), **g)
+
+
+@slow
+@given(g=geometries.filter(fits), seed=st.integers(0, 99))
+def test_three_inner_products_agree(g, seed):
+    """<forward(x, W), g> == <x, input_grad(g, W)> == <W, weight_grad(x, g)>."""
+    rng = np.random.default_rng(seed)
+    steps = {k: g[k] for k in ("stride", "pad", "dilate")}
+    x = g["layout"](integers(rng, (g["n"], g["c"], *g["size"]), np.float64))
+    W = integers(rng, (g["m"], g["c"], *g["kernel"]), np.float64)
+    y = ops.forward(x, W, **steps)
+    gy = g["layout"](integers(rng, y.shape, np.float64))
+    product = (y * gy).sum()
+    assert product == (x * ops.input_grad(gy, W, g["size"], **steps)).sum()
+    assert product == (W * ops.weight_grad(x, gy, g["kernel"], **steps)).sum()
+
+
+def test_torch_agrees_with_the_reference():
+    torch = pytest.importorskip("torch", reason="PyTorch checks the reference in CI")
+    rng = np.random.default_rng(3)
+    for _ in range(100):
+        c, m, k = rng.integers(1, 5), rng.integers(1, 4), rng.integers(1, 6, 2)
+        stride, pad, dilate = rng.integers(1, 4, 2), rng.integers(0, 4, 2), rng.integers(1, 3, 2)
+        size = tuple(int(v) for v in (k - 1) * dilate + 1 + rng.integers(0, 9, 2))
+        steps = {"stride": tuple(stride), "pad": tuple(pad), "dilate": tuple(dilate)}
+        x, W = integers(rng, (2, c, *size), np.float64), integers(rng, (m, c, *k), np.float64)
+        b = integers(rng, (c * m,), np.float64)
+        grouped = np.ascontiguousarray(W.transpose(1, 0, 2, 3)).reshape(c * m, 1, *k)
+        tx, tW, tb = (torch.tensor(a, requires_grad=True) for a in (x, grouped, b))
+        ty = torch.conv2d(tx, tW, tb, tuple(stride), tuple(pad), tuple(dilate), int(c))
+        gy = integers(rng, tuple(ty.shape), np.float64)
+        ty.backward(torch.tensor(gy))
+        kernel = tuple(int(v) for v in k)
+        assert_same(reference.forward(x, W, b, **steps), ty.detach().numpy())
+        assert_same(reference.input_grad(gy, W, size, **steps), tx.grad.numpy())
+        gW = tW.grad.numpy().reshape(c, m, *k).transpose(1, 0, 2, 3)
+        assert_same(reference.weight_grad(x, gy, kernel, **steps), gW)
+        assert_same(reference.bias_grad(gy), tb.grad.numpy())

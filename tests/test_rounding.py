@@ -1,0 +1,85 @@
+"""Real inputs against bounds that follow from the number of additions, never from what was seen."""
+
+import numpy as np
+import pytest
+from helpers import DTYPES, LAYOUTS
+
+from depthwise import ops, reference
+
+EPS = {np.dtype(t): e for t, e in zip(DTYPES, (2.0**-11, 2.0**-8, 2.0**-24, 2.0**-53), strict=True)}
+
+
+def assert_within(actual, expected, magnitudes, additions):
+    """|error| <= gamma(additions) * sum |terms|, plus one rounding to the result's dtype.
+
+    `additions` in float32 (float64 for a float64 result) each add at most half an ulp of a partial sum, which is at
+    most the sum of the terms' magnitudes.
+    """
+    unit = 2.0**-53 if actual.dtype == np.float64 else 2.0**-24
+    gamma = additions * unit / (1 - additions * unit)
+    bound = gamma * magnitudes + EPS[actual.dtype] * (np.abs(expected) + gamma * magnitudes)
+    if actual.dtype == np.float16:
+        bound = bound + 2.0**-25  # subnormal results are rounded to multiples of 2^-24
+    assert (np.abs(actual.astype(np.float64) - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_forward_and_gradients(target, dtype, layout):
+    rng = np.random.default_rng(5)
+    x = layout(rng.normal(size=(4, 8, 28, 28)).astype(dtype))
+    W = rng.normal(size=(2, 8, 5, 5)).astype(dtype)
+    gy = layout(rng.normal(size=(4, 16, 28, 28)).astype(dtype))
+    a = [np.abs(v.astype(np.float64)) for v in (x, W, gy)]
+    taps, positions = 25, 4 * 28 * 28
+    assert_within(ops.forward(x, W, pad=2), reference.forward(x, W, pad=2), reference.forward(a[0], a[1], pad=2), taps)
+    assert_within(
+        ops.input_grad(gy, W, (28, 28), pad=2),
+        reference.input_grad(gy, W, (28, 28), pad=2),
+        reference.input_grad(a[2], a[1], (28, 28), pad=2),
+        2 * taps,
+    )
+    # float32 sums are emptied into float64 after at most 512 additions into one lane.
+    kept = positions if dtype is np.float64 else 512 + 1
+    assert_within(
+        ops.weight_grad(x, gy, (5, 5), pad=2),
+        reference.weight_grad(x, gy, (5, 5), pad=2),
+        reference.weight_grad(a[0], a[2], (5, 5), pad=2),
+        kept,
+    )
+    assert_within(ops.bias_grad(gy), reference.bias_grad(gy), reference.bias_grad(a[2]), kept)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_long_sums_stay_accurate(target, layout):
+    """Over 32 x 112 x 112 positions, the error of a float32 weight gradient is that of 512 additions, not 400,000."""
+    rng = np.random.default_rng(6)
+    x = layout(rng.uniform(0.5, 1, (32, 2, 112, 112)).astype(np.float32))
+    gy = layout(rng.uniform(0.5, 1, (32, 2, 110, 110)).astype(np.float32))
+    expected = reference.weight_grad(x, gy, (3, 3))
+    assert_within(ops.weight_grad(x, gy, (3, 3)), expected, expected, 513)
+
+
+def test_half_results_are_rounded_once(target):
+    """float16 and bfloat16 results are the float32 sums rounded to nearest even; float64 sums are not rounded twice."""
+    rng = np.random.default_rng(7)
+    for dtype in DTYPES[:2]:
+        x = rng.normal(size=(1, 4, 9, 40)).astype(dtype)
+        for w_dtype in (np.float32, np.float64):
+            W = rng.normal(size=(1, 4, 1, 1)).astype(w_dtype)
+            expected = (x.astype(w_dtype) * W.transpose(1, 0, 2, 3).reshape(1, 4, 1, 1)).astype(dtype)
+            np.testing.assert_array_equal(
+                ops.forward(x, W).astype(np.float64), expected.astype(np.float64),
+            )
+
+
+def test_every_half_survives(target):
+    """A 1x1 kernel of 1 returns every float16 and bfloat16 value, NaN as NaN."""
+    for dtype in DTYPES[:2]:
+        x = np.arange(65536, dtype=np.uint16).view(dtype).reshape(1, 1, 256, 256)
+        y = ops.forward(x, np.ones((1, 1, 1, 1), np.float32))
+        numbers = ~np.isnan(x)
+        assert (np.isnan(y) == ~numbers).all()
+        # -0 + 0 is +0: the sum starts from zero.
+        same = x.view(np.uint16)[numbers] == y.view(np.uint16)[numbers]
+        assert (same | (x[numbers] == 0)).all()
