@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "engine.hpp"
+#include "limits.hpp"
 #include "parallel.hpp"
 
 namespace nb = nanobind;
@@ -44,25 +45,25 @@ NB_MODULE(_core, m) {
   m.attr("version") = DEPTHWISE_VERSION;
 
   nb::class_<Sizes>(m, "Sizes")
-      .def("__init__",
-           [](Sizes* self, int64_t batch, int64_t channels, int64_t multiplier, const std::vector<int64_t>& h,
-              const std::vector<int64_t>& w) {
-             if (h.size() != 6 || w.size() != 6) throw nb::value_error("an axis has six sizes");
-             const auto axis = [](const std::vector<int64_t>& a) { return Axis{a[0], a[1], a[2], a[3], a[4], a[5]}; };
-             new (self) Sizes{batch, channels, multiplier, axis(h), axis(w)};
-           });
+      .def("__init__", [](Sizes* self, int64_t batch, int64_t channels, int64_t multiplier,
+                          const std::vector<int64_t>& h, const std::vector<int64_t>& w) {
+        if (h.size() != 6 || w.size() != 6) throw nb::value_error("an axis has six sizes");
+        const auto axis = [](const std::vector<int64_t>& a) { return Axis{a[0], a[1], a[2], a[3], a[4], a[5]}; };
+        new (self) Sizes{batch, channels, multiplier, axis(h), axis(w)};
+      });
 
-  m.def("run",
-        [](int pass, const Sizes& s, const AnyArray& x, int x_dtype, const AnyArray& W, int W_dtype,
-           const AnyArray* b, int b_dtype, const AnyArray& y, int y_dtype, int target, int threads) {
-          const Array bias = b ? as_array(*b, b_dtype) : Array{};
-          const Plan plan(problem(pass, s, as_array(x, x_dtype), as_array(W, W_dtype), bias, as_array(y, y_dtype)),
-                          target_at(target), threads);
-          nb::gil_scoped_release released;
-          execute(plan);
-        },
-        nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
-        nb::arg(), nb::arg(), nb::arg());
+  m.def(
+      "run",
+      [](int pass, const Sizes& s, const AnyArray& x, int x_dtype, const AnyArray& W, int W_dtype, const AnyArray* b,
+         int b_dtype, const AnyArray& y, int y_dtype, int target, int threads) {
+        const Array bias = b ? as_array(*b, b_dtype) : Array{};
+        const Plan plan(problem(pass, s, as_array(x, x_dtype), as_array(W, W_dtype), bias, as_array(y, y_dtype)),
+                        target_at(target), threads);
+        nb::gil_scoped_release released;
+        execute(plan);
+      },
+      nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
+      nb::arg(), nb::arg(), nb::arg());
 
   m.def("describe", [](int pass, const Sizes& s, const std::vector<int64_t>& x, int x_dtype, int W_dtype,
                        const std::vector<int64_t>& y, int y_dtype, int target, int threads) {
@@ -95,6 +96,12 @@ NB_MODULE(_core, m) {
     target_at(target);
     return executions(target);
   });
+  m.def("multiply_add_rate", [](int target, bool float64, int threads) {
+    const Target& t = target_at(target);
+    nb::gil_scoped_release released;
+    return multiply_add_rate(t, float64, threads);
+  });
+  m.def("copy_rate", copy_rate, nb::call_guard<nb::gil_scoped_release>());
   m.def("default_threads", default_threads);
   m.def("forked_after_parallel", forked_after_parallel);
 }

@@ -60,10 +60,14 @@ void execute(const Plan& plan) {
   job.sums = sums.data();
   run(*plan.sum_products, job, plan);
   switch (plan.gW.dtype) {
-    case DType::f16: return store_weights<f16>(plan, sums);
-    case DType::bf16: return store_weights<bf16>(plan, sums);
-    case DType::f32: return store_weights<float>(plan, sums);
-    case DType::f64: return store_weights<double>(plan, sums);
+    case DType::f16:
+      return store_weights<f16>(plan, sums);
+    case DType::bf16:
+      return store_weights<bf16>(plan, sums);
+    case DType::f32:
+      return store_weights<float>(plan, sums);
+    case DType::f64:
+      return store_weights<double>(plan, sums);
   }
 }
 

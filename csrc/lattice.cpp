@@ -59,19 +59,15 @@ Lattice::Lattice(Pass pass, const Axis& line, const Axis& offset, int64_t max_li
         taps_.push_back({at / offset.stride, q});
     }
     if (!gather) std::reverse(taps_.begin() + begin, taps_.end());  // in0 ascends in either pass
-    offsets_.push_back({c, gather ? 1 : offset.stride,
-                        gather ? offset.out : ceil_div(offset.size - c, offset.stride), begin,
-                        static_cast<int64_t>(taps_.size())});
+    offsets_.push_back({c, gather ? 1 : offset.stride, gather ? offset.out : ceil_div(offset.size - c, offset.stride),
+                        begin, static_cast<int64_t>(taps_.size())});
   }
 }
 
 LatticeView Lattice::view() const {
-  LatticeView v{lines_.data(),   static_cast<int64_t>(lines_.size()),
-                line_in_step_,   line_tiles_,
-                parts_.data(),   0,
-                0,               offsets_.data(),
-                static_cast<int64_t>(offsets_.size()), offset_in_step_,
-                taps_.data()};
+  LatticeView v{
+      lines_.data(),   static_cast<int64_t>(lines_.size()),   line_in_step_,   line_tiles_, parts_.data(), 0, 0,
+      offsets_.data(), static_cast<int64_t>(offsets_.size()), offset_in_step_, taps_.data()};
   for (const Part& p : parts_) v.max_part_taps = std::max(v.max_part_taps, p.taps);
   for (const LineClass& c : lines_) v.max_parts = std::max(v.max_parts, c.parts_end - c.parts_begin);
   return v;

@@ -44,10 +44,14 @@ int64_t reach(const Axis& a, bool input_grad, int64_t outs) {
 
 Side side(const Array& a, int64_t height, int64_t width, bool channel_lanes) {
   const int line = channel_lanes ? 3 : 2, offset = channel_lanes ? 2 : 3;
-  return {a.data,          a.dtype,
-          a.strides[0],    a.strides[1],
-          a.strides[line], a.strides[offset],
-          channel_lanes ? width : height, channel_lanes ? height : width,
+  return {a.data,
+          a.dtype,
+          a.strides[0],
+          a.strides[1],
+          a.strides[line],
+          a.strides[offset],
+          channel_lanes ? width : height,
+          channel_lanes ? height : width,
           false};
 }
 
@@ -90,9 +94,8 @@ Plan::Plan(const Problem& p, const Target& target, int most_threads)
   flop = 2.0 * images * static_cast<double>(p.multiplier) * valid_taps(p.h) * valid_taps(p.w);
   bytes = images * static_cast<double>(item_bytes(p.x.dtype) * p.h.size * p.w.size +
                                        item_bytes(p.y.dtype) * p.multiplier * p.h.out * p.w.out);
-  threads = flop < serial_flop || forked_after_parallel()
-                ? 1
-                : static_cast<int>(std::clamp<int64_t>(units, 1, most_threads));
+  threads =
+      flop < serial_flop || forked_after_parallel() ? 1 : static_cast<int>(std::clamp<int64_t>(units, 1, most_threads));
 }
 
 void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads) {
@@ -190,8 +193,8 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
     kernel = "weight_grad_channels_last";
     sum_products = &k.weight_grad_channels_last[sums == DType::f64];
     // One vector of channels is packed at a time, so both sides are or neither is.
-    job.x.direct = job.g.direct = job.x.dtype == sums && job.x.channel == 1 && job.divide == 1 &&
-                                  job.g.dtype == sums && job.g.channel == 1;
+    job.x.direct = job.g.direct =
+        job.x.dtype == sums && job.x.channel == 1 && job.divide == 1 && job.g.dtype == sums && job.g.channel == 1;
     const int64_t span = reach(p.h, false, 1);
     job.ring_by_tap = span > 4 * p.h.kernel + 8;
     job.ring = std::max<int64_t>(1, job.ring_by_tap ? p.h.kernel : span);

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from helpers import COMPILED
 
 import depthwise
 from depthwise import _core
+from helpers import COMPILED
 
 
 @pytest.fixture(params=COMPILED)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import DTYPES, LAYOUTS, assert_same, integers, lanes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import depthwise
 from depthwise import ops, reference
+from helpers import DTYPES, LAYOUTS, assert_same, integers, lanes
 
 CASES = json.loads((Path(__file__).parent / "chainer_cases.json").read_text())["cases"]
 

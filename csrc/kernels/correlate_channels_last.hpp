@@ -86,8 +86,7 @@ class CorrelateChannelsLast {
           for (int64_t k = 0; k < job_.sum; ++k)
             for (int64_t p = 0; p < job_.kernel_offsets; ++p)
               for (int64_t q = 0; q < job_.kernel_lines; ++q, to += S::N)
-                *to = idle ? E{0}
-                           : convert<E>(from[k * job_.W_multiplier + p * job_.W_offset + q * job_.W_line]);
+                *to = idle ? E{0} : convert<E>(from[k * job_.W_multiplier + p * job_.W_offset + q * job_.W_line]);
         }
       });
     }
@@ -181,7 +180,8 @@ class CorrelateChannelsLast {
     tile.w = weights_of(v0);
     tile.bias = bias_ + (v0 - vector_begin_) * S::N;
     const Step at = image_ * job_.out.batch + v0 * S::N * job_.out.channel +
-                    (c.out0 + t0 * c.out_step) * job_.out.line + (rows_class_->out0 + u * rows_class_->out_step) * job_.out.offset;
+                    (c.out0 + t0 * c.out_step) * job_.out.line +
+                    (rows_class_->out0 + u * rows_class_->out_step) * job_.out.offset;
     tile.y = job_.out.direct ? static_cast<E*>(job_.out.data) + at : y_;
     tile.y_line = job_.out.direct ? c.out_step * job_.out.line : S::N;
     tile.x_vector = tile.y_vector = S::N;
@@ -197,8 +197,8 @@ class CorrelateChannelsLast {
         const int64_t column = p->in0 + t0 * lat_.line_in_step;
         const Step x = job_.in.direct ? column * job_.in.line
                                       : (column - column_begin_) * S::N + k * job_.ring * pixels_.row_size();
-        const PartLines part{p->taps, p->first - t0, p->last - t0, x, (k * kernel_taps_ + p->tap0) * S::N,
-                             p->tap_step * S::N, lines_};
+        const PartLines part{
+            p->taps, p->first - t0, p->last - t0, x, (k * kernel_taps_ + p->tap0) * S::N, p->tap_step * S::N, lines_};
         chunks += cut_chunks<S, E>(chunks_ + chunks, part, T);
       }
     }

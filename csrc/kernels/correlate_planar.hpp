@@ -71,8 +71,7 @@ class CorrelatePlanar {
       for (int64_t k = 0; k < job_.sum; ++k)
         for (int64_t p = 0; p < job_.kernel_lines; ++p)
           for (int64_t q = 0; q < job_.kernel_offsets; ++q)
-            *to++ = load_as<E>(job_.W, job_.W_dtype,
-                               w0 + k * job_.W_multiplier + p * job_.W_line + q * job_.W_offset);
+            *to++ = load_as<E>(job_.W, job_.W_dtype, w0 + k * job_.W_multiplier + p * job_.W_line + q * job_.W_offset);
       w_ = weights_;
       w_sum_ = job_.kernel_lines * job_.kernel_offsets;
       w_line_ = job_.kernel_offsets;
@@ -143,7 +142,8 @@ class CorrelatePlanar {
       tile.vectors = edge || !job_.out.direct ? 1 : (inner_end - j) / S::N;
       tile.column = job_.in.direct ? j : int64_t{1} << 40;
       tile.columns = job_.in.direct ? job_.in.offsets : int64_t{1} << 60;
-      const Step at = out_ + (class_->out0 + t0 * class_->out_step) * job_.out.line + (c.out0 + j * c.out_step) * job_.out.offset;
+      const Step at =
+          out_ + (class_->out0 + t0 * class_->out_step) * job_.out.line + (c.out0 + j * c.out_step) * job_.out.offset;
       tile.y = job_.out.direct ? static_cast<E*>(job_.out.data) + at : y_;
       tile.y_line = job_.out.direct ? class_->out_step * job_.out.line : S::N;
       if (edge)

@@ -70,6 +70,8 @@ struct Kernels {
   int64_t max_lines;
   Kernel<Correlation> correlate_planar[2], correlate_channels_last[2];
   Kernel<WeightGradient> weight_grad_planar[2], weight_grad_channels_last[2];
+  void (*spend_multiply_adds[2])(int64_t rounds, double* sink);
+  double multiply_add_flop[2];  // operations of one such round
 };
 
 }  // namespace depthwise

@@ -15,10 +15,14 @@ struct Type {
 template <class F>
 DEPTHWISE_INLINE void with_type(DType t, F&& f) {
   switch (t) {
-    case DType::f16: return f(Type<f16>{});
-    case DType::bf16: return f(Type<bf16>{});
-    case DType::f32: return f(Type<float>{});
-    case DType::f64: return f(Type<double>{});
+    case DType::f16:
+      return f(Type<f16>{});
+    case DType::bf16:
+      return f(Type<bf16>{});
+    case DType::f32:
+      return f(Type<float>{});
+    case DType::f64:
+      return f(Type<double>{});
   }
 }
 

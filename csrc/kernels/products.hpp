@@ -98,16 +98,24 @@ DEPTHWISE_INLINE void add_products_of(int offsets, const Products<typename S::E>
 template <class S, int T, bool Edge>
 void add_products_of(int taps, int offsets, const Products<typename S::E>& p) {
   switch (taps) {
-    case 1: return add_products_of<S, T, 1, Edge>(offsets, p);
-    case 2: return add_products_of<S, T, 2, Edge>(offsets, p);
-    case 3: return add_products_of<S, T, 3, Edge>(offsets, p);
-    case 4: return add_products_of<S, T, 4, Edge>(offsets, p);
-    case 5: return add_products_of<S, T, 5, Edge>(offsets, p);
+    case 1:
+      return add_products_of<S, T, 1, Edge>(offsets, p);
+    case 2:
+      return add_products_of<S, T, 2, Edge>(offsets, p);
+    case 3:
+      return add_products_of<S, T, 3, Edge>(offsets, p);
+    case 4:
+      return add_products_of<S, T, 4, Edge>(offsets, p);
+    case 5:
+      return add_products_of<S, T, 5, Edge>(offsets, p);
   }
   if constexpr (S::max_taps > 5) switch (taps) {
-      case 6: return add_products_of<S, T, 6, Edge>(offsets, p);
-      case 7: return add_products_of<S, T, 7, Edge>(offsets, p);
-      case 8: return add_products_of<S, T, 8, Edge>(offsets, p);
+      case 6:
+        return add_products_of<S, T, 6, Edge>(offsets, p);
+      case 7:
+        return add_products_of<S, T, 7, Edge>(offsets, p);
+      case 8:
+        return add_products_of<S, T, 8, Edge>(offsets, p);
     }
 }
 
@@ -116,11 +124,16 @@ template <class S, bool Edge>
 inline void add_products_of(int lines, int taps, int offsets, Products<typename S::E> p) {
   const auto run = [&] {
     switch (lines) {
-      case 8: return add_products_of<S, 8, Edge>(taps, Edge ? 1 : offsets, p);
-      case 7: return add_products_of<S, 7, Edge>(taps, Edge ? 1 : offsets, p);
-      case 4: return add_products_of<S, 4, Edge>(taps, Edge ? 1 : offsets, p);
-      case 2: return add_products_of<S, 2, Edge>(taps, Edge ? 1 : offsets, p);
-      default: return add_products_of<S, 1, Edge>(taps, Edge ? 1 : offsets, p);
+      case 8:
+        return add_products_of<S, 8, Edge>(taps, Edge ? 1 : offsets, p);
+      case 7:
+        return add_products_of<S, 7, Edge>(taps, Edge ? 1 : offsets, p);
+      case 4:
+        return add_products_of<S, 4, Edge>(taps, Edge ? 1 : offsets, p);
+      case 2:
+        return add_products_of<S, 2, Edge>(taps, Edge ? 1 : offsets, p);
+      default:
+        return add_products_of<S, 1, Edge>(taps, Edge ? 1 : offsets, p);
     }
   };
   if constexpr (!Edge) return run();

@@ -2,6 +2,7 @@
 #pragma once
 #include "correlate_channels_last.hpp"
 #include "correlate_planar.hpp"
+#include "peak.hpp"
 #include "weight_grad_channels_last.hpp"
 #include "weight_grad_planar.hpp"
 
@@ -14,6 +15,8 @@ constexpr depthwise::Kernels kernels_of_this_target = {
     {correlate_channels_last<F32>, correlate_channels_last<F64>},
     {weight_grad_planar<F32>, weight_grad_planar<F64>},
     {weight_grad_channels_last<F32>, weight_grad_channels_last<F64>},
+    {spend_multiply_adds<F32>, spend_multiply_adds<F64>},
+    {multiply_add_flop<F32>, multiply_add_flop<F64>},
 };
 
 }  // namespace

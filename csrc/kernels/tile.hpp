@@ -30,7 +30,7 @@ template <class E>
 struct Tile {
   const E *x, *w, *bias;
   E* y;
-  Step y_line;                               // elements between output lines
+  Step y_line;                                 // elements between output lines
   Step x_vector, y_vector, w_vector, vectors;  // steps along the lanes, and how many
   const Chunk* chunks;
   int64_t chunk_count;
@@ -94,16 +94,32 @@ void run_tile(const Tile<typename S::E>& tile) {
       const auto* x = tile.x + v * tile.x_vector + c.x;
       const auto* w = tile.w + v * tile.w_vector + c.w;
       switch (c.taps) {
-        case 1: add_chunk<S, L, T, 1>(sum, c, tile, x, w); break;
-        case 2: add_chunk<S, L, T, 2>(sum, c, tile, x, w); break;
-        case 3: add_chunk<S, L, T, 3>(sum, c, tile, x, w); break;
-        case 4: add_chunk<S, L, T, 4>(sum, c, tile, x, w); break;
-        case 5: add_chunk<S, L, T, 5>(sum, c, tile, x, w); break;
+        case 1:
+          add_chunk<S, L, T, 1>(sum, c, tile, x, w);
+          break;
+        case 2:
+          add_chunk<S, L, T, 2>(sum, c, tile, x, w);
+          break;
+        case 3:
+          add_chunk<S, L, T, 3>(sum, c, tile, x, w);
+          break;
+        case 4:
+          add_chunk<S, L, T, 4>(sum, c, tile, x, w);
+          break;
+        case 5:
+          add_chunk<S, L, T, 5>(sum, c, tile, x, w);
+          break;
       }
       if constexpr (S::max_taps > 5) switch (c.taps) {
-          case 6: add_chunk<S, L, T, 6>(sum, c, tile, x, w); break;
-          case 7: add_chunk<S, L, T, 7>(sum, c, tile, x, w); break;
-          case 8: add_chunk<S, L, T, 8>(sum, c, tile, x, w); break;
+          case 6:
+            add_chunk<S, L, T, 6>(sum, c, tile, x, w);
+            break;
+          case 7:
+            add_chunk<S, L, T, 7>(sum, c, tile, x, w);
+            break;
+          case 8:
+            add_chunk<S, L, T, 8>(sum, c, tile, x, w);
+            break;
         }
     }
     auto* y = tile.y + v * tile.y_vector;
@@ -122,15 +138,9 @@ using RunTile = void (*)(const Tile<typename S::E>&);
 
 template <class S, Lanes L>
 struct TileTable {
-  static constexpr RunTile<S> run[max_lines + 1] = {nullptr,
-                                                    run_tile<S, L, 1>,
-                                                    run_tile<S, L, 2>,
-                                                    run_tile<S, L, 3>,
-                                                    run_tile<S, L, 4>,
-                                                    run_tile<S, L, 5>,
-                                                    run_tile<S, L, 6>,
-                                                    run_tile<S, L, 7>,
-                                                    run_tile<S, L, 8>};
+  static constexpr RunTile<S> run[max_lines + 1] = {nullptr,           run_tile<S, L, 1>, run_tile<S, L, 2>,
+                                                    run_tile<S, L, 3>, run_tile<S, L, 4>, run_tile<S, L, 5>,
+                                                    run_tile<S, L, 6>, run_tile<S, L, 7>, run_tile<S, L, 8>};
 };
 
 // The lines of one part of a class, as a tile meets them.
@@ -150,8 +160,12 @@ inline int64_t cut_chunks(Chunk* chunks, const PartLines& p, int64_t T) {
     const int64_t a0 = i * p.taps / count, a1 = (i + 1) * p.taps / count, lines = T + a1 - a0 - 1;
     const int64_t first = clamp(p.first - a0, 0, lines), last = clamp(p.last - a0, 0, lines);
     if (first >= last) continue;
-    chunks[made++] = {static_cast<int>(a1 - a0), ((1u << last) - 1u) & ~((1u << first) - 1u), p.line + a0, p.x,
-                      p.w + a0 * p.w_tap, p.w_tap};
+    chunks[made++] = {static_cast<int>(a1 - a0),
+                      ((1u << last) - 1u) & ~((1u << first) - 1u),
+                      p.line + a0,
+                      p.x,
+                      p.w + a0 * p.w_tap,
+                      p.w_tap};
   }
   return made;
 }

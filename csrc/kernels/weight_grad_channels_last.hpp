@@ -126,8 +126,7 @@ class WeightGradChannelsLast {
     const E* x = x_pixels_.data() - column_begin_ * S::N;
     if (job_.x.direct) x = static_cast<const E*>(job_.x.data) + image_ * job_.x.batch + v * S::N;
     const E* g = g_pixels_.data() - j0 * S::N;
-    if (job_.g.direct)
-      g = static_cast<const E*>(job_.g.data) + image_ * job_.g.batch + u * job_.g.offset + v * S::N;
+    if (job_.g.direct) g = static_cast<const E*>(job_.g.data) + image_ * job_.g.batch + u * job_.g.offset + v * S::N;
     E* sums = sums_.data() + (v - vector_begin_) * taps_ * S::N;
     p.first = &no_lane_before_;
     p.last = &every_lane_;

@@ -30,9 +30,7 @@ struct F32 {
   static V load(const bf16* p) {
     return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(reinterpret_cast<const uint16_t*>(p)), 16));
   }
-  static void store(f16* p, V v) {
-    vst1_u16(reinterpret_cast<uint16_t*>(p), vreinterpret_u16_f16(vcvt_f16_f32(v)));
-  }
+  static void store(f16* p, V v) { vst1_u16(reinterpret_cast<uint16_t*>(p), vreinterpret_u16_f16(vcvt_f16_f32(v))); }
   static void store(bf16* p, V v) {
     float lanes[N];
     store(lanes, v);

@@ -29,7 +29,7 @@ class _Operator(Function):
         return cast(InputGrad(x.shape[2:], **self.steps)(gy, W), x.dtype)
 
     def _weight_grad(self, x: Variable, gy: Variable, W: Variable) -> Variable:
-        return WeightGrad(W.shape[2:], W.dtype, **self.steps)(x, gy)
+        return WeightGrad(W.shape, W.dtype, **self.steps)(x, gy)
 
 
 class Convolution(_Operator):
@@ -71,15 +71,14 @@ class InputGrad(_Operator):
 class WeightGrad(_Operator):
     """gW from x and gy."""
 
-    def __init__(self, size: tuple[int, ...], dtype: Any, stride: Any, pad: Any, dilate: Any) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: Any, stride: Any, pad: Any, dilate: Any) -> None:
         super().__init__(stride, pad, dilate)
-        self.size, self.dtype = size, dtype
+        self.shape, self.dtype = shape, dtype
 
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
         x, gy = arrays
-        multiplier = gy.shape[1] // x.shape[1] if x.shape[1] else 0
-        gW = np.empty((multiplier, x.shape[1], *self.size), self.dtype)
-        return ops.weight_grad(x, gy, (self.size[0], self.size[1]), out=gW, **self.steps)
+        gW = np.empty(self.shape, self.dtype)
+        return ops.weight_grad(x, gy, (self.shape[2], self.shape[3]), out=gW, **self.steps)
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         x, g = retained

@@ -82,12 +82,12 @@ def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], *input
     if not out.flags.writeable:
         msg = "out is read-only"
         raise ValueError(msg)
-    reach = 0
+    spanned = out.itemsize
     for stride, size in sorted((abs(s), n) for s, n in zip(out.strides, out.shape, strict=True) if n > 1):
-        if stride <= reach - out.itemsize if reach else stride == 0:
+        if out.size and stride < spanned:
             msg = f"elements of out share memory (strides {out.strides} for shape {out.shape})"
             raise ValueError(msg)
-        reach = (reach or out.itemsize) + stride * (size - 1)
+        spanned += stride * (size - 1)
     for name, a in inputs:
         if a is not None and np.may_share_memory(out, a) and _shares_memory(out, a):
             msg = f"out overlaps {name}"
@@ -385,7 +385,11 @@ def weight_grad(
         msg = f"gy has {outputs} channels, which is no multiple of x's {channels} (x {x.shape}, gy {gy.shape})"
         raise ValueError(msg)
     kernel = pair("kernel_size", kernel_size, 0)
-    g = geometry(x.shape, (outputs // channels if channels else 0, channels, *kernel), stride, pad, dilate)
+    if channels:
+        multiplier = outputs // channels
+    else:  # no channels tell the multiplier: any fits, `out`'s among them
+        multiplier = out.shape[0] if isinstance(out, np.ndarray) and out.ndim == 4 else 0
+    g = geometry(x.shape, (multiplier, channels, *kernel), stride, pad, dilate)
     if gy.shape != g.y_shape:
         msg = f"gy must have shape {g.y_shape} (x {x.shape}, kernel size {kernel}), got {gy.shape}"
         raise ValueError(msg)

@@ -1,0 +1,180 @@
+// The engine without Python: random problems, exact, on every target, each array between two pages that cannot be
+// touched. Prints one line, and fails on the first difference.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "../engine.hpp"
+
+using namespace depthwise;
+
+namespace {
+
+std::mt19937 random_bits(1);
+
+int64_t draw(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random_bits); }
+
+[[noreturn]] void fail(const char* what) {
+  std::fprintf(stderr, "FAILED: %s\n", what);
+  std::exit(1);
+}
+
+// Bytes that end, or begin, at the edge of a page that cannot be read or written.
+class Guarded {
+ public:
+  Guarded(size_t bytes, bool at_end) {
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const size_t inner = (bytes + page - 1) / page * page;
+    size_ = inner + 2 * page;
+    memory_ = static_cast<char*>(mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (memory_ == MAP_FAILED) fail("mmap");
+    if (mprotect(memory_, page, PROT_NONE) || mprotect(memory_ + page + inner, page, PROT_NONE)) fail("mprotect");
+    data = memory_ + page + (at_end ? inner - bytes : 0);
+  }
+  Guarded(const Guarded&) = delete;
+  ~Guarded() { munmap(memory_, size_); }
+  char* data;
+
+ private:
+  char* memory_;
+  size_t size_;
+};
+
+// A float32 or float64 array of small integers, planar or channels last.
+struct Tensor {
+  Tensor(const int64_t (&s)[4], DType t, bool last, bool at_end)
+      : bytes(static_cast<size_t>(s[0] * s[1] * s[2] * s[3] * item_bytes(t))), memory(bytes, at_end) {
+    std::memcpy(shape, s, sizeof(shape));
+    array = {memory.data, t, {s[1] * s[2] * s[3], s[2] * s[3], s[3], 1}};
+    if (last) {
+      const int64_t strides[4] = {s[1] * s[2] * s[3], 1, s[1] * s[3], s[1]};
+      std::memcpy(array.strides, strides, sizeof(strides));
+    }
+    for (int64_t i = 0; i < s[0] * s[1] * s[2] * s[3]; ++i) set_flat(i, static_cast<double>(draw(-3, 3)));
+  }
+  int64_t at(int64_t a, int64_t b, int64_t c, int64_t d) const {
+    return a * array.strides[0] + b * array.strides[1] + c * array.strides[2] + d * array.strides[3];
+  }
+  double get(int64_t a, int64_t b, int64_t c, int64_t d) const {
+    const int64_t i = at(a, b, c, d);
+    return array.dtype == DType::f64 ? reinterpret_cast<double*>(memory.data)[i]
+                                     : static_cast<double>(reinterpret_cast<float*>(memory.data)[i]);
+  }
+  void set_flat(int64_t i, double v) {
+    if (array.dtype == DType::f64)
+      reinterpret_cast<double*>(memory.data)[i] = v;
+    else
+      reinterpret_cast<float*>(memory.data)[i] = static_cast<float>(v);
+  }
+
+  size_t bytes;
+  Guarded memory;
+  int64_t shape[4];
+  Array array;
+};
+
+template <class F>
+void for_products(const Problem& p, F&& f) {
+  for (int64_t n = 0; n < p.batch; ++n)
+    for (int64_t c = 0; c < p.channels; ++c)
+      for (int64_t m = 0; m < p.multiplier; ++m)
+        for (int64_t i = 0; i < p.h.out; ++i)
+          for (int64_t j = 0; j < p.w.out; ++j)
+            for (int64_t k = 0; k < p.h.kernel; ++k)
+              for (int64_t l = 0; l < p.w.kernel; ++l) {
+                const int64_t r = i * p.h.stride + k * p.h.dilate - p.h.pad,
+                              s = j * p.w.stride + l * p.w.dilate - p.w.pad;
+                if (r >= 0 && r < p.h.size && s >= 0 && s < p.w.size) f(n, c, m, i, j, k, l, r, s);
+              }
+}
+
+Axis draw_axis(int64_t most) {
+  for (;;) {
+    Axis a{draw(1, most), draw(1, 7), draw(1, 3), draw(0, 4), draw(1, 3), 0};
+    const int64_t free = a.size + 2 * a.pad - a.dilate * (a.kernel - 1) - 1;
+    if (free < 0) continue;
+    a.out = free / a.stride + 1;
+    return a;
+  }
+}
+
+void check(const Tensor& result, const std::vector<double>& expected, const char* what) {
+  const auto& s = result.shape;
+  size_t i = 0;
+  for (int64_t a = 0; a < s[0]; ++a)
+    for (int64_t b = 0; b < s[1]; ++b)
+      for (int64_t c = 0; c < s[2]; ++c)
+        for (int64_t d = 0; d < s[3]; ++d)
+          if (result.get(a, b, c, d) != expected[i++]) fail(what);
+}
+
+void test_problem(const Target& target) {
+  Problem p{};
+  p.batch = draw(1, 2);
+  p.channels = draw(1, 20);
+  p.multiplier = draw(1, 2);
+  p.h = draw_axis(12);
+  p.w = draw_axis(40);
+  const DType t = draw(0, 1) ? DType::f32 : DType::f64;
+  const bool last = draw(0, 1), at_end = draw(0, 1);
+  const int64_t outs = p.channels * p.multiplier;
+  Tensor x({p.batch, p.channels, p.h.size, p.w.size}, t, last, at_end);
+  Tensor W({p.multiplier, p.channels, p.h.kernel, p.w.kernel}, t, false, at_end);
+  Tensor y({p.batch, outs, p.h.out, p.w.out}, t, last, at_end);
+  const int threads = static_cast<int>(draw(1, 2));
+  const auto run = [&](Pass pass, const Tensor& x, const Tensor& W, const Tensor& y) {
+    p.pass = pass;
+    p.x = x.array;
+    p.W = W.array;
+    p.y = y.array;
+    execute(Plan(p, target, threads));
+  };
+  std::vector<double> expected(y.bytes / static_cast<size_t>(item_bytes(t)));
+  for_products(p,
+               [&](int64_t n, int64_t c, int64_t m, int64_t i, int64_t j, int64_t k, int64_t l, int64_t r, int64_t s) {
+                 const int64_t at = ((n * outs + c * p.multiplier + m) * p.h.out + i) * p.w.out + j;
+                 expected[static_cast<size_t>(at)] += x.get(n, c, r, s) * W.get(m, c, k, l);
+               });
+  run(Pass::forward, x, W, y);
+  check(y, expected, "forward");
+
+  const Tensor gy({p.batch, outs, p.h.out, p.w.out}, t, last, at_end);
+  const Tensor gx({p.batch, p.channels, p.h.size, p.w.size}, t, last, at_end);
+  expected.assign(gx.bytes / static_cast<size_t>(item_bytes(t)), 0);
+  std::vector<double> expected_w(W.bytes / static_cast<size_t>(item_bytes(t)));
+  for_products(p,
+               [&](int64_t n, int64_t c, int64_t m, int64_t i, int64_t j, int64_t k, int64_t l, int64_t r, int64_t s) {
+                 const double g = gy.get(n, c * p.multiplier + m, i, j);
+                 const int64_t at = ((n * p.channels + c) * p.h.size + r) * p.w.size + s;
+                 expected[static_cast<size_t>(at)] += g * W.get(m, c, k, l);
+                 const int64_t tap = ((m * p.channels + c) * p.h.kernel + k) * p.w.kernel + l;
+                 expected_w[static_cast<size_t>(tap)] += g * x.get(n, c, r, s);
+               });
+  run(Pass::input_grad, gx, W, gy);
+  check(gx, expected, "input gradient");
+  const Tensor gW({p.multiplier, p.channels, p.h.kernel, p.w.kernel}, t, false, at_end);
+  run(Pass::weight_grad, x, gW, gy);
+  check(gW, expected_w, "weight gradient");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int problems = argc > 1 ? std::atoi(argv[1]) : 300;
+  int passed = 0;
+  for (int i = 0; i < target_count; ++i) {
+    if (!targets[i].supported()) {
+      std::printf("skipped %s: this CPU cannot run it\n", targets[i].name);
+      continue;
+    }
+    for (int k = 0; k < problems; ++k) test_problem(targets[i]);
+    passed += problems;
+  }
+  std::printf("%d passed, 0 failed\n", passed);
+  return 0;
+}

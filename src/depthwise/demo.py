@@ -1,0 +1,105 @@
+"""The picture: a photograph through a bank of oriented band-pass filters, by channel multiplier."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib import cbook, colors
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from PIL import Image
+
+import depthwise
+
+from . import _core
+from .runtime import active_target
+
+ORIENTATIONS, SIZE = 8, 31
+
+Image32 = npt.NDArray[np.float32]
+
+
+def filters() -> Image32:
+    """Morlet wavelets as in Sifre's thesis: W of shape (2 * orientations, 1, SIZE, SIZE), real parts first."""
+    r = np.arange(SIZE) - SIZE // 2
+    y, x = np.meshgrid(r, r, indexing="ij")
+    waves = []
+    for k in range(ORIENTATIONS):
+        a = np.pi * k / ORIENTATIONS
+        along, across = x * np.cos(a) + y * np.sin(a), -x * np.sin(a) + y * np.cos(a)
+        envelope = np.exp(-(along**2 + (across * 0.5) ** 2) / (2 * 4.0**2))
+        wave = np.exp(1j * 3 * np.pi / 4 / 2.5 * along) * envelope
+        wave -= envelope * wave.sum() / envelope.sum()  # no response to a flat surface
+        waves.append(wave / np.abs(wave).sum())
+    bank = np.array(waves)
+    return np.concatenate([bank.real, bank.imag])[:, None].astype(np.float32)
+
+
+def photograph() -> Image32:
+    """Grace Hopper by James S. Davis, 1984 (public domain), which ships with Matplotlib; RGB in [0, 1]."""
+    with cbook.get_sample_data("grace_hopper.jpg", asfileobj=True) as f:  # type: ignore[no-untyped-call]
+        return np.asarray(Image.open(f).convert("RGB"), np.float32) / 255
+
+
+def run(output: str) -> None:
+    """Filter the photograph, print how fast that went, and write the picture."""
+    rgb = photograph()
+    beside = (SIZE // 2, SIZE // 2)
+    x = np.pad(rgb.transpose(2, 0, 1)[None], ((0, 0), (0, 0), beside, beside), mode="reflect")
+    W = np.repeat(filters(), 3, axis=1)
+    y = depthwise.ops.forward(x, W)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        depthwise.ops.forward(x, W, out=y)
+        seconds.append(time.perf_counter() - start)
+    plan = depthwise.explain(x, W)
+    rate = plan["flop"] / min(seconds)
+    limit = _core.multiply_add_rate(active_target(), False, plan["threads"])
+    print(f"x {x.shape} * W {W.shape} -> y {y.shape}, float32, {plan['target']}, {plan['threads']} threads")
+    print(
+        f"{min(seconds) * 1e3:.1f} ms: {rate / 1e9:.0f} GFLOP/s, {rate / limit:.0%} of this machine's measured "
+        f"{limit / 1e9:.0f} GFLOP/s of multiply-adds"
+    )
+    draw(rgb, W, y).savefig(output, dpi=110, facecolor="#101014")
+    print(f"picture: {output}")
+
+
+def draw(rgb: Image32, W: Image32, y: Image32) -> Figure:
+    """The photograph, and beside it its edges in the colour of their direction; below, filters and responses."""
+    _, _, h, w = y.shape
+    parts = y.reshape(3, 2, ORIENTATIONS, h, w)
+    strength = np.hypot(parts[:, 0], parts[:, 1]).max(axis=0)  # the modulus: largest over the colours
+    angles = 2 * np.pi * np.arange(ORIENTATIONS) / ORIENTATIONS
+    direction = np.tensordot(np.exp(1j * angles), strength, 1)
+    total = strength.sum(axis=0)
+    hue = np.angle(direction) / (2 * np.pi) % 1
+    clarity = np.abs(direction) / (total + 1e-6)
+    brightness = np.clip(total / np.quantile(total, 0.985), 0, 1) ** 0.6
+    edges = colors.hsv_to_rgb(np.stack([hue, np.clip(1.6 * clarity, 0, 1), brightness], axis=-1))
+
+    matplotlib.rcParams["font.size"] = 9
+    fig = Figure(figsize=(12, 9.6))
+    grid = GridSpec(3, ORIENTATIONS, fig, height_ratios=[6, 0.8, 1.45], hspace=0.04, wspace=0.03)
+    grid.update(left=0.02, right=0.98, top=0.94, bottom=0.015)
+
+    def show(cell: Any, image: npt.NDArray[Any], **options: Any) -> None:
+        axes = fig.add_subplot(cell)
+        axes.imshow(image, **options)
+        axes.set_axis_off()
+
+    show(grid[0, : ORIENTATIONS // 2], rgb)
+    show(grid[0, ORIENTATIONS // 2 :], edges)
+    for k in range(ORIENTATIONS):
+        tint = colors.hsv_to_rgb((k / ORIENTATIONS, 0.75, 1.0))
+        show(grid[1, k], W[k, 0], cmap="gray")
+        response = np.clip(strength[k] / np.quantile(strength, 0.99), 0, 1) ** 0.7
+        show(grid[2, k], response[..., None] * tint)
+    fig.suptitle(
+        f"depthwise_convolution_2d: 3 channels x {2 * ORIENTATIONS} oriented {SIZE}x{SIZE} filters", color="#e8e8ee"
+    )
+    return fig

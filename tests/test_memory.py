@@ -1,0 +1,144 @@
+"""What the engine may touch: nothing outside the arrays, no input, and little beyond the output."""
+
+import ctypes
+import mmap
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from depthwise import ops, reference
+from helpers import LAYOUTS, assert_same, channels_last, integers, planar
+
+libc = ctypes.CDLL(None, use_errno=True)
+PAGE = mmap.PAGESIZE
+
+
+def guarded(a, at_end):
+    """A copy of `a` whose first or last byte lies against a page that cannot be read."""
+    size = -(-a.nbytes // PAGE) * PAGE
+    memory = mmap.mmap(-1, size + 2 * PAGE)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for page in (address, address + PAGE + size):
+        assert libc.mprotect(ctypes.c_void_p(page), PAGE, 0) == 0
+    start = PAGE + (size - a.nbytes if at_end else 0)
+    order = np.argsort([-s for s in a.strides])
+    flat = np.frombuffer(memory, a.dtype, a.size, start).reshape([a.shape[i] for i in order])
+    view = flat.transpose(np.argsort(order))
+    view[...] = a
+    return view
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("at_end", [True, False])
+def test_guard_pages(target, at_end, dtype, layout):
+    rng = np.random.default_rng(8)
+    for c, size, k, stride in ((3, (5, 33), 3, 1), (17, (7, 7), 5, 1), (17, (9, 18), 3, 2), (5, (4, 15), 4, 3)):
+        x = guarded(layout(integers(rng, (1, c, *size), dtype)), at_end)
+        W = guarded(integers(rng, (1, c, k, k), dtype), at_end)
+        expected = reference.forward(x, W, stride=stride, pad=k // 2)
+        y = guarded(layout(np.zeros(expected.shape, dtype)), at_end)
+        gy = guarded(layout(integers(rng, expected.shape, dtype)), at_end)
+        assert_same(ops.forward(x, W, stride=stride, pad=k // 2, out=y), expected)
+        gx = guarded(layout(np.zeros(x.shape, dtype)), at_end)
+        ops.input_grad(gy, W, size, stride=stride, pad=k // 2, out=gx)
+        assert_same(gx, reference.input_grad(gy, W, size, stride=stride, pad=k // 2))
+        gW = guarded(np.zeros(W.shape, dtype), at_end)
+        ops.weight_grad(x, gy, (k, k), stride=stride, pad=k // 2, out=gW)
+        assert_same(gW, reference.weight_grad(x, gy, (k, k), stride=stride, pad=k // 2))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_out_is_written_inside_its_frame_only(target, layout):
+    rng = np.random.default_rng(9)
+    x, W = layout(integers(rng, (2, 5, 9, 21), np.float32)), integers(rng, (2, 5, 3, 3), np.float32)
+    frame = np.full((6, 23, 11, 45), np.nan, np.float32)
+    out = frame[1:5:2, 1:21:2, 2:9, 3:41:2]
+    assert ops.forward(x, W, out=out) is out
+    assert_same(out, reference.forward(x, W))
+    inside = np.zeros(frame.shape, bool)
+    inside[1:5:2, 1:21:2, 2:9, 3:41:2] = True
+    assert np.isnan(frame[~inside]).all()
+
+
+def test_inputs_of_every_kind(target):
+    rng = np.random.default_rng(10)
+    x, W = integers(rng, (2, 3, 8, 20), np.float32), integers(rng, (1, 3, 3, 3), np.float32)
+    expected = reference.forward(x, W)
+    packed = np.zeros(x.shape, [("a", np.float32), ("b", np.int8)])
+    packed["a"] = x
+    odd = np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(np.float32).reshape(x.shape)
+    readonly = x.copy()
+    readonly.flags.writeable = False
+    for kind in (packed["a"], odd, readonly, np.ma.masked_array(x, x > 0), x.astype(">f4"), x[:, :, ::-1][:, :, ::-1]):
+        before = np.array(kind)
+        y = ops.forward(kind, W)
+        assert type(y) is np.ndarray
+        assert_same(y, expected)
+        np.testing.assert_array_equal(np.array(kind), before)
+    assert ops.forward(x.astype(">f4"), W).dtype == np.dtype(">f4")
+    swapped = np.zeros(expected.shape, ">f4")
+    ops.forward(x.astype(">f4"), W, out=swapped)
+    assert_same(swapped, expected)
+    one_row = np.broadcast_to(x[:, :, :1], x.shape)
+    assert_same(ops.forward(one_row, W), reference.forward(one_row, W))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_layout_of_the_result(layout):
+    x, W = layout(np.ones((2, 8, 9, 9), np.float32)), np.ones((1, 8, 3, 3), np.float32)
+    y = ops.forward(x, W)
+    assert (y if layout is planar else y.transpose(0, 2, 3, 1)).flags.c_contiguous
+    gx = ops.input_grad(y, W, (9, 9))
+    assert (gx if layout is planar else gx.transpose(0, 2, 3, 1)).flags.c_contiguous
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nonfinite_pixels_reach_the_windows_that_cover_them(target, layout, value):
+    rng = np.random.default_rng(11)
+    W = rng.uniform(1, 2, (1, 18, 3, 3)).astype(np.float32)
+    for stride in (1, 2):
+        for row, column in ((0, 0), (4, 9), (8, 18), (3, 18), (8, 0)):
+            x = layout(np.zeros((1, 18, 9, 19), np.float32))
+            x[0, 4, row, column] = value
+            y = ops.forward(x, W, stride=stride, pad=1)
+            covered = reference.forward(np.isnan(x) | np.isinf(x), np.ones_like(W), stride=stride, pad=1) > 0
+            np.testing.assert_array_equal(~np.isfinite(y), covered)
+            gx = ops.input_grad(layout(y), W, (9, 19), stride=stride, pad=1)
+            reached = reference.input_grad(covered, np.ones_like(W), (9, 19), stride=stride, pad=1) > 0
+            np.testing.assert_array_equal(~np.isfinite(gx), reached)
+
+
+PEAK = """
+import resource, sys, numpy as np
+from depthwise import ops
+x = np.ones((1, 64, 512, 512), np.{dtype})
+if {last}: x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+W = np.ones((1, 64, {k}, {k}), np.float32)
+small = x[:, :, :40, :40]
+out = np.empty_like(x); out[...] = 0
+ops.forward(small, W, pad={k} // 2)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+ops.forward(x, W, pad={k} // 2, out=out)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("k", [3, 31])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_peak_memory(dtype, last, k):
+    """At most 1 MiB a thread beyond the output on a 1x64x512x512 image."""
+    import depthwise
+
+    script = PEAK.format(dtype=dtype, last=last, k=k)
+    grown_kib = int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
+    assert grown_kib <= 1024 * depthwise.get_num_threads()
+
+
+def test_views_share_nothing_with_their_inputs():
+    x, W = np.ones((1, 2, 4, 4), np.float32), np.ones((1, 2, 1, 1), np.float32)
+    assert not np.shares_memory(ops.forward(channels_last(x), W), x)

@@ -1,0 +1,187 @@
+"""Targets, threads, processes: what can be forced, and that it changes no bit."""
+
+import concurrent.futures
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import depthwise
+from depthwise import _core, ops
+from helpers import LAYOUTS
+
+
+def run(code, **env):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **env}, timeout=120
+    )
+
+
+def test_targets_end_with_scalar_and_are_runnable():
+    assert depthwise.targets()[-1] == "scalar"
+    assert set(depthwise.targets()) <= {"avx512", "avx2", "sse4", "neon", "scalar"}
+
+
+def test_use_target_as_a_call_and_as_a_context():
+    best = depthwise.explain((1, 1, 4, 4), (1, 1, 3, 3))["target"]
+    depthwise.use_target("scalar")
+    try:
+        assert depthwise.explain((1, 1, 4, 4), (1, 1, 3, 3))["target"] == "scalar"
+    finally:
+        depthwise.use_target(best)
+    with depthwise.use_target("scalar"):
+        pass
+    assert depthwise.explain((1, 1, 4, 4), (1, 1, 3, 3))["target"] == best
+
+
+def test_target_from_the_environment():
+    code = "import depthwise; print(depthwise.explain((1, 1, 4, 4), (1, 1, 3, 3))['target'])"
+    assert run(code, DEPTHWISE_TARGET="scalar").stdout.strip() == "scalar"
+    bad = run(code, DEPTHWISE_TARGET="altivec")
+    assert "ValueError: DEPTHWISE_TARGET: 'altivec' is not a compiled target" in bad.stderr
+
+
+def test_threads_from_the_environment():
+    code = "import depthwise; print(depthwise.get_num_threads())"
+    assert run(code, DEPTHWISE_NUM_THREADS="3", OMP_NUM_THREADS="5").stdout.strip() == "3"
+    assert run(code, DEPTHWISE_NUM_THREADS="", OMP_NUM_THREADS="5,2").stdout.strip() == "5"
+
+
+def test_threads_context_is_its_python_threads_own():
+    before = depthwise.get_num_threads()
+    seen = []
+    with depthwise.threads(7):
+        other = threading.Thread(target=lambda: seen.append(depthwise.get_num_threads()))
+        other.start()
+        other.join()
+        with depthwise.threads(2):
+            assert depthwise.get_num_threads() == 2
+        assert depthwise.get_num_threads() == 7
+    assert seen == [before] == [depthwise.get_num_threads()]
+    depthwise.set_num_threads(3)
+    try:
+        assert depthwise.get_num_threads() == 3
+    finally:
+        depthwise.set_num_threads(before)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_same_bits_for_any_number_of_threads_and_from_run_to_run(target, dtype, layout):
+    rng = np.random.default_rng(12)
+    for n, c, size, k, stride, m in ((1, 40, (37, 41), 5, 1, 1), (5, 3, (64, 50), 3, 2, 2), (1, 2, (200, 90), 7, 1, 1)):
+        x = layout(rng.normal(size=(n, c, *size)).astype(dtype))
+        W = rng.normal(size=(m, c, k, k)).astype(dtype)
+        gy = layout(rng.normal(size=ops.forward(x, W, stride=stride, pad=1).shape).astype(dtype))
+        results = []
+        for n_threads in (1, 2, 3, 7, 2):
+            with depthwise.threads(n_threads):
+                results.append(
+                    (
+                        ops.forward(x, W, stride=stride, pad=1),
+                        ops.input_grad(gy, W, size, stride=stride, pad=1),
+                        ops.weight_grad(x, gy, (k, k), stride=stride, pad=1),
+                        ops.bias_grad(gy),
+                    )
+                )
+        for other in results[1:]:
+            for a, b in zip(results[0], other, strict=True):
+                assert a.tobytes() == b.tobytes()
+
+
+def big_problem():
+    rng = np.random.default_rng(13)
+    return rng.normal(size=(2, 32, 96, 96)).astype(np.float32), rng.normal(size=(1, 32, 7, 7)).astype(np.float32)
+
+
+def child(queue):
+    x, W = big_problem()
+    queue.put((ops.forward(x, W).tobytes(), depthwise.explain(x, W)["threads"]))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_works_after_fork():
+    x, W = big_problem()
+    with depthwise.threads(2):
+        expected = ops.forward(x, W).tobytes()
+        assert depthwise.explain(x, W)["threads"] == 2
+        context = multiprocessing.get_context("fork")
+        queue = context.Queue()
+        process = context.Process(target=child, args=(queue,))
+        process.start()
+        result, n_threads = queue.get(timeout=60)
+        process.join(60)
+    assert process.exitcode == 0
+    assert result == expected
+    assert "forked" in n_threads
+
+
+def test_the_gil_is_released():
+    """Another Python thread runs while a long call is under way."""
+    x, W = np.ones((8, 64, 128, 128), np.float32), np.ones((1, 64, 31, 31), np.float32)
+    ticks = []
+    done = threading.Event()
+
+    def tick():
+        while not done.is_set():
+            ticks.append(time.perf_counter())
+            time.sleep(0.001)
+
+    ticker = threading.Thread(target=tick)
+    ticker.start()
+    start = time.perf_counter()
+    with depthwise.threads(1):
+        ops.forward(x, W, pad=15)
+    end = time.perf_counter()
+    done.set()
+    ticker.join()
+    assert sum(start < t < end for t in ticks) >= 5
+
+
+def test_calls_from_many_threads():
+    rng = np.random.default_rng(14)
+    problems = [(rng.normal(size=(2, c, 20, 30)).astype(np.float32), k) for c in (1, 8, 17, 32) for k in (1, 3, 5, 7)]
+    weights = {k: rng.normal(size=(1, 32, k, k)).astype(np.float32) for k in (1, 3, 5, 7)}
+
+    def solve(problem):
+        x, k = problem
+        return ops.forward(x, weights[k][:, : x.shape[1]], pad=k // 2).tobytes()
+
+    expected = [solve(p) for p in problems]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for _ in range(10):
+            assert list(pool.map(solve, problems)) == expected
+
+
+def test_import_brings_no_framework_and_is_quick():
+    code = """
+import sys, time, numpy
+start = time.perf_counter()
+import depthwise
+seconds = time.perf_counter() - start
+assert not {"torch", "jax", "cupy", "dask", "ml_dtypes", "scipy", "matplotlib"} & set(sys.modules)
+print(seconds)
+"""
+    assert min(float(run(code).stdout) for _ in range(3)) < 0.1
+
+
+def test_explain_says_why_input_is_packed():
+    x, W = np.ones((1, 8, 16, 16), np.float32), np.ones((1, 8, 3, 3), np.float32)
+    assert depthwise.explain(x, W)["input"] == "in place"
+    assert "converted" in depthwise.explain(x.astype(np.float16), W)["input"]
+    assert "2 elements apart" in depthwise.explain(np.ones((1, 8, 16, 32), np.float32)[..., ::2], W)["input"]
+    last = x.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
+    assert depthwise.explain(last, W, kind="weight_grad")["kernel"] == "weight_grad_channels_last"
+    assert depthwise.explain((1, 8, 16, 16), (1, 8, 3, 3), pad=1)["flop"] == 2 * 8 * (16 * 3 - 2) ** 2
+
+
+def test_lane_counts():
+    for i, (name, supported) in enumerate(_core.targets()):
+        if supported:
+            expected = {"avx512": (16, 8), "avx2": (8, 4), "sse4": (4, 2), "neon": (4, 2), "scalar": (1, 1)}
+            assert _core.lanes(i) == expected[name]

@@ -1,0 +1,43 @@
+"""What is public, and that its names and documents keep step."""
+
+import importlib
+import importlib.metadata
+import inspect
+
+import pytest
+
+import depthwise
+
+MODULES = ["functions", "gradient_check", "links", "ops", "serializers"]
+
+
+def test_all_is_sorted_and_exists():
+    assert depthwise.__all__ == sorted(depthwise.__all__)
+    for name in depthwise.__all__:
+        assert hasattr(depthwise, name)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_define_what_they_export(name):
+    module = importlib.import_module(f"depthwise.{name}")
+    defined = {
+        n
+        for n, v in vars(module).items()
+        if not n.startswith("_") and inspect.getmodule(v) is module and (inspect.isfunction(v) or inspect.isclass(v))
+    }
+    helpers = {"check_array", "describe", "gradient_geometry"}
+    assert sorted(module.__all__) == sorted(defined - helpers)
+    for n in module.__all__:
+        assert getattr(module, n).__doc__
+
+
+def test_version():
+    assert depthwise.__version__ == importlib.metadata.version("depthwise")
+
+
+def test_signature_of_the_seed():
+    parameters = inspect.signature(depthwise.depthwise_convolution_2d).parameters.values()
+    kinds = [p.kind.name for p in parameters]
+    assert [p.name for p in parameters] == ["x", "W", "b", "stride", "pad", "dilate"]
+    assert kinds == ["POSITIONAL_OR_KEYWORD"] * 5 + ["KEYWORD_ONLY"]
+    assert depthwise.functions.depthwise_convolution_2d is depthwise.depthwise_convolution_2d
