@@ -17,7 +17,8 @@ def info() -> None:
     rows = {
         "depthwise": depthwise.__version__,
         "numpy": np.__version__,
-        "python": f"{platform.python_implementation()} {platform.python_version()} ({sys.platform}, {platform.machine()})",
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "system": f"{sys.platform} {platform.machine()}",
         "cpu": _cpu_name(),
         "targets": ", ".join(depthwise.targets()),
         "in use": plan["target"],

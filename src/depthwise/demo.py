@@ -41,8 +41,9 @@ def filters() -> Image32:
 
 def photograph() -> Image32:
     """Grace Hopper by James S. Davis, 1984 (public domain), which ships with Matplotlib; RGB in [0, 1]."""
-    with cbook.get_sample_data("grace_hopper.jpg", asfileobj=True) as f:  # type: ignore[no-untyped-call]
-        return np.asarray(Image.open(f).convert("RGB"), np.float32) / 255
+    path = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB")).astype(np.float32) / np.float32(255)
 
 
 def run(output: str) -> None:
