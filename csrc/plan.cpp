@@ -155,7 +155,7 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
     correlate = &k.correlate_planar[sums == DType::f64];
     job.in.direct = job.in.dtype == sums && (job.in.offset == 1 || job.in.offsets <= 1) && lat.offset_in_step == 1;
     job.out.direct = job.out.dtype == sums && (job.out.offset == 1 || job.out.offsets <= 1) && out_step == 1;
-    job.ring = lat.max_part_taps + k.max_lines - 1;
+    job.ring = lat.max_part_taps + 3 * k.max_lines;  // so that the window seldom has to slide
     job.strip = ceil_div(std::clamp<int64_t>(class_outs, 1, direct_strip), N) * N;
     if (!job.in.direct) {
       const int64_t column_bytes = job.sum * lat.max_parts * job.ring * lat.offset_in_step * item;
@@ -213,7 +213,7 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
     sum_products = &k.weight_grad_planar[sums == DType::f64];
     job.x.direct = job.x.dtype == sums && (job.x.offset == 1 || job.x.offsets <= 1) && lat.offset_in_step == 1;
     job.g.direct = job.g.dtype == sums && (job.g.offset == 1 || job.g.offsets <= 1);
-    job.ring = lat.max_part_taps + k.max_lines - 1;
+    job.ring = lat.max_part_taps + 3 * k.max_lines;  // so that the window seldom has to slide
     job.strip = ceil_div(std::clamp<int64_t>(p.w.out, 1, direct_strip), N) * N;
     if (!job.x.direct) {
       const int64_t column_bytes = lat.max_parts * job.ring * lat.offset_in_step * item;

@@ -30,18 +30,19 @@ class CorrelateChannelsLast {
         kernel_taps_(job.kernel_lines * job.kernel_offsets),
         pixels_(job.in, job.out_channels, job.divide, job.sum, job.columns_packed) {
     Arena arena(scratch);
-    chunks_ = arena.take<Chunk>(job.sum * lat_.max_parts * divide_up(lat_.max_part_taps, S::max_taps));
-    lines_ = arena.take<Step>(lat_.max_part_taps + max_lines);
+    const int64_t tile_chunks = job.sum * lat_.max_parts * chunks_of<S>(lat_.max_part_taps);
+    tiles_ = arena.take<ColumnTile>(tiles_kept);
+    chunks_ = arena.take<Chunk>(tiles_kept * tile_chunks);
     x_offset_ = arena.take<Step>(job.kernel_offsets);
     w_offset_ = arena.take<Step>(job.kernel_offsets);
+    taps_inside_ = arena.take<Range>(job.band);
     weights_ = arena.take<E>(job.group * job.sum * kernel_taps_ * S::N);
     bias_ = arena.take<E>(job.group * S::N);
     if (!job.out.direct) y_ = arena.take<E>(max_lines * S::N);
     if (!job.in.direct) pixels_.take(arena, job.sum * job.ring);
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
-    const Step step = lat_.line_in_step * (job.in.direct ? job.in.line : S::N);
-    for (int64_t s = 0; s < lat_.max_part_taps + max_lines; ++s) lines_[s] = s * step;
+    for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i] = {-1, nullptr, 0, 0, 0, false, chunks_ + i * tile_chunks};
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
@@ -53,7 +54,7 @@ class CorrelateChannelsLast {
       rest /= job_.bands;
       rows_class_ = &lat_.offsets[rest % lat_.offset_classes];
       rest /= lat_.offset_classes;
-      strip_begin_ = rest % job_.strips * job_.strip;
+      enter_strip(rest % job_.strips);
       rest /= job_.strips;
       image_ = rest % job_.batch;
       const int64_t u0 = band * job_.band, u1 = at_most(rows_class_->outs, u0 + job_.band);
@@ -64,6 +65,19 @@ class CorrelateChannelsLast {
   }
 
  private:
+  static constexpr int64_t tiles_kept = 64;
+
+  struct ColumnTile {
+    int64_t index;
+    const LineClass* columns;
+    int64_t t0, T, chunk_count;
+    bool clip;
+    Chunk* chunks;
+  };
+  struct Range {
+    int64_t begin, end;
+  };
+
   int64_t lanes_of(int64_t vector) const { return at_most(S::N, job_.out_channels - vector * S::N); }
 
   // Packs the group's weights, [vector][k][kernel row][kernel column][lane], and its bias.
@@ -94,47 +108,96 @@ class CorrelateChannelsLast {
 
   E* weights_of(int64_t vector) { return weights_ + (vector - vector_begin_) * job_.sum * kernel_taps_ * S::N; }
 
-  void run_band(int64_t u0, int64_t u1) {
-    const OffsetTap* tap = lat_.taps + rows_class_->taps_begin;
-    for (int64_t o = 0; o < rows_class_->taps_end - rows_class_->taps_begin; ++o) {
-      w_offset_[o] = tap[o].tap * job_.kernel_lines * S::N;
-      x_offset_[o] = tap[o].in0 * job_.in.offset;
-    }
-    if (job_.in.direct && job_.out.direct) {
-      for_tiles([&](const LineClass& c, int64_t t0, int64_t t1) {
-        for (int64_t u = u0; u < u1; ++u) run_row(c, u, t0, t1, vector_begin_, vector_end_);
-      });
-      return;
-    }
-    for (int64_t v = vector_begin_; v < vector_end_; ++v) {
-      if (!job_.in.direct) find_packed_columns();
-      for (int64_t u = u0; u < u1; ++u) {
-        if (!job_.in.direct) pack_rows(u, v);
-        for_tiles([&](const LineClass& c, int64_t t0, int64_t t1) { run_row(c, u, t0, t1, v, v + 1); });
-      }
-    }
-  }
-
-  // f(class, t0, t1) for the register tiles of the strip.
-  template <class F>
-  void for_tiles(F&& f) {
+  void enter_strip(int64_t strip) {
+    if (strip == strip_) return;
+    strip_ = strip;
+    column_count_ = 0;
     for (int64_t i = 0; i < lat_.line_classes; ++i) {
       const LineClass& c = lat_.lines[i];
-      const int64_t begin = first_out(c, strip_begin_), outs = first_out(c, strip_begin_ + job_.strip) - begin;
-      const int64_t tiles = divide_up(outs, max_lines);
-      for (int64_t k = 0; k < tiles; ++k) f(c, begin + k * outs / tiles, begin + (k + 1) * outs / tiles);
+      column_count_ += divide_up(first_out(c, (strip + 1) * job_.strip) - first_out(c, strip * job_.strip), max_lines);
     }
+    for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i].index = -1;
+    if (!job_.in.direct) find_packed_columns();
   }
+
   static int64_t first_out(const LineClass& c, int64_t column) {
     return at_most(c.outs, divide_up(at_least(column - c.out0, 0), c.out_step));
   }
 
-  // The input columns that the strip's outputs can meet, and no packed row yet.
+  // The strip's tile with this number, worked out unless it is still there from the last row.
+  const ColumnTile& tile_at(int64_t index) {
+    ColumnTile& tile = tiles_[index % tiles_kept];
+    if (tile.index == index) return tile;
+    tile.index = index;
+    const LineClass* c = lat_.lines;
+    int64_t begin, outs, tiles;
+    for (;; ++c) {
+      begin = first_out(*c, strip_ * job_.strip);
+      outs = first_out(*c, (strip_ + 1) * job_.strip) - begin;
+      tiles = divide_up(outs, max_lines);
+      if (index < tiles) break;
+      index -= tiles;
+    }
+    tile.columns = c;
+    tile.t0 = begin + index * outs / tiles;
+    tile.T = begin + (index + 1) * outs / tiles - tile.t0;
+    tile.chunk_count = 0;
+    tile.clip = false;
+    const Step step = lat_.line_in_step;
+    for (int64_t k = 0; k < job_.sum; ++k) {
+      for (const Part* p = lat_.parts + c->parts_begin; p < lat_.parts + c->parts_end; ++p) {
+        const int64_t count = chunks_of<S>(p->taps);
+        for (int64_t j = 0; j < count; ++j) {
+          const int64_t a0 = j * p->taps / count, a1 = (j + 1) * p->taps / count, lines = tile.T + a1 - a0 - 1;
+          const uint32_t live = live_lines(p->first - tile.t0 - a0, p->last - tile.t0 - a0, lines);
+          if (!live) continue;
+          if (live != (1u << lines) - 1u) tile.clip = true;
+          const int64_t column = p->in0 + (tile.t0 + a0) * step;
+          const Step x = job_.in.direct ? column * job_.in.line
+                                        : (column - column_begin_) * S::N + k * job_.ring * pixels_.row_size();
+          tile.chunks[tile.chunk_count++] = {static_cast<int>(a1 - a0), live, x,
+                                             (k * kernel_taps_ + p->tap0 + a0 * p->tap_step) * S::N,
+                                             p->tap_step * S::N};
+        }
+      }
+    }
+    return tile;
+  }
+
+  void run_band(int64_t u0, int64_t u1) {
+    const OffsetTap* tap = lat_.taps + rows_class_->taps_begin;
+    const int64_t taps = rows_class_->taps_end - rows_class_->taps_begin;
+    for (int64_t o = 0; o < taps; ++o) {
+      w_offset_[o] = tap[o].tap * job_.kernel_lines * S::N;
+      x_offset_[o] = tap[o].in0 * job_.in.offset;
+    }
+    for (int64_t u = u0; u < u1; ++u) {
+      Range& r = taps_inside_[u - u0] = {0, taps};
+      const int64_t row0 = u * lat_.offset_in_step;
+      while (r.begin < r.end && tap[r.begin].in0 + row0 < 0) ++r.begin;
+      while (r.begin < r.end && tap[r.end - 1].in0 + row0 >= job_.in.offsets) --r.end;
+    }
+    if (job_.in.direct && job_.out.direct) {
+      for (int64_t i = 0; i < column_count_; ++i)
+        for (int64_t u = u0; u < u1; ++u) run_row(tile_at(i), u, taps_inside_[u - u0], vector_begin_, vector_end_);
+      return;
+    }
+    for (int64_t v = vector_begin_; v < vector_end_; ++v) {
+      if (!job_.in.direct) pixels_.forget();
+      for (int64_t u = u0; u < u1; ++u) {
+        if (!job_.in.direct) pack_rows(u, v, taps_inside_[u - u0]);
+        for (int64_t i = 0; i < column_count_; ++i) run_row(tile_at(i), u, taps_inside_[u - u0], v, v + 1);
+      }
+    }
+  }
+
+  // The input columns that the strip's outputs can meet.
   void find_packed_columns() {
     int64_t least = INT64_MAX, most = INT64_MIN;
     for (int64_t i = 0; i < lat_.line_classes; ++i) {
       const LineClass& c = lat_.lines[i];
-      const int64_t begin = first_out(c, strip_begin_), end = first_out(c, strip_begin_ + job_.strip);
+      const int64_t begin = first_out(c, strip_ * job_.strip);
+      const int64_t end = first_out(c, (strip_ + 1) * job_.strip);
       if (begin >= end) continue;
       for (const Part* p = lat_.parts + c.parts_begin; p < lat_.parts + c.parts_end; ++p) {
         least = at_most(least, p->in0 + begin * lat_.line_in_step);
@@ -143,15 +206,13 @@ class CorrelateChannelsLast {
     }
     column_begin_ = at_least(least, 0);
     column_end_ = at_most(most, job_.in.lines - 1) + 1;
-    pixels_.forget();
   }
 
   // Makes x_offset_ point at packed rows for output row u and channel vector v.
-  void pack_rows(int64_t u, int64_t v) {
+  void pack_rows(int64_t u, int64_t v, const Range& taps) {
     const OffsetTap* tap = lat_.taps + rows_class_->taps_begin;
-    for (int64_t o = 0; o < rows_class_->taps_end - rows_class_->taps_begin; ++o) {
+    for (int64_t o = taps.begin; o < taps.end; ++o) {
       const int64_t row = tap[o].in0 + u * lat_.offset_in_step;
-      if (row < 0 || row >= job_.in.offsets) continue;
       const int64_t slot = (job_.ring_by_tap ? o : row) % job_.ring;
       x_offset_[o] = slot * pixels_.row_size();
       const Step from = image_ * job_.in.batch + row * job_.in.offset;
@@ -160,56 +221,40 @@ class CorrelateChannelsLast {
     }
   }
 
-  // Output columns [t0, t1) of class c in row u, for the channel vectors [v0, v1).
-  void run_row(const LineClass& c, int64_t u, int64_t t0, int64_t t1, int64_t v0, int64_t v1) {
-    const int64_t T = t1 - t0, row0 = u * lat_.offset_in_step;
-    const OffsetTap* tap = lat_.taps + rows_class_->taps_begin;
-    int64_t first = 0, last = rows_class_->taps_end - rows_class_->taps_begin;
-    while (first < last && tap[first].in0 + row0 < 0) ++first;
-    while (first < last && tap[last - 1].in0 + row0 >= job_.in.offsets) --last;
-
-    Tile<E> tile{};
-    tile.chunks = chunks_;
-    tile.chunk_count = make_chunks(c, t0, T);
-    tile.x_offset = x_offset_ + first;
-    tile.w_offset = w_offset_ + first;
-    tile.offsets = last - first;
+  // A tile of output columns in row u, for the channel vectors [v0, v1).
+  void run_row(const ColumnTile& columns, int64_t u, const Range& taps, int64_t v0, int64_t v1) {
+    const LineClass& c = *columns.columns;
+    const Step at = image_ * job_.out.batch + v0 * S::N * job_.out.channel +
+                    (c.out0 + columns.t0 * c.out_step) * job_.out.line +
+                    (rows_class_->out0 + u * rows_class_->out_step) * job_.out.offset;
+    Tile<S> tile{};
     tile.x = pixels_.data();
-    if (job_.in.direct)
-      tile.x = static_cast<const E*>(job_.in.data) + image_ * job_.in.batch + row0 * job_.in.offset + v0 * S::N;
+    tile.x_line = lat_.line_in_step * S::N;
+    if (job_.in.direct) {
+      tile.x = static_cast<const E*>(job_.in.data) + image_ * job_.in.batch + u * lat_.offset_in_step * job_.in.offset +
+               v0 * S::N;
+      tile.x_line = lat_.line_in_step * job_.in.line;
+    }
     tile.w = weights_of(v0);
     tile.bias = bias_ + (v0 - vector_begin_) * S::N;
-    const Step at = image_ * job_.out.batch + v0 * S::N * job_.out.channel +
-                    (c.out0 + t0 * c.out_step) * job_.out.line +
-                    (rows_class_->out0 + u * rows_class_->out_step) * job_.out.offset;
     tile.y = job_.out.direct ? static_cast<E*>(job_.out.data) + at : y_;
     tile.y_line = job_.out.direct ? c.out_step * job_.out.line : S::N;
     tile.x_vector = tile.y_vector = S::N;
     tile.w_vector = job_.sum * kernel_taps_ * S::N;
-    run_vectors(tile, T, v0, v1);
-    if (!job_.out.direct) store_pixels(at, c.out_step * job_.out.line, T, lanes_of(v0));
-  }
-
-  int64_t make_chunks(const LineClass& c, int64_t t0, int64_t T) {
-    int64_t chunks = 0;
-    for (int64_t k = 0; k < job_.sum; ++k) {
-      for (const Part* p = lat_.parts + c.parts_begin; p < lat_.parts + c.parts_end; ++p) {
-        const int64_t column = p->in0 + t0 * lat_.line_in_step;
-        const Step x = job_.in.direct ? column * job_.in.line
-                                      : (column - column_begin_) * S::N + k * job_.ring * pixels_.row_size();
-        const PartLines part{
-            p->taps, p->first - t0, p->last - t0, x, (k * kernel_taps_ + p->tap0) * S::N, p->tap_step * S::N, lines_};
-        chunks += cut_chunks<S, E>(chunks_ + chunks, part, T);
-      }
-    }
-    return chunks;
+    tile.chunks = columns.chunks;
+    tile.chunk_count = columns.chunk_count;
+    tile.x_offset = x_offset_ + taps.begin;
+    tile.w_offset = w_offset_ + taps.begin;
+    tile.offsets = taps.end - taps.begin;
+    run_vectors(tile, columns, v0, v1);
+    if (!job_.out.direct) store_pixels(at, c.out_step * job_.out.line, columns.T, lanes_of(v0));
   }
 
   // All but the image's last vector of channels are whole.
-  void run_vectors(Tile<E>& tile, int64_t T, int64_t v0, int64_t v1) {
+  void run_vectors(Tile<S>& tile, const ColumnTile& columns, int64_t v0, int64_t v1) {
     const int64_t whole = at_most(v1, job_.out_channels / S::N) - v0;
     tile.vectors = whole;
-    if (whole > 0) TileTable<S, Lanes::channels>::run[T](tile);
+    if (whole > 0) run_tile<S>(Lanes::channels, columns.clip, columns.T, tile);
     if (whole == v1 - v0) return;
     tile.x += whole * tile.x_vector;
     tile.y += whole * tile.y_vector;
@@ -217,7 +262,7 @@ class CorrelateChannelsLast {
     tile.bias += whole * S::N;
     tile.vectors = 1;
     tile.lanes = lanes_of(v1 - 1);
-    TileTable<S, Lanes::channels_edge>::run[T](tile);
+    run_tile<S>(Lanes::channels_edge, true, columns.T, tile);
   }
 
   void store_pixels(Step at, Step step, int64_t T, int64_t lanes) {
@@ -233,11 +278,13 @@ class CorrelateChannelsLast {
   const int64_t vectors_in_all_, kernel_taps_;
   PackedPixels<S> pixels_;
   int64_t scratch_bytes_ = 0;
+  ColumnTile* tiles_ = nullptr;
   Chunk* chunks_ = nullptr;
-  Step *lines_ = nullptr, *x_offset_ = nullptr, *w_offset_ = nullptr;
+  Step *x_offset_ = nullptr, *w_offset_ = nullptr;
+  Range* taps_inside_ = nullptr;
   E *weights_ = nullptr, *bias_ = nullptr, *y_ = nullptr;
   const OffsetClass* rows_class_ = nullptr;
-  int64_t strip_begin_ = 0, image_ = 0, group_ = -1, vector_begin_ = 0, vector_end_ = 0;
+  int64_t strip_ = -1, column_count_ = 0, image_ = 0, group_ = -1, vector_begin_ = 0, vector_end_ = 0;
   int64_t column_begin_ = 0, column_end_ = 0;
 };
 

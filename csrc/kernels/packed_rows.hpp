@@ -1,5 +1,8 @@
 // Image rows in the accumulator's type, as lanes along the columns want them: each row as `in_step` phases (columns
-// that lie a stride apart become neighbours), zero-padded as far as the kernel reaches. A slot holds one row.
+// that lie a stride apart become neighbours), zero-padded as far as the kernel reaches.
+//
+// A window holds neighbouring lines of one lattice one after the other in memory and slides down the image: each row
+// is packed once for all the tiles of a strip that meet it.
 #pragma once
 #include "job.hpp"
 #include "pack.hpp"
@@ -25,18 +28,23 @@ class PackedRows {
     pitch_ = divide_up(strip + (least > most ? 0 : most - least), S::N) * S::N + S::N;
   }
 
-  void take(Arena& arena, int64_t slots) {
-    slots_ = slots;
-    tags_ = arena.take<int64_t>(slots);
-    rows_ = arena.take<E>(slots * row_size());
+  // `windows` of at most `lines` lines.
+  void take(Arena& arena, int64_t windows, int64_t lines) {
+    windows_count_ = windows;
+    lines_ = lines;
+    windows_ = arena.take<Window>(windows);
+    if (step_ > 1 && !contiguous()) row_ = arena.take<E>(step_ * pitch_);
+    rows_ = arena.take<E>(windows * lines * line_size());
   }
 
-  void forget() {
-    for (int64_t i = 0; i < slots_; ++i) tags_[i] = INT64_MIN;
+  // Nothing that is packed is of use any more; `strip_begin` is the first output of the strip that follows.
+  void forget(int64_t strip_begin) {
+    origin_ = strip_begin + first_shift_;
+    for (int64_t i = 0; i < windows_count_; ++i) windows_[i] = {0, 0};
   }
 
   const E* data() const { return rows_; }
-  Step row_size() const { return step_ * pitch_; }
+  Step line_size() const { return step_ * pitch_; }
 
   // Elements from a packed row's start to what the strip's first output reads through a tap at `in0`.
   Step offset(int64_t in0) const {
@@ -44,37 +52,81 @@ class PackedRows {
     return (in0 - shift * step_) * pitch_ + shift - first_shift_;
   }
 
-  // Elements from data() to the row in `slot`, packed now if the slot holds another. `from` is the element at the
-  // row's column 0, `strip_begin` the strip's first output.
-  Step row(int64_t slot, int64_t row, Step from, int64_t strip_begin) {
-    const Step at = slot * row_size();
-    if (tags_[slot] == row) return at;
-    tags_[slot] = row;
-    E* to = rows_ + at;
-    for (int64_t phase = 0; phase < step_; ++phase, to += pitch_) {
-      // Column i of the phase is input column (origin + i) * step + phase.
-      const int64_t origin = strip_begin + first_shift_;
-      const int64_t first = clamp(-origin, 0, pitch_);
-      const int64_t last = clamp(floor_div(side_.offsets - 1 - phase, step_) + 1 - origin, first, pitch_);
-      for (int64_t i = 0; i < first; ++i) to[i] = 0;
-      for (int64_t i = last; i < pitch_; ++i) to[i] = 0;
-      if (first == last) continue;
-      with_type(side_.dtype, [&](auto type) {
-        using T = typename decltype(type)::type;
-        const T* columns = static_cast<const T*>(side_.data) + from;
-        widen_run<S, T>(to + first, columns + ((origin + first) * step_ + phase) * side_.offset, step_ * side_.offset,
-                        last - first);
-      });
+  // Elements from data() to line `begin`, all lines in [begin, end) being packed; `from(line)` is the element at the
+  // line's column 0.
+  template <class F>
+  Step lines(int64_t window, int64_t begin, int64_t end, F&& from) {
+    Window& w = windows_[window];
+    E* start = rows_ + window * lines_ * line_size();
+    if (begin < w.begin || begin > w.end) w = {begin, begin};
+    if (end - w.begin > lines_) {
+      std::memmove(start, start + (begin - w.begin) * line_size(),
+                   static_cast<size_t>((w.end - begin) * line_size()) * sizeof(E));
+      w.begin = begin;
     }
-    return at;
+    for (; w.end < end; ++w.end) pack(start + (w.end - w.begin) * line_size(), from(w.end));
+    return (window * lines_ + begin - w.begin) * line_size();
   }
 
  private:
+  struct Window {
+    int64_t begin, end;  // the lines that it holds
+  };
+
+  bool contiguous() const { return side_.offset == 1 && side_.dtype == (sizeof(E) == 4 ? DType::f32 : DType::f64); }
+
+  void pack(E* to, Step from) {
+    const E* row = nullptr;  // column 0, where the row lies in the accumulator's type with its columns together
+    if (step_ > 1) {
+      if (contiguous()) {
+        row = static_cast<const E*>(side_.data) + from;
+      } else {
+        const int64_t first = clamp(origin_ * step_, 0, side_.offsets);
+        const int64_t last = clamp((origin_ + pitch_) * step_, first, side_.offsets);
+        widen(row_, from, first, last);
+        row = row_ - first;
+      }
+    }
+    int64_t split_first = pitch_, split_last = 0;  // columns that both phases of a step of 2 have, in whole vectors
+    if (step_ == 2) {
+      split_first = clamp(-origin_, 0, pitch_);
+      const int64_t last = clamp(floor_div(side_.offsets, 2) - origin_, split_first, pitch_);
+      split_last = split_first + (last - split_first) / S::N * S::N;
+      for (int64_t i = split_first; i < split_last; i += S::N) {
+        typename S::V even, odd;
+        S::split(row + (origin_ + i) * 2, even, odd);
+        S::store(to + i, even);
+        S::store(to + pitch_ + i, odd);
+      }
+    }
+    for (int64_t phase = 0; phase < step_; ++phase, to += pitch_) {
+      // Column i of the phase is input column (origin + i) * step + phase.
+      const int64_t first = clamp(-origin_, 0, pitch_);
+      const int64_t last = clamp(floor_div(side_.offsets - 1 - phase, step_) + 1 - origin_, first, pitch_);
+      for (int64_t i = 0; i < first; ++i) to[i] = 0;
+      for (int64_t i = last; i < pitch_; ++i) to[i] = 0;
+      if (step_ == 1) {
+        if (first < last) widen(to + first, from, origin_ + first, origin_ + last);
+      } else {
+        for (int64_t i = split_first < split_last ? split_last : first; i < last; ++i)
+          to[i] = row[(origin_ + i) * step_ + phase];
+      }
+    }
+  }
+
+  // Columns [first, last) of a row.
+  void widen(E* to, Step from, int64_t first, int64_t last) {
+    with_type(side_.dtype, [&](auto type) {
+      using T = typename decltype(type)::type;
+      widen_run<S, T>(to, static_cast<const T*>(side_.data) + from + first * side_.offset, side_.offset, last - first);
+    });
+  }
+
   const depthwise::Side& side_;
   const int64_t step_;
-  int64_t first_shift_, pitch_, slots_ = 0;
-  int64_t* tags_ = nullptr;
-  E* rows_ = nullptr;
+  int64_t first_shift_, pitch_, origin_ = 0, windows_count_ = 0, lines_ = 0;
+  Window* windows_ = nullptr;
+  E *rows_ = nullptr, *row_ = nullptr;
 };
 
 }  // namespace

@@ -27,7 +27,7 @@ struct Products {
   const E *x, *g;
   Step x_tile, g_tile, tiles;  // steps from tile to tile, and how many
   Step g_line;                 // elements between gy lines
-  const Step* x_line;          // elements from x to each x line
+  Step x_line;                 // elements between x lines
   uint32_t live;               // bit s: x line s is inside the image
   const Step* x_offset;        // elements to each of the O taps
   E* sums;                     // vectors [O][A]
@@ -37,7 +37,8 @@ struct Products {
   int64_t column, lanes;
 };
 
-template <class S, int T, int A, int O, bool Edge>
+// Unless Clip, all x lines are live.
+template <class S, int T, int A, int O, bool Edge, bool Clip>
 void add_products(const Products<typename S::E>& p) {
   using V = typename S::V;
   V sum[O][A];
@@ -45,6 +46,7 @@ void add_products(const Products<typename S::E>& p) {
   for (int o = 0; o < O; ++o)
 #pragma GCC unroll 16
     for (int a = 0; a < A; ++a) sum[o][a] = S::load(p.sums + o * p.sums_offset + a * p.sums_tap);
+  const Step x_line = p.x_line;
   for (Step tile = 0; tile < p.tiles; ++tile) {
     const auto* x = p.x + tile * p.x_tile;
     const auto* gy = p.g + tile * p.g_tile;
@@ -57,21 +59,23 @@ void add_products(const Products<typename S::E>& p) {
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) {
       if constexpr (Edge)
-        g[t] = S::load(gy + t * p.g_line, mask);
+        g[t] = S::pin(S::load(gy + t * p.g_line, mask));
       else
-        g[t] = S::load(gy + t * p.g_line);
+        g[t] = S::pin(S::load(gy + t * p.g_line));
     }
 #pragma GCC unroll 16
     for (int o = 0; o < O; ++o) {
       const auto* xo = x + p.x_offset[o];
+      uint32_t live = p.live;
+      DEPTHWISE_PIN_INTEGER(live);
 #pragma GCC unroll 16
       for (int s = 0; s < T + A - 1; ++s) {
-        if (!(p.live >> s & 1)) continue;
+        if (Clip && !(live & (1u << s))) continue;
         V v;
         if constexpr (Edge)
-          v = S::load(xo + p.x_line[s], mask);
+          v = S::pin(S::load(xo + s * x_line, mask));
         else
-          v = S::load(xo + p.x_line[s]);
+          v = S::pin(S::load(xo + s * x_line));
 #pragma GCC unroll 16
         for (int a = 0; a < A; ++a)
           if (s - a >= 0 && s - a < T) sum[o][a] = S::fma(v, g[s - a], sum[o][a]);
@@ -84,60 +88,66 @@ void add_products(const Products<typename S::E>& p) {
     for (int a = 0; a < A; ++a) S::store(p.sums + o * p.sums_offset + a * p.sums_tap, sum[o][a]);
 }
 
-template <class S, int T, int A, bool Edge>
+template <class S, int T, int A, bool Edge, bool Clip>
 DEPTHWISE_INLINE void add_products_of(int offsets, const Products<typename S::E>& p) {
   if constexpr (!Edge) {
     if constexpr (max_offsets<S>(A) >= 3)
-      if (offsets == 3) return add_products<S, T, A, 3, false>(p);
+      if (offsets == 3) return add_products<S, T, A, 3, false, Clip>(p);
     if constexpr (max_offsets<S>(A) >= 2)
-      if (offsets == 2) return add_products<S, T, A, 2, false>(p);
+      if (offsets == 2) return add_products<S, T, A, 2, false, Clip>(p);
   }
-  add_products<S, T, A, 1, Edge>(p);
+  add_products<S, T, A, 1, Edge, Clip>(p);
 }
 
-template <class S, int T, bool Edge>
+template <class S, int T, bool Edge, bool Clip>
 void add_products_of(int taps, int offsets, const Products<typename S::E>& p) {
   switch (taps) {
     case 1:
-      return add_products_of<S, T, 1, Edge>(offsets, p);
+      return add_products_of<S, T, 1, Edge, Clip>(offsets, p);
     case 2:
-      return add_products_of<S, T, 2, Edge>(offsets, p);
+      return add_products_of<S, T, 2, Edge, Clip>(offsets, p);
     case 3:
-      return add_products_of<S, T, 3, Edge>(offsets, p);
+      return add_products_of<S, T, 3, Edge, Clip>(offsets, p);
     case 4:
-      return add_products_of<S, T, 4, Edge>(offsets, p);
+      return add_products_of<S, T, 4, Edge, Clip>(offsets, p);
     case 5:
-      return add_products_of<S, T, 5, Edge>(offsets, p);
+      return add_products_of<S, T, 5, Edge, Clip>(offsets, p);
   }
   if constexpr (S::max_taps > 5) switch (taps) {
       case 6:
-        return add_products_of<S, T, 6, Edge>(offsets, p);
+        return add_products_of<S, T, 6, Edge, Clip>(offsets, p);
       case 7:
-        return add_products_of<S, T, 7, Edge>(offsets, p);
+        return add_products_of<S, T, 7, Edge, Clip>(offsets, p);
       case 8:
-        return add_products_of<S, T, 8, Edge>(offsets, p);
+        return add_products_of<S, T, 8, Edge, Clip>(offsets, p);
     }
 }
 
-// Edge tiles take one tap across the lines at a time: each has lanes of its own beside the row.
-template <class S, bool Edge>
-inline void add_products_of(int lines, int taps, int offsets, Products<typename S::E> p) {
-  const auto run = [&] {
-    switch (lines) {
-      case 8:
-        return add_products_of<S, 8, Edge>(taps, Edge ? 1 : offsets, p);
-      case 7:
-        return add_products_of<S, 7, Edge>(taps, Edge ? 1 : offsets, p);
-      case 4:
-        return add_products_of<S, 4, Edge>(taps, Edge ? 1 : offsets, p);
-      case 2:
-        return add_products_of<S, 2, Edge>(taps, Edge ? 1 : offsets, p);
-      default:
-        return add_products_of<S, 1, Edge>(taps, Edge ? 1 : offsets, p);
-    }
-  };
-  if constexpr (!Edge) return run();
-  for (int o = 0; o < offsets; ++o, ++p.x_offset, ++p.first, ++p.last, p.sums += p.sums_offset) run();
+template <class S, bool Edge, bool Clip>
+inline void add_products_of(int lines, int taps, int offsets, const Products<typename S::E>& p) {
+  switch (lines) {
+    case 8:
+      return add_products_of<S, 8, Edge, Clip>(taps, offsets, p);
+    case 7:
+      return add_products_of<S, 7, Edge, Clip>(taps, offsets, p);
+    case 4:
+      return add_products_of<S, 4, Edge, Clip>(taps, offsets, p);
+    case 2:
+      return add_products_of<S, 2, Edge, Clip>(taps, offsets, p);
+    default:
+      return add_products_of<S, 1, Edge, Clip>(taps, offsets, p);
+  }
+}
+
+// The products of a tile of `lines` gy lines under `taps` by `offsets` taps. Edge tiles take one tap across the lines
+// at a time: each has lanes of its own beside the row.
+template <class S>
+inline void add_products_of(bool edge, int lines, int taps, int offsets, Products<typename S::E> p) {
+  const bool clip = p.live != (1u << (lines + taps - 1)) - 1u;
+  if (!edge)
+    return (clip ? add_products_of<S, false, true> : add_products_of<S, false, false>)(lines, taps, offsets, p);
+  for (int o = 0; o < offsets; ++o, ++p.x_offset, ++p.first, ++p.last, p.sums += p.sums_offset)
+    add_products_of<S, true, true>(lines, taps, 1, p);
 }
 
 }  // namespace

@@ -28,15 +28,11 @@ class WeightGradChannelsLast {
         vectors_in_all_(divide_up(job.out_channels, S::N)),
         taps_(job.kernel_lines * job.kernel_offsets) {
     Arena arena(scratch);
-    lines_ = arena.take<Step>(lat_.max_part_taps + max_lines);
     x_offset_ = arena.take<Step>(job.kernel_offsets);
     sums_.take(arena, job.group * taps_);
     if (!job.x.direct) x_pixels_.take(arena, job.ring);
     if (!job.g.direct) g_pixels_.take(arena, 1);
     scratch_bytes_ = arena.used_bytes();
-    if (!scratch) return;
-    const Step step = lat_.line_in_step * (job.x.direct ? job.x.line : S::N);
-    for (int64_t s = 0; s < lat_.max_part_taps + max_lines; ++s) lines_[s] = s * step;
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
@@ -132,6 +128,7 @@ class WeightGradChannelsLast {
     p.last = &every_lane_;
     p.lanes = at_most(S::N, job_.out_channels - v * S::N);
     p.sums_offset = job_.sum_offset * S::N;
+    p.x_line = lat_.line_in_step * x_column;
     for (int64_t i = 0; i < lat_.line_classes; ++i) {
       const LineClass& c = lat_.lines[i];
       const int64_t t1 = first_out(c, j1);
@@ -150,14 +147,13 @@ class WeightGradChannelsLast {
   }
 
   void run_taps(Products<E>& p, const Part& part, int64_t t0, int T, E* sums) {
-    const int64_t count = divide_up(part.taps, S::max_taps);
+    const int64_t count = chunks_of<S>(part.taps);
+    const E* x = p.x;
     for (int64_t k = 0; k < count; ++k) {
       const int64_t a0 = k * part.taps / count, a1 = (k + 1) * part.taps / count;
-      Chunk chunk;
-      const PartLines cut{a1 - a0, part.first - t0 - a0, part.last - t0 - a0, 0, 0, 0, lines_ + a0};
-      if (!cut_chunks<S, E>(&chunk, cut, T)) continue;
-      p.live = chunk.live;
-      p.x_line = lines_ + a0;
+      p.live = live_lines(part.first - t0 - a0, part.last - t0 - a0, T + a1 - a0 - 1);
+      if (!p.live) continue;
+      p.x = x + a0 * p.x_line;
       p.tiles = 1;
       const int A = static_cast<int>(a1 - a0);
       const int64_t offsets = o_end_ - o_begin_, pieces = divide_up(offsets, max_offsets<S>(A));
@@ -167,7 +163,7 @@ class WeightGradChannelsLast {
         p.sums = sums + a0 * p.sums_tap + o0 * p.sums_offset;
         const int O = static_cast<int>(o1 - o0);
         if (p.lanes == S::N)
-          add_products_of<S, false>(T, A, O, p);
+          add_products_of<S>(false, T, A, O, p);
         else
           add_edge(T, A, O, p);
       }
@@ -176,7 +172,7 @@ class WeightGradChannelsLast {
 
   // The last channels: the lanes are the same for every tap.
   void add_edge(int T, int A, int O, Products<E> p) {
-    for (int o = 0; o < O; ++o, ++p.x_offset, p.sums += p.sums_offset) add_products_of<S, true>(T, A, 1, p);
+    for (int o = 0; o < O; ++o, ++p.x_offset, p.sums += p.sums_offset) add_products_of<S>(true, T, A, 1, p);
   }
 
   const WeightGradient& job_;
@@ -186,7 +182,7 @@ class WeightGradChannelsLast {
   const int64_t vectors_in_all_, taps_;
   const int64_t no_lane_before_ = 0, every_lane_ = S::N;
   int64_t scratch_bytes_ = 0;
-  Step *lines_ = nullptr, *x_offset_ = nullptr;
+  Step* x_offset_ = nullptr;
   int64_t image_ = 0, vector_begin_ = 0, vector_end_ = 0, o_begin_ = 0, o_end_ = 0;
   int64_t column_begin_ = 0, column_end_ = 0;
 };

@@ -28,17 +28,14 @@ class WeightGradPlanar {
         g_rows_(job.g, plain_rows, job.strip),
         taps_(job.kernel_lines * job.kernel_offsets) {
     Arena arena(scratch);
-    lines_ = arena.take<Step>(lat_.max_part_taps + max_lines);
     x_offset_ = arena.take<Step>(job.kernel_offsets);
     first_ = arena.take<int64_t>(job.kernel_offsets);
     last_ = arena.take<int64_t>(job.kernel_offsets);
     sums_.take(arena, taps_);
-    if (!job.x.direct) x_rows_.take(arena, lat_.max_parts * job.ring);
-    if (!job.g.direct) g_rows_.take(arena, max_lines);
+    if (!job.x.direct) x_rows_.take(arena, lat_.max_parts, job.ring);
+    if (!job.g.direct) g_rows_.take(arena, 1, max_lines);
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
-    if (job.x.direct)
-      for (int64_t s = 0; s < lat_.max_part_taps + max_lines; ++s) lines_[s] = s * lat_.line_in_step * job.x.line;
     const int64_t step = lat_.offset_in_step;
     for (int64_t o = 0; o < job.kernel_offsets; ++o) {
       const int64_t in0 = lat_.taps[o].in0;
@@ -74,7 +71,7 @@ class WeightGradPlanar {
       const int64_t j1 = at_most(job_.g.offsets, j0 + job_.strip);
       for (int64_t i = 0; i < lat_.line_classes; ++i) {
         const LineClass& c = lat_.lines[i];
-        if (!job_.x.direct) x_rows_.forget();
+        if (!job_.x.direct) x_rows_.forget(j0);
         const int64_t t1 = first_out(c, row1);
         for (int64_t t = first_out(c, row0); t < t1;) {
           const int lines = product_lines(t1 - t);
@@ -100,36 +97,34 @@ class WeightGradPlanar {
       p.g_line = c.out_step * job_.g.line;
       g = static_cast<const E*>(job_.g.data) + row;
     } else {
-      g_rows_.forget();
-      for (int t = 0; t < T; ++t) g_rows_.row(t, t, row + t * c.out_step * job_.g.line, j0);
-      p.g_line = g_rows_.row_size();
-      g = g_rows_.data() - j0;
+      g_rows_.forget(j0);
+      const Step line = c.out_step * job_.g.line;
+      g = g_rows_.data() - j0 + g_rows_.lines(0, 0, T, [&](int64_t t) { return row + t * line; });
+      p.g_line = g_rows_.line_size();
     }
     for (int64_t i = c.parts_begin; i < c.parts_end; ++i) {
       const Part& part = lat_.parts[i];
-      const int64_t s1 = T + part.taps - 1;
-      const E* x = nullptr;
+      const int64_t first = at_least(part.first, t0), last = at_most(part.last, t0 + T + part.taps - 1);
+      if (first >= last) continue;
+      const E* x = nullptr;  // the line of output t0 and tap 0
       if (job_.x.direct) {
-        x = static_cast<const E*>(job_.x.data) + x_from_ + (part.in0 + t0 * lat_.line_in_step) * job_.x.line;
+        p.x_line = lat_.line_in_step * job_.x.line;
+        x = static_cast<const E*>(job_.x.data) + x_from_ + part.in0 * job_.x.line + t0 * p.x_line;
       } else {
-        for (int64_t s = clamp(part.first - t0, 0, s1); s < at_most(part.last - t0, s1); ++s) {
-          const int64_t at = part.in0 + (t0 + s) * lat_.line_in_step;
-          const int64_t slot = (i - c.parts_begin) * job_.ring + (t0 + s) % job_.ring;
-          lines_[s] = x_rows_.row(slot, at, x_from_ + at * job_.x.line, j0);
-        }
-        x = x_rows_.data() - j0;
+        p.x_line = x_rows_.line_size();
+        const Step at = x_rows_.lines(i - c.parts_begin, first, last, [&](int64_t s) {
+          return x_from_ + (part.in0 + s * lat_.line_in_step) * job_.x.line;
+        });
+        x = x_rows_.data() - j0 + at + (t0 - first) * p.x_line;
       }
-      Chunk chunks[2];
-      const int64_t count = divide_up(part.taps, S::max_taps);
+      const int64_t count = chunks_of<S>(part.taps);
       for (int64_t k = 0; k < count; ++k) {
         const int64_t a0 = k * part.taps / count, a1 = (k + 1) * part.taps / count;
-        const PartLines cut{a1 - a0, part.first - t0 - a0, part.last - t0 - a0, 0, 0, 0, lines_ + a0};
-        if (!cut_chunks<S, E>(chunks, cut, T)) continue;
-        p.live = chunks[0].live;
-        p.x_line = lines_ + a0;
+        p.live = live_lines(part.first - t0 - a0, part.last - t0 - a0, T + a1 - a0 - 1);
+        if (!p.live) continue;
         p.sums_offset = job_.sum_offset * S::N;
         p.sums_tap = part.tap_step * job_.sum_line * S::N;
-        run_columns(p, x, g, T, static_cast<int>(a1 - a0),
+        run_columns(p, x + a0 * p.x_line, g, T, static_cast<int>(a1 - a0),
                     sums_.data() + (part.tap0 + a0 * part.tap_step) * job_.sum_line * S::N, j0, j1);
       }
     }
@@ -161,10 +156,7 @@ class WeightGradPlanar {
         p.tiles = edge ? 1 : (inner_end - j) / S::N;
         p.column = j;
         p.lanes = at_most(S::N, j1 - j);
-        if (!edge)
-          add_products_of<S, false>(T, A, static_cast<int>(o1 - o0), p);
-        else if (j + S::N > first && j < last)
-          add_products_of<S, true>(T, A, static_cast<int>(o1 - o0), p);
+        if (!edge || (j + S::N > first && j < last)) add_products_of<S>(edge, T, A, static_cast<int>(o1 - o0), p);
         j += p.tiles * S::N;
       }
     }
@@ -176,7 +168,7 @@ class WeightGradPlanar {
   Sums<S> sums_;
   const int64_t taps_;
   int64_t scratch_bytes_ = 0;
-  Step *lines_ = nullptr, *x_offset_ = nullptr;
+  Step* x_offset_ = nullptr;
   int64_t *first_ = nullptr, *last_ = nullptr;
   Step x_from_ = 0, g_from_ = 0;
 };

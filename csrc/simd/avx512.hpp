@@ -21,6 +21,17 @@ struct F32 {
   }
   static V load(const E* p, M m) { return _mm512_maskz_loadu_ps(m, p); }
   static void store(E* p, V v, M m) { _mm512_mask_storeu_ps(p, m, v); }
+  // Even and odd elements of the 2 * N from p.
+  static void split(const E* p, V& even, V& odd) {
+    const __m512i e = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const V a = load(p), b = load(p + N);
+    even = _mm512_permutex2var_ps(a, e, b);
+    odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(e, _mm512_set1_epi32(1)), b);
+  }
+  static V pin(V v) {
+    asm("" : "+v"(v));
+    return v;
+  }
   static V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
   static V add(V a, V b) { return _mm512_add_ps(a, b); }
   static E sum(V v) { return _mm512_reduce_add_ps(v); }
@@ -57,6 +68,16 @@ struct F64 {
   }
   static V load(const E* p, M m) { return _mm512_maskz_loadu_pd(m, p); }
   static void store(E* p, V v, M m) { _mm512_mask_storeu_pd(p, m, v); }
+  static void split(const E* p, V& even, V& odd) {
+    const __m512i e = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+    const V a = load(p), b = load(p + N);
+    even = _mm512_permutex2var_pd(a, e, b);
+    odd = _mm512_permutex2var_pd(a, _mm512_add_epi64(e, _mm512_set1_epi64(1)), b);
+  }
+  static V pin(V v) {
+    asm("" : "+v"(v));
+    return v;
+  }
   static V fma(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
   static V add(V a, V b) { return _mm512_add_pd(a, b); }
   static E sum(V v) { return _mm512_reduce_add_pd(v); }

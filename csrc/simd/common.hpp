@@ -6,6 +6,8 @@
 #include <cstring>
 
 #define DEPTHWISE_INLINE inline __attribute__((always_inline))
+// Keeps GCC from testing an integer's bits once and spilling ten booleans.
+#define DEPTHWISE_PIN_INTEGER(i) asm("" : "+r"(i))
 
 namespace {
 

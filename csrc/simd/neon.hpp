@@ -21,6 +21,16 @@ struct F32 {
   }
   static V load(const E* p, M m) { return load_lanes<F32>(p, m); }
   static void store(E* p, V v, M m) { store_lanes<F32>(p, v, m); }
+  // Even and odd elements of the 2 * N from p.
+  static void split(const E* p, V& even, V& odd) {
+    const float32x4x2_t both = vld2q_f32(p);
+    even = both.val[0];
+    odd = both.val[1];
+  }
+  static V pin(V v) {
+    asm("" : "+w"(v));
+    return v;
+  }
   static V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
   static V add(V a, V b) { return vaddq_f32(a, b); }
   static E sum(V v) { return vaddvq_f32(v); }
@@ -53,6 +63,15 @@ struct F64 {
   }
   static V load(const E* p, M m) { return load_lanes<F64>(p, m); }
   static void store(E* p, V v, M m) { store_lanes<F64>(p, v, m); }
+  static void split(const E* p, V& even, V& odd) {
+    const float64x2x2_t both = vld2q_f64(p);
+    even = both.val[0];
+    odd = both.val[1];
+  }
+  static V pin(V v) {
+    asm("" : "+w"(v));
+    return v;
+  }
   static V fma(V a, V b, V c) { return vfmaq_f64(c, a, b); }
   static V add(V a, V b) { return vaddq_f64(a, b); }
   static E sum(V v) { return vaddvq_f64(v); }

@@ -20,6 +20,12 @@ struct Scalar {
   static void store(E* p, V v, M m) {
     if (m) *p = v;
   }
+  // Even and odd elements of the 2 * N from p.
+  static void split(const E* p, V& even, V& odd) {
+    even = p[0];
+    odd = p[1];
+  }
+  static V pin(V v) { return v; }
   static V fma(V a, V b, V c) { return a * b + c; }
   static V add(V a, V b) { return a + b; }
   static E sum(V v) { return v; }

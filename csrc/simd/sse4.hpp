@@ -21,6 +21,16 @@ struct F32 {
   }
   static V load(const E* p, M m) { return load_lanes<F32>(p, m); }
   static void store(E* p, V v, M m) { store_lanes<F32>(p, v, m); }
+  // Even and odd elements of the 2 * N from p.
+  static void split(const E* p, V& even, V& odd) {
+    const V a = load(p), b = load(p + N);
+    even = _mm_shuffle_ps(a, b, 0x88);
+    odd = _mm_shuffle_ps(a, b, 0xdd);
+  }
+  static V pin(V v) {
+    asm("" : "+x"(v));
+    return v;
+  }
   static V fma(V a, V b, V c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
   static V add(V a, V b) { return _mm_add_ps(a, b); }
   static E sum(V v) {
@@ -57,6 +67,15 @@ struct F64 {
   }
   static V load(const E* p, M m) { return load_lanes<F64>(p, m); }
   static void store(E* p, V v, M m) { store_lanes<F64>(p, v, m); }
+  static void split(const E* p, V& even, V& odd) {
+    const V a = load(p), b = load(p + N);
+    even = _mm_unpacklo_pd(a, b);
+    odd = _mm_unpackhi_pd(a, b);
+  }
+  static V pin(V v) {
+    asm("" : "+x"(v));
+    return v;
+  }
   static V fma(V a, V b, V c) { return _mm_add_pd(_mm_mul_pd(a, b), c); }
   static V add(V a, V b) { return _mm_add_pd(a, b); }
   static E sum(V v) { return _mm_cvtsd_f64(_mm_add_sd(v, _mm_unpackhi_pd(v, v))); }
