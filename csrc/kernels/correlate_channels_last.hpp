@@ -241,6 +241,9 @@ class CorrelateChannelsLast {
     tile.y_line = job_.out.direct ? c.out_step * job_.out.line : S::N;
     tile.x_vector = tile.y_vector = S::N;
     tile.w_vector = job_.sum * kernel_taps_ * S::N;
+    if (job_.in.direct && taps.begin < taps.end)
+      tile.x_ahead = columns.chunks->x + x_offset_[taps.end - 1] + lat_.offset_in_step * job_.in.offset;
+    if (job_.out.direct) tile.y_ahead = rows_class_->out_step * job_.out.offset;
     tile.chunks = columns.chunks;
     tile.chunk_count = columns.chunk_count;
     tile.x_offset = x_offset_ + taps.begin;

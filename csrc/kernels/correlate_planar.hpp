@@ -38,10 +38,14 @@ class CorrelatePlanar {
     if (!job.in.direct) rows_.take(arena, job.sum * lat_.max_parts, job.ring);
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
-    for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i] = {-1, nullptr, 0, 0, 0, false, chunks_ + i * tile_chunks};
+    for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i] = {-1, nullptr, 0, 0, 0, false, chunks_ + i * tile_chunks, 0, 0};
     w_sum_ = weights_direct() ? job.W_multiplier : job.kernel_lines * job.kernel_offsets;
     w_line_ = weights_direct() ? job.W_line : job.kernel_offsets;
     w_offset_step_ = weights_direct() ? job.W_offset : 1;
+    const int64_t in_channels = job.out_channels / job.divide * job.sum;
+    for (const Step reach : {(job.batch - 1) * job.in.batch, (in_channels - 1) * job.in.channel,
+                             (job.in.lines - 1) * job.in.line, job.in.offsets - 1})
+      (reach < 0 ? first_element_ : last_element_) += reach;
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
@@ -69,6 +73,7 @@ class CorrelatePlanar {
     int64_t t0, T, chunk_count;
     bool clip;
     Chunk* chunks;
+    Step lowest, highest;  // of the elements from the plane's start to column 0 of the lines that are read
   };
 
   // Neighbouring vectors of a strip that are done alike.
@@ -156,10 +161,19 @@ class CorrelatePlanar {
     tile.T = (k + 1) * c->outs / tiles - tile.t0;
     tile.chunk_count = 0;
     tile.clip = false;
+    tile.lowest = INT64_MAX;
+    tile.highest = INT64_MIN;
     for (int64_t k = 0; k < job_.sum; ++k) {
       for (int64_t i = c->parts_begin; i < c->parts_end; ++i) {
         const Part& p = lat_.parts[i];
         const int64_t count = chunks_of<S>(p.taps);
+        const int64_t first = at_least(p.first, tile.t0), last = at_most(p.last, tile.t0 + tile.T + p.taps - 1) - 1;
+        for (const int64_t s : {first, last}) {
+          if (first > last) break;
+          const Step line = (p.in0 + s * lat_.line_in_step) * job_.in.line + k * job_.in.channel;
+          tile.lowest = at_most(tile.lowest, line);
+          tile.highest = at_least(tile.highest, line);
+        }
         for (int64_t j = 0; j < count; ++j) {
           const int64_t a0 = j * p.taps / count, a1 = (j + 1) * p.taps / count, lines = tile.T + a1 - a0 - 1;
           const uint32_t live = live_lines(p.first - tile.t0 - a0, p.last - tile.t0 - a0, lines);
@@ -207,6 +221,8 @@ class CorrelatePlanar {
     tile.x_line = job_.in.direct ? lat_.line_in_step * job_.in.line : rows_.line_size();
     tile.y_line = job_.out.direct ? rows.rows->out_step * job_.out.line : S::N;
     tile.x_vector = tile.y_vector = S::N;
+    if (job_.in.direct) tile.x_ahead = (rows.t0 + rows.T + 1) * tile.x_line;
+    if (job_.out.direct) tile.y_ahead = rows.T * tile.y_line;
     tile.chunks = rows.chunks;
     tile.chunk_count = rows.chunk_count;
     const E* x = job_.in.direct ? static_cast<const E*>(job_.in.data) + in_ : rows_.data() - strip_ * job_.strip;
@@ -222,9 +238,18 @@ class CorrelatePlanar {
       tile.w_offset = w_offset_ + r.columns->taps_begin + r.offsets_begin;
       tile.offsets = r.offsets_end - r.offsets_begin;
       tile.masks = masks_ + i * job_.kernel_offsets + r.offsets_begin;
-      run_tile<S>(r.edge ? Lanes::columns_edge : Lanes::columns, rows.clip, rows.T, tile);
+      const Lanes lanes = !r.edge ? Lanes::columns : stays_inside(rows, r) ? Lanes::columns_inner : Lanes::columns_edge;
+      run_tile<S>(lanes, rows.clip, rows.T, tile);
       if (!job_.out.direct) store_rows(at, r.columns->out_step * job_.out.offset, rows, r.lanes);
     }
+  }
+
+  // Whether whole vectors at an edge read only what lies between the first and the last element of the input array.
+  bool stays_inside(const RowTile& rows, const Run& r) const {
+    if (!S::masked_fma || !job_.in.direct || r.offsets_begin == r.offsets_end) return false;
+    const OffsetTap* tap = lat_.taps + r.columns->taps_begin;
+    return in_ + rows.lowest + r.column + tap[r.offsets_begin].in0 >= first_element_ &&
+           in_ + rows.highest + r.column + tap[r.offsets_end - 1].in0 + S::N - 1 <= last_element_;
   }
 
   void store_rows(Step at, Step step, const RowTile& rows, int64_t lanes) {
@@ -247,7 +272,7 @@ class CorrelatePlanar {
   E *weights_ = nullptr, *y_ = nullptr;
   const LineClass* packed_class_ = nullptr;
   int64_t plane_ = -1, strip_ = -1, run_count_ = 0, scratch_bytes_ = 0;
-  Step in_ = 0, out_ = 0;
+  Step in_ = 0, out_ = 0, first_element_ = 0, last_element_ = 0;
   const E* w_ = nullptr;
   Step w_sum_ = 0, w_line_ = 0, w_offset_step_ = 0;
   E bias_ = 0;

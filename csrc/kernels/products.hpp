@@ -65,17 +65,18 @@ void add_products(const Products<typename S::E>& p) {
     }
 #pragma GCC unroll 16
     for (int o = 0; o < O; ++o) {
-      const auto* xo = x + p.x_offset[o];
+      Walk<typename S::E> lines(x + p.x_offset[o], x_line);
       uint32_t live = p.live;
       DEPTHWISE_PIN_INTEGER(live);
 #pragma GCC unroll 16
       for (int s = 0; s < T + A - 1; ++s) {
+        const auto* line = lines.line(s);
         if (Clip && !(live & (1u << s))) continue;
         V v;
         if constexpr (Edge)
-          v = S::pin(S::load(xo + s * x_line, mask));
+          v = S::pin(S::load(line, mask));
         else
-          v = S::pin(S::load(xo + s * x_line));
+          v = S::pin(S::load(line));
 #pragma GCC unroll 16
         for (int a = 0; a < A; ++a)
           if (s - a >= 0 && s - a < T) sum[o][a] = S::fma(v, g[s - a], sum[o][a]);

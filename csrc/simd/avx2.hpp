@@ -11,6 +11,7 @@ struct F32 {
   using V = __m256;
   using M = __m256i;
   static constexpr int N = 8, max_taps = 5;
+  static constexpr bool masked_fma = false;
 
   static V zero() { return _mm256_setzero_ps(); }
   static V set1(E v) { return _mm256_set1_ps(v); }
@@ -66,6 +67,7 @@ struct F64 {
   using V = __m256d;
   using M = __m256i;
   static constexpr int N = 4, max_taps = 5;
+  static constexpr bool masked_fma = false;
 
   static V zero() { return _mm256_setzero_pd(); }
   static V set1(E v) { return _mm256_set1_pd(v); }

@@ -11,6 +11,7 @@ struct F32 {
   using V = __m512;
   using M = __mmask16;
   static constexpr int N = 16, max_taps = 8;
+  static constexpr bool masked_fma = true;
 
   static V zero() { return _mm512_setzero_ps(); }
   static V set1(E v) { return _mm512_set1_ps(v); }
@@ -33,6 +34,7 @@ struct F32 {
     return v;
   }
   static V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+  static V fma(V a, V b, V c, M m) { return _mm512_mask3_fmadd_ps(a, b, c, m); }  // c where m is not set
   static V add(V a, V b) { return _mm512_add_ps(a, b); }
   static E sum(V v) { return _mm512_reduce_add_ps(v); }
   static V load(const bf16* p) {
@@ -58,6 +60,7 @@ struct F64 {
   using V = __m512d;
   using M = __mmask8;
   static constexpr int N = 8, max_taps = 8;
+  static constexpr bool masked_fma = true;
 
   static V zero() { return _mm512_setzero_pd(); }
   static V set1(E v) { return _mm512_set1_pd(v); }
@@ -79,6 +82,7 @@ struct F64 {
     return v;
   }
   static V fma(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
+  static V fma(V a, V b, V c, M m) { return _mm512_mask3_fmadd_pd(a, b, c, m); }
   static V add(V a, V b) { return _mm512_add_pd(a, b); }
   static E sum(V v) { return _mm512_reduce_add_pd(v); }
 };

@@ -11,6 +11,7 @@ struct F32 {
   using V = float32x4_t;
   using M = LaneRange;
   static constexpr int N = 4, max_taps = 8;
+  static constexpr bool masked_fma = false;
 
   static V zero() { return vdupq_n_f32(0); }
   static V set1(E v) { return vdupq_n_f32(v); }
@@ -53,6 +54,7 @@ struct F64 {
   using V = float64x2_t;
   using M = LaneRange;
   static constexpr int N = 2, max_taps = 8;
+  static constexpr bool masked_fma = false;
 
   static V zero() { return vdupq_n_f64(0); }
   static V set1(E v) { return vdupq_n_f64(v); }

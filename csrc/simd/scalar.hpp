@@ -10,6 +10,7 @@ struct Scalar {
   using V = Element;
   using M = bool;
   static constexpr int N = 1, max_taps = 8;
+  static constexpr bool masked_fma = false;
 
   static V zero() { return 0; }
   static V set1(E v) { return v; }

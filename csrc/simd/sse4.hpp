@@ -11,6 +11,7 @@ struct F32 {
   using V = __m128;
   using M = LaneRange;
   static constexpr int N = 4, max_taps = 5;
+  static constexpr bool masked_fma = false;
 
   static V zero() { return _mm_setzero_ps(); }
   static V set1(E v) { return _mm_set1_ps(v); }
@@ -57,6 +58,7 @@ struct F64 {
   using V = __m128d;
   using M = LaneRange;
   static constexpr int N = 2, max_taps = 5;
+  static constexpr bool masked_fma = false;
 
   static V zero() { return _mm_setzero_pd(); }
   static V set1(E v) { return _mm_set1_pd(v); }
