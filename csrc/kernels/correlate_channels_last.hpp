@@ -86,23 +86,37 @@ class CorrelateChannelsLast {
     vector_begin_ = group * job_.group;
     vector_end_ = at_most(vector_begin_ + job_.group, vectors_in_all_);
     for (int64_t v = vector_begin_; v < vector_end_; ++v) {
-      E* bias = bias_ + (v - vector_begin_) * S::N;
-      E* weights = weights_of(v);
-      with_type(job_.W_dtype, [&](auto type) {
-        using T = typename decltype(type)::type;
-        for (int64_t l = 0; l < S::N; ++l) {
-          const int64_t o = v * S::N + l;
-          const bool idle = l >= lanes_of(v);
-          bias[l] = job_.b && !idle ? load_as<E>(job_.b, job_.b_dtype, o * job_.b_stride) : E{0};
-          const T* from = static_cast<const T*>(job_.W);
-          if (!idle) from += o / job_.divide * job_.W_channel + o % job_.divide * job_.W_multiplier;
-          E* to = weights + l;
-          for (int64_t k = 0; k < job_.sum; ++k)
-            for (int64_t p = 0; p < job_.kernel_offsets; ++p)
-              for (int64_t q = 0; q < job_.kernel_lines; ++q, to += S::N)
-                *to = idle ? E{0} : convert<E>(from[k * job_.W_multiplier + p * job_.W_offset + q * job_.W_line]);
+      for (int64_t l = 0; l < S::N; ++l) {
+        const bool idle = l >= lanes_of(v);
+        bias_[(v - vector_begin_) * S::N + l] =
+            job_.b && !idle ? load_as<E>(job_.b, job_.b_dtype, (v * S::N + l) * job_.b_stride) : E{0};
+      }
+      with_type(job_.W_dtype,
+                [&](auto type) { pack_weights(v, static_cast<const typename decltype(type)::type*>(job_.W)); });
+    }
+  }
+
+  template <class T>
+  void pack_weights(int64_t v, const T* W) {
+    E* to = weights_of(v);
+    const bool together = lanes_of(v) == S::N && job_.divide == 1 && can_load_apart<S>(job_.W_channel);
+    for (int64_t k = 0; k < job_.sum; ++k) {
+      for (int64_t p = 0; p < job_.kernel_offsets; ++p) {
+        for (int64_t q = 0; q < job_.kernel_lines; ++q, to += S::N) {
+          const T* tap = W + k * job_.W_multiplier + p * job_.W_offset + q * job_.W_line;
+          if constexpr (__is_same(T, E))
+            if (together) {
+              S::store(to, S::load_apart(tap + v * S::N * job_.W_channel, job_.W_channel));
+              continue;
+            }
+          for (int64_t l = 0; l < S::N; ++l) {
+            const int64_t o = v * S::N + l;
+            to[l] = l < lanes_of(v)
+                        ? convert<E>(tap[o / job_.divide * job_.W_channel + o % job_.divide * job_.W_multiplier])
+                        : E{0};
+          }
         }
-      });
+      }
     }
   }
 
@@ -178,15 +192,29 @@ class CorrelateChannelsLast {
       while (r.begin < r.end && tap[r.end - 1].in0 + row0 >= job_.in.offsets) --r.end;
     }
     if (job_.in.direct && job_.out.direct) {
-      for (int64_t i = 0; i < column_count_; ++i)
-        for (int64_t u = u0; u < u1; ++u) run_row(tile_at(i), u, taps_inside_[u - u0], vector_begin_, vector_end_);
+      for (int64_t i = 0; i < column_count_; ++i) run_tile_down(tile_at(i), u0, u1);
       return;
     }
     for (int64_t v = vector_begin_; v < vector_end_; ++v) {
       if (!job_.in.direct) pixels_.forget();
       for (int64_t u = u0; u < u1; ++u) {
         if (!job_.in.direct) pack_rows(u, v, taps_inside_[u - u0]);
-        for (int64_t i = 0; i < column_count_; ++i) run_row(tile_at(i), u, taps_inside_[u - u0], v, v + 1);
+        for (int64_t i = 0; i < column_count_; ++i) run_rows(tile_at(i), u, 1, taps_inside_[u - u0], v, v + 1);
+      }
+    }
+  }
+
+  // A tile of columns in all rows of the band.
+  void run_tile_down(const ColumnTile& columns, int64_t u0, int64_t u1) {
+    for (int64_t v = vector_begin_; v < vector_end_; v = job_.rows_innermost ? v + 1 : vector_end_) {
+      for (int64_t u = u0; u < u1;) {
+        const Range& taps = taps_inside_[u - u0];
+        int64_t end = u + 1;  // rows that meet the same taps
+        while (job_.rows_innermost && end < u1 && taps_inside_[end - u0].begin == taps.begin &&
+               taps_inside_[end - u0].end == taps.end)
+          ++end;
+        run_rows(columns, u, end - u, taps, v, job_.rows_innermost ? v + 1 : vector_end_);
+        u = end;
       }
     }
   }
@@ -221,8 +249,8 @@ class CorrelateChannelsLast {
     }
   }
 
-  // A tile of output columns in row u, for the channel vectors [v0, v1).
-  void run_row(const ColumnTile& columns, int64_t u, const Range& taps, int64_t v0, int64_t v1) {
+  // A tile of output columns: in one row for the channel vectors [v0, v1), or in `rows` rows from u for v0 alone.
+  void run_rows(const ColumnTile& columns, int64_t u, int64_t rows, const Range& taps, int64_t v0, int64_t v1) {
     const LineClass& c = *columns.columns;
     const Step at = image_ * job_.out.batch + v0 * S::N * job_.out.channel +
                     (c.out0 + columns.t0 * c.out_step) * job_.out.line +
@@ -239,8 +267,13 @@ class CorrelateChannelsLast {
     tile.bias = bias_ + (v0 - vector_begin_) * S::N;
     tile.y = job_.out.direct ? static_cast<E*>(job_.out.data) + at : y_;
     tile.y_line = job_.out.direct ? c.out_step * job_.out.line : S::N;
-    tile.x_vector = tile.y_vector = S::N;
-    tile.w_vector = job_.sum * kernel_taps_ * S::N;
+    if (rows > 1) {
+      tile.x_vector = lat_.offset_in_step * job_.in.offset;
+      tile.y_vector = rows_class_->out_step * job_.out.offset;
+    } else {
+      tile.x_vector = tile.y_vector = tile.bias_vector = S::N;
+      tile.w_vector = job_.sum * kernel_taps_ * S::N;
+    }
     if (job_.in.direct && taps.begin < taps.end)
       tile.x_ahead = columns.chunks->x + x_offset_[taps.end - 1] + lat_.offset_in_step * job_.in.offset;
     if (job_.out.direct) tile.y_ahead = rows_class_->out_step * job_.out.offset;
@@ -249,21 +282,23 @@ class CorrelateChannelsLast {
     tile.x_offset = x_offset_ + taps.begin;
     tile.w_offset = w_offset_ + taps.begin;
     tile.offsets = taps.end - taps.begin;
-    run_vectors(tile, columns, v0, v1);
+    run_vectors(tile, columns, rows, v0, v1);
     if (!job_.out.direct) store_pixels(at, c.out_step * job_.out.line, columns.T, lanes_of(v0));
   }
 
   // All but the image's last vector of channels are whole.
-  void run_vectors(Tile<S>& tile, const ColumnTile& columns, int64_t v0, int64_t v1) {
+  void run_vectors(Tile<S>& tile, const ColumnTile& columns, int64_t rows, int64_t v0, int64_t v1) {
     const int64_t whole = at_most(v1, job_.out_channels / S::N) - v0;
-    tile.vectors = whole;
+    tile.vectors = rows > 1 ? rows : whole;
     if (whole > 0) run_tile<S>(Lanes::channels, columns.clip, columns.T, tile);
     if (whole == v1 - v0) return;
-    tile.x += whole * tile.x_vector;
-    tile.y += whole * tile.y_vector;
-    tile.w += whole * tile.w_vector;
-    tile.bias += whole * S::N;
-    tile.vectors = 1;
+    if (rows == 1) {
+      tile.x += whole * tile.x_vector;
+      tile.y += whole * tile.y_vector;
+      tile.w += whole * tile.w_vector;
+      tile.bias += whole * tile.bias_vector;
+      tile.vectors = 1;
+    }
     tile.lanes = lanes_of(v1 - 1);
     run_tile<S>(Lanes::channels_edge, true, columns.T, tile);
   }

@@ -36,6 +36,7 @@ struct Correlation {
   bool ring_by_tap;        // channels last: a packed row's place is its tap's, not its row's, modulo the ring
   int64_t band, bands;     // channels last: output rows of a unit
   int64_t group, groups;   // channels last: vectors of channels of a unit
+  bool rows_innermost;  // channels last: rows of one vector of channels follow one another, else the channels of a row
   int64_t units;
 };
 

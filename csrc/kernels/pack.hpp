@@ -30,6 +30,12 @@ DEPTHWISE_INLINE void with_type(DType t, F&& f) {
 template <class S, class T>
 constexpr bool vector_converts = __is_same(T, typename S::E) || (sizeof(typename S::E) == 4 && sizeof(T) == 2);
 
+// Whether indices of elements `step` apart fit the 32 bits that S::load_apart may use.
+template <class S>
+DEPTHWISE_INLINE bool can_load_apart(Step step) {
+  return step > -(Step{1} << 24) && step < Step{1} << 24;
+}
+
 // to[i] = from[i * step] for i < count.
 template <class S, class T>
 inline void widen_run(typename S::E* to, const T* from, Step step, int64_t count) {
@@ -37,6 +43,9 @@ inline void widen_run(typename S::E* to, const T* from, Step step, int64_t count
   if constexpr (vector_converts<S, T>)
     if (step == 1)
       for (; i + S::N <= count; i += S::N) S::store(to + i, S::load(from + i));
+  if constexpr (__is_same(T, typename S::E))
+    if (step != 1 && can_load_apart<S>(step))
+      for (; i + S::N <= count; i += S::N) S::store(to + i, S::load_apart(from + i * step, step));
   for (; i < count; ++i) to[i] = convert<typename S::E>(from[i * step]);
 }
 

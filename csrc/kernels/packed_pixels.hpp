@@ -43,6 +43,13 @@ class PackedPixels {
         for (int64_t i = 0; i < columns; ++i) widen_run<S, T>(to + i * S::N, data + i * side_.line, 1, S::N);
         return;
       }
+      if constexpr (__is_same(T, E))
+        if (lanes == S::N && divide_ == 1 && can_load_apart<S>(sum_ * side_.channel)) {
+          data += v * S::N * sum_ * side_.channel;
+          for (int64_t i = 0; i < columns; ++i)
+            S::store(to + i * S::N, S::load_apart(data + i * side_.line, sum_ * side_.channel));
+          return;
+        }
       for (int64_t l = 0; l < S::N; ++l) {
         const T* lane = data + (l < lanes ? (v * S::N + l) / divide_ * sum_ * side_.channel : 0);
         for (int64_t i = 0; i < columns; ++i) to[i * S::N + l] = l < lanes ? convert<E>(lane[i * side_.line]) : E{0};

@@ -33,13 +33,14 @@ class PackedRows {
     windows_count_ = windows;
     lines_ = lines;
     windows_ = arena.take<Window>(windows);
+    inside_ = arena.take<Window>(step_);
     if (step_ > 1 && !contiguous()) row_ = arena.take<E>(step_ * pitch_);
     rows_ = arena.take<E>(windows * lines * line_size());
   }
 
   // Nothing that is packed is of use any more; `strip_begin` is the first output of the strip that follows.
   void forget(int64_t strip_begin) {
-    origin_ = strip_begin + first_shift_;
+    enter_strip(strip_begin + first_shift_);
     for (int64_t i = 0; i < windows_count_; ++i) windows_[i] = {0, 0};
   }
 
@@ -70,8 +71,17 @@ class PackedRows {
 
  private:
   struct Window {
-    int64_t begin, end;  // the lines that it holds
+    int64_t begin, end;  // the lines that it holds; in inside_, the columns of a phase that lie inside the row
   };
+
+  // Column i of a phase is input column (origin + i) * step + phase.
+  void enter_strip(int64_t origin) {
+    if (origin == origin_) return;
+    origin_ = origin;
+    const int64_t first = clamp(-origin, 0, pitch_);
+    for (int64_t phase = 0; phase < step_; ++phase)
+      inside_[phase] = {first, clamp(floor_div(side_.offsets - 1 - phase, step_) + 1 - origin, first, pitch_)};
+  }
 
   bool contiguous() const { return side_.offset == 1 && side_.dtype == (sizeof(E) == 4 ? DType::f32 : DType::f64); }
 
@@ -87,12 +97,11 @@ class PackedRows {
         row = row_ - first;
       }
     }
-    int64_t split_first = pitch_, split_last = 0;  // columns that both phases of a step of 2 have, in whole vectors
+    int64_t split_end = 0;  // of the columns that both phases of a step of 2 have, in whole vectors
     if (step_ == 2) {
-      split_first = clamp(-origin_, 0, pitch_);
-      const int64_t last = clamp(floor_div(side_.offsets, 2) - origin_, split_first, pitch_);
-      split_last = split_first + (last - split_first) / S::N * S::N;
-      for (int64_t i = split_first; i < split_last; i += S::N) {
+      const int64_t begin = inside_[1].begin;
+      split_end = begin + (inside_[1].end - begin) / S::N * S::N;
+      for (int64_t i = begin; i < split_end; i += S::N) {
         typename S::V even, odd;
         S::split(row + (origin_ + i) * 2, even, odd);
         S::store(to + i, even);
@@ -100,16 +109,13 @@ class PackedRows {
       }
     }
     for (int64_t phase = 0; phase < step_; ++phase, to += pitch_) {
-      // Column i of the phase is input column (origin + i) * step + phase.
-      const int64_t first = clamp(-origin_, 0, pitch_);
-      const int64_t last = clamp(floor_div(side_.offsets - 1 - phase, step_) + 1 - origin_, first, pitch_);
-      for (int64_t i = 0; i < first; ++i) to[i] = 0;
-      for (int64_t i = last; i < pitch_; ++i) to[i] = 0;
+      const auto [begin, end] = inside_[phase];
+      for (int64_t i = 0; i < begin; ++i) to[i] = 0;
+      for (int64_t i = end; i < pitch_; ++i) to[i] = 0;
       if (step_ == 1) {
-        if (first < last) widen(to + first, from, origin_ + first, origin_ + last);
+        if (begin < end) widen(to + begin, from, origin_ + begin, origin_ + end);
       } else {
-        for (int64_t i = split_first < split_last ? split_last : first; i < last; ++i)
-          to[i] = row[(origin_ + i) * step_ + phase];
+        for (int64_t i = at_least(begin, split_end); i < end; ++i) to[i] = row[(origin_ + i) * step_ + phase];
       }
     }
   }
@@ -124,8 +130,8 @@ class PackedRows {
 
   const depthwise::Side& side_;
   const int64_t step_;
-  int64_t first_shift_, pitch_, origin_ = 0, windows_count_ = 0, lines_ = 0;
-  Window* windows_ = nullptr;
+  int64_t first_shift_, pitch_, origin_ = INT64_MIN, windows_count_ = 0, lines_ = 0;
+  Window *windows_ = nullptr, *inside_ = nullptr;
   E *rows_ = nullptr, *row_ = nullptr;
 };
 

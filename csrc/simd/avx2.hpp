@@ -32,6 +32,11 @@ struct F32 {
     even = _mm256_shuffle_ps(low, high, 0x88);
     odd = _mm256_shuffle_ps(low, high, 0xdd);
   }
+  // Elements `step` apart; the indices must fit 32 bits.
+  static V load_apart(const E* p, Step step) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_i32gather_ps(p, _mm256_mullo_epi32(lane, _mm256_set1_epi32(static_cast<int>(step))), sizeof(E));
+  }
   static V pin(V v) {
     asm("" : "+x"(v));
     return v;
@@ -86,6 +91,7 @@ struct F64 {
     even = _mm256_unpacklo_pd(low, high);
     odd = _mm256_unpackhi_pd(low, high);
   }
+  static V load_apart(const E* p, Step step) { return _mm256_setr_pd(p[0], p[step], p[2 * step], p[3 * step]); }
   static V pin(V v) {
     asm("" : "+x"(v));
     return v;

@@ -29,6 +29,11 @@ struct F32 {
     even = _mm512_permutex2var_ps(a, e, b);
     odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(e, _mm512_set1_epi32(1)), b);
   }
+  // Elements `step` apart; the indices must fit 32 bits.
+  static V load_apart(const E* p, Step step) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_i32gather_ps(_mm512_mullo_epi32(lane, _mm512_set1_epi32(static_cast<int>(step))), p, sizeof(E));
+  }
   static V pin(V v) {
     asm("" : "+v"(v));
     return v;
@@ -76,6 +81,10 @@ struct F64 {
     const V a = load(p), b = load(p + N);
     even = _mm512_permutex2var_pd(a, e, b);
     odd = _mm512_permutex2var_pd(a, _mm512_add_epi64(e, _mm512_set1_epi64(1)), b);
+  }
+  static V load_apart(const E* p, Step step) {
+    const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm512_i64gather_pd(_mm512_mullo_epi64(lane, _mm512_set1_epi64(step)), p, sizeof(E));
   }
   static V pin(V v) {
     asm("" : "+v"(v));

@@ -28,6 +28,11 @@ struct F32 {
     even = both.val[0];
     odd = both.val[1];
   }
+  // Elements `step` apart.
+  static V load_apart(const E* p, Step step) {
+    const E lanes[N] = {p[0], p[step], p[2 * step], p[3 * step]};
+    return vld1q_f32(lanes);
+  }
   static V pin(V v) {
     asm("" : "+w"(v));
     return v;
@@ -69,6 +74,10 @@ struct F64 {
     const float64x2x2_t both = vld2q_f64(p);
     even = both.val[0];
     odd = both.val[1];
+  }
+  static V load_apart(const E* p, Step step) {
+    const E lanes[N] = {p[0], p[step]};
+    return vld1q_f64(lanes);
   }
   static V pin(V v) {
     asm("" : "+w"(v));

@@ -26,6 +26,8 @@ struct Scalar {
     even = p[0];
     odd = p[1];
   }
+  // Elements `step` apart.
+  static V load_apart(const E* p, Step) { return *p; }
   static V pin(V v) { return v; }
   static V fma(V a, V b, V c) { return a * b + c; }
   static V add(V a, V b) { return a + b; }

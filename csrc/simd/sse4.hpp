@@ -28,6 +28,8 @@ struct F32 {
     even = _mm_shuffle_ps(a, b, 0x88);
     odd = _mm_shuffle_ps(a, b, 0xdd);
   }
+  // Elements `step` apart.
+  static V load_apart(const E* p, Step step) { return _mm_setr_ps(p[0], p[step], p[2 * step], p[3 * step]); }
   static V pin(V v) {
     asm("" : "+x"(v));
     return v;
@@ -74,6 +76,7 @@ struct F64 {
     even = _mm_unpacklo_pd(a, b);
     odd = _mm_unpackhi_pd(a, b);
   }
+  static V load_apart(const E* p, Step step) { return _mm_setr_pd(p[0], p[step]); }
   static V pin(V v) {
     asm("" : "+x"(v));
     return v;
