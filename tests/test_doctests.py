@@ -11,7 +11,9 @@ import pytest
 import depthwise
 
 ROOT = Path(__file__).parent.parent
-MODULES = [m.name for m in pkgutil.iter_modules(depthwise.__path__) if m.name not in ("_core", "__main__", "demo")]
+MODULES = [
+    m.name for m in pkgutil.iter_modules(depthwise.__path__) if m.name not in ("_core", "__main__", "bench", "demo")
+]
 PAGES = sorted(p.relative_to(ROOT).as_posix() for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
 
 

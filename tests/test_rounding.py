@@ -9,6 +9,10 @@ from helpers import DTYPES, LAYOUTS
 EPS = {np.dtype(t): e for t, e in zip(DTYPES, (2.0**-11, 2.0**-8, 2.0**-24, 2.0**-53), strict=True)}
 
 
+# A float32 sum is emptied into float64 after at most 512 additions into a lane; at last 16 lanes are added in float32.
+KEPT = 512 + 16
+
+
 def assert_within(actual, expected, magnitudes, additions):
     """|error| <= gamma(additions) * sum |terms|, plus one rounding to the result's dtype.
 
@@ -39,8 +43,7 @@ def test_forward_and_gradients(target, dtype, layout):
         reference.input_grad(a[2], a[1], (28, 28), pad=2),
         2 * taps,
     )
-    # float32 sums are emptied into float64 after at most 512 additions into one lane.
-    kept = positions if dtype is np.float64 else 512 + 1
+    kept = positions if dtype is np.float64 else KEPT
     assert_within(
         ops.weight_grad(x, gy, (5, 5), pad=2),
         reference.weight_grad(x, gy, (5, 5), pad=2),
@@ -52,12 +55,12 @@ def test_forward_and_gradients(target, dtype, layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
 def test_long_sums_stay_accurate(target, layout):
-    """Over 32 x 112 x 112 positions, the error of a float32 weight gradient is that of 512 additions, not 400,000."""
+    """Over 32 x 112 x 112 positions, the error of a float32 weight gradient is that of 528 additions, not 400,000."""
     rng = np.random.default_rng(6)
     x = layout(rng.uniform(0.5, 1, (32, 2, 112, 112)).astype(np.float32))
     gy = layout(rng.uniform(0.5, 1, (32, 2, 110, 110)).astype(np.float32))
     expected = reference.weight_grad(x, gy, (3, 3))
-    assert_within(ops.weight_grad(x, gy, (3, 3)), expected, expected, 513)
+    assert_within(ops.weight_grad(x, gy, (3, 3)), expected, expected, KEPT)
 
 
 def test_half_results_are_rounded_once(target):

@@ -41,8 +41,13 @@ template <class S, class T>
 inline void widen_run(typename S::E* to, const T* from, Step step, int64_t count) {
   int64_t i = 0;
   if constexpr (vector_converts<S, T>)
-    if (step == 1)
-      for (; i + S::N <= count; i += S::N) S::store(to + i, S::load(from + i));
+    if (step == 1 && count >= S::N) {
+      for (; i < count; i += S::N) {
+        const int64_t at = at_most(i, count - S::N);  // the last vector laps over the one before
+        S::store(to + at, S::load(from + at));
+      }
+      return;
+    }
   if constexpr (__is_same(T, typename S::E))
     if (step != 1 && can_load_apart<S>(step))
       for (; i + S::N <= count; i += S::N) S::store(to + i, S::load_apart(from + i * step, step));

@@ -25,7 +25,7 @@ class PackedRows {
       most = at_least(most, floor_div(lat.taps[c.taps_end - 1].in0, step_));
     }
     first_shift_ = least > most ? 0 : least;
-    pitch_ = divide_up(strip + (least > most ? 0 : most - least), S::N) * S::N + S::N;
+    pitch_ = divide_up(strip + (least > most ? 0 : most - least), S::N) * S::N;
   }
 
   // `windows` of at most `lines` lines.
@@ -97,27 +97,31 @@ class PackedRows {
         row = row_ - first;
       }
     }
-    int64_t split_end = 0;  // of the columns that both phases of a step of 2 have, in whole vectors
-    if (step_ == 2) {
-      const int64_t begin = inside_[1].begin;
-      split_end = begin + (inside_[1].end - begin) / S::N * S::N;
-      for (int64_t i = begin; i < split_end; i += S::N) {
-        typename S::V even, odd;
-        S::split(row + (origin_ + i) * 2, even, odd);
-        S::store(to + i, even);
-        S::store(to + pitch_ + i, odd);
-      }
-    }
-    for (int64_t phase = 0; phase < step_; ++phase, to += pitch_) {
+    for (int64_t phase = 0; phase < step_; ++phase) {
       const auto [begin, end] = inside_[phase];
-      for (int64_t i = 0; i < begin; ++i) to[i] = 0;
-      for (int64_t i = end; i < pitch_; ++i) to[i] = 0;
-      if (step_ == 1) {
-        if (begin < end) widen(to + begin, from, origin_ + begin, origin_ + end);
-      } else {
-        for (int64_t i = at_least(begin, split_end); i < end; ++i) to[i] = row[(origin_ + i) * step_ + phase];
+      E* zeros = to + phase * pitch_;
+      for (int64_t i = 0; i < begin; i += S::N) S::store(zeros + i, S::zero());
+      for (int64_t i = end / S::N * S::N; i < pitch_; i += S::N) S::store(zeros + i, S::zero());
+    }
+    if (step_ == 1) {
+      if (inside_->begin < inside_->end)
+        widen(to + inside_->begin, from, origin_ + inside_->begin, origin_ + inside_->end);
+      return;
+    }
+    int64_t split_end = 0;  // of the columns that both phases of a step of 2 have, where they fill a vector
+    if (step_ == 2 && inside_[1].end - inside_[1].begin >= S::N) {
+      split_end = inside_[1].end;
+      for (int64_t i = inside_[1].begin; i < split_end; i += S::N) {
+        const int64_t at = at_most(i, split_end - S::N);  // the last vector laps over the one before
+        typename S::V even, odd;
+        S::split(row + (origin_ + at) * 2, even, odd);
+        S::store(to + at, even);
+        S::store(to + pitch_ + at, odd);
       }
     }
+    for (int64_t phase = 0; phase < step_; ++phase, to += pitch_)
+      for (int64_t i = at_least(inside_[phase].begin, split_end); i < inside_[phase].end; ++i)
+        to[i] = row[(origin_ + i) * step_ + phase];
   }
 
   // Columns [first, last) of a row.

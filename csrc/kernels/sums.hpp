@@ -22,36 +22,39 @@ class Sums {
 
   void clear() {
     steps_ = 0;
-    for (int64_t i = 0; i < vectors_ * S::N; ++i) sums_[i] = 0;
-    for (int64_t i = 0; i < vectors_ * S::N; ++i) totals_[i] = 0;
+    emptied_ = false;
+    for (int64_t i = 0; i < vectors_ * S::N; i += S::N) S::store(sums_ + i, S::zero());
   }
 
   E* data() { return sums_; }
 
   // To be told of additions before they are made.
   void count(int64_t steps) {
-    if (steps_ + steps > steps_kept) flush();
+    if (steps_ + steps > steps_kept) empty();
     steps_ += steps;
   }
 
-  // After a flush: the total of one lane, and of all lanes of a vector.
-  double lane(int64_t i) const { return totals_[i]; }
+  // The total of one lane, and of all lanes of a vector.
+  double lane(int64_t i) const { return static_cast<double>(sums_[i]) + (emptied_ ? totals_[i] : 0); }
   double all_lanes(int64_t vector) const {
-    double total = 0;
-    for (int64_t l = 0; l < S::N; ++l) total += totals_[vector * S::N + l];
+    double total = static_cast<double>(S::sum(S::load(sums_ + vector * S::N)));
+    if (emptied_)
+      for (int64_t l = 0; l < S::N; ++l) total += totals_[vector * S::N + l];
     return total;
   }
 
-  void flush() {
+ private:
+  void empty() {
     for (int64_t i = 0; i < vectors_ * S::N; ++i) {
-      totals_[i] += static_cast<double>(sums_[i]);
+      totals_[i] = (emptied_ ? totals_[i] : 0) + static_cast<double>(sums_[i]);
       sums_[i] = 0;
     }
+    emptied_ = true;
     steps_ = 0;
   }
 
- private:
   int64_t vectors_ = 0, steps_ = 0;
+  bool emptied_ = false;  // the totals hold something
   E* sums_ = nullptr;
   double* totals_ = nullptr;
 };

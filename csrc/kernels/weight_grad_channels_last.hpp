@@ -45,7 +45,6 @@ class WeightGradChannelsLast {
       sums_.clear();
       for (int64_t cell = part * cells / job_.parts; cell < (part + 1) * cells / job_.parts; ++cell)
         run_cell(cell / job_.bands, cell % job_.bands);
-      sums_.flush();
       for (int64_t o = vector_begin_ * S::N; o < at_most(vector_end_ * S::N, job_.out_channels); ++o) {
         double* to = job_.sums + (part * job_.out_channels + o) * taps_;
         const int64_t v = o / S::N - vector_begin_;

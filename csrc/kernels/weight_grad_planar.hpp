@@ -53,7 +53,6 @@ class WeightGradPlanar {
       sums_.clear();
       for (int64_t cell = part * cells / job_.parts; cell < (part + 1) * cells / job_.parts; ++cell)
         run_cell(o, cell / job_.bands, cell % job_.bands);
-      sums_.flush();
       double* to = job_.sums + (part * job_.out_channels + o) * taps_;
       for (int64_t tap = 0; tap < taps_; ++tap) to[tap] = sums_.all_lanes(tap);
     }

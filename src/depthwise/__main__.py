@@ -1,4 +1,4 @@
-"""``python -m depthwise info | demo``."""
+"""``python -m depthwise info | demo | bench``."""
 
 from __future__ import annotations
 
@@ -43,9 +43,14 @@ def main(argv: list[str] | None = None) -> None:
     commands.add_parser("info", help="what was built and what this CPU has, for bug reports")
     demo_parser = commands.add_parser("demo", help="a photograph through oriented filters, as a picture")
     demo_parser.add_argument("--output", default="depthwise-demo.png", help="the PNG to write (%(default)s)")
+    commands.add_parser("bench", help="this machine's limits and the speed of a dozen layers against them, in a minute")
     args = parser.parse_args(argv)
     if args.command == "info":
         info()
+    elif args.command == "bench":
+        from . import bench
+
+        bench.run()
     else:
         try:
             from . import demo

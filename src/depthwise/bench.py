@@ -1,0 +1,121 @@
+"""One minute: this machine's limits, measured, and the three passes on a dozen real layers against them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core, ops, reference
+from .runtime import active_target, explain, get_num_threads
+
+
+class Layer(NamedTuple):
+    """A depthwise layer: name, batch, channels, height, width, kernel, stride; padding is half the kernel."""
+
+    name: str
+    batch: int
+    channels: int
+    size: int
+    kernel: int
+    stride: int
+
+
+LAYERS = [
+    Layer("MobileNetV1 conv 2", 1, 32, 112, 3, 1),
+    Layer("MobileNetV1 conv 6", 1, 128, 56, 3, 1),
+    Layer("MobileNetV1 conv 8", 1, 128, 56, 3, 2),
+    Layer("MobileNetV1 conv 14", 1, 512, 14, 3, 1),
+    Layer("MobileNetV1 conv 26", 1, 1024, 7, 3, 1),
+    Layer("MobileNetV3 block 4", 1, 72, 56, 5, 2),
+    Layer("EfficientNet-B0 block 5", 1, 240, 28, 5, 1),
+    Layer("EfficientNet-B0 block 13", 1, 1152, 7, 5, 1),
+    Layer("ConvNeXt-T stage 1", 1, 96, 56, 7, 1),
+    Layer("ConvNeXt-T stage 3", 1, 384, 14, 7, 1),
+    Layer("RepLKNet stage 1", 1, 128, 56, 31, 1),
+    Layer("MobileNetV1 conv 6, batch 16", 16, 128, 56, 3, 1),
+]
+PASSES = ("forward", "input_grad", "weight_grad")
+
+
+def seconds(call: Callable[[], object], rounds: int = 7, least: float = 0.01) -> float:
+    """Median over rounds of the time of one call, each round long enough to be timed."""
+    call()
+    start = time.perf_counter()
+    call()
+    repeats = max(1, int(least / max(time.perf_counter() - start, 1e-7)))
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        for _ in range(repeats):
+            call()
+        times.append((time.perf_counter() - start) / repeats)
+    return statistics.median(times)
+
+
+def arrays(layer: Layer, channels_last: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Random x, W and gy."""
+    rng = np.random.default_rng(0)
+
+    def image(shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        a = rng.standard_normal(shape, np.float32)
+        return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if channels_last else a
+
+    n, c, k = layer.batch, layer.channels, layer.kernel
+    out = (layer.size + 2 * (k // 2) - k) // layer.stride + 1
+    W = rng.standard_normal((1, c, k, k), np.float32)
+    return image((n, c, layer.size, layer.size)), W, image((n, c, out, out))
+
+
+def call_of(kind: str, layer: Layer, channels_last: bool) -> Callable[[], npt.NDArray[Any]]:
+    """The call to be timed, after its answer has been checked."""
+    x, W, gy = arrays(layer, channels_last)
+    steps: dict[str, Any] = {"stride": layer.stride, "pad": layer.kernel // 2}
+    size, kernel = (layer.size, layer.size), (layer.kernel, layer.kernel)
+    calls: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+        "forward": (ops.forward, (x, W)),
+        "input_grad": (ops.input_grad, (gy, W, size)),
+        "weight_grad": (ops.weight_grad, (x, gy, kernel)),
+    }
+    f, args = calls[kind]
+    small = [a[:1, :4] if i < 2 and a.shape[0] == layer.batch else a[:, :4] for i, a in enumerate(args[:2])]
+    expected = getattr(reference, kind)(*small, *args[2:], **steps)
+    error = np.abs(f(*small, *args[2:], **steps) - expected).max() / np.abs(expected).max()
+    if not error < 1e-5:
+        msg = f"{kind} of {layer.name} is wrong by {error:.1e}"
+        raise RuntimeError(msg)
+    return lambda: f(*args, **steps)
+
+
+def run() -> None:
+    """Measure and print."""
+    n_threads = get_num_threads()
+    peak = _core.multiply_add_rate(active_target(), False, n_threads)
+    print(f"target {explain((1, 1, 8, 8), (1, 1, 3, 3))['target']}, {n_threads} threads, float32")
+    print(f"multiply-adds: {peak / 1e9:.0f} GFLOP/s")
+    for mib in (1, 8, 64):
+        print(f"copies of {mib:2d} MiB: {_core.copy_rate(mib << 20, n_threads) / 1e9:.0f} GB/s read and written")
+    print("\nmicroseconds, and the share of the limit: the FLOP at that rate or the bytes at the copy's, the longer")
+    print(f"{'':34s}" + "".join(f"{kind:>18s}" for kind in PASSES))
+    shares: dict[tuple[bool, str], list[float]] = {}
+    for channels_last in (False, True):
+        print("channels last" if channels_last else "planar")
+        for layer in LAYERS:
+            row = f"  {layer.name:32s}"
+            for kind in PASSES:
+                print(row + "...", end="\r", flush=True)
+                call = call_of(kind, layer, channels_last)
+                x, W, _ = arrays(layer, channels_last)
+                plan = explain(x, W, stride=layer.stride, pad=layer.kernel // 2, kind=kind)
+                limit = max(plan["flop"] / peak, plan["bytes"] / _core.copy_rate(plan["bytes"], n_threads))
+                taken = seconds(call)
+                shares.setdefault((channels_last, kind), []).append(limit / taken)
+                row += f"{taken * 1e6:11.1f} {limit / taken:6.0%}"
+            print(row)
+        means = [math.exp(statistics.fmean(map(math.log, shares[channels_last, kind]))) for kind in PASSES]
+        print(f"  {'geometric mean':32s}" + "".join(f"{mean:18.0%}" for mean in means))
