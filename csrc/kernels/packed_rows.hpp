@@ -25,7 +25,7 @@ class PackedRows {
       most = at_least(most, floor_div(lat.taps[c.taps_end - 1].in0, step_));
     }
     first_shift_ = least > most ? 0 : least;
-    pitch_ = divide_up(strip + (least > most ? 0 : most - least), S::N) * S::N;
+    pitch_ = divide_up(strip + (least > most ? 0 : most - least), S::N) * S::N + S::N;
   }
 
   // `windows` of at most `lines` lines.
@@ -106,22 +106,25 @@ class PackedRows {
     if (step_ == 1) {
       if (inside_->begin < inside_->end)
         widen(to + inside_->begin, from, origin_ + inside_->begin, origin_ + inside_->end);
-      return;
-    }
-    int64_t split_end = 0;  // of the columns that both phases of a step of 2 have, where they fill a vector
-    if (step_ == 2 && inside_[1].end - inside_[1].begin >= S::N) {
-      split_end = inside_[1].end;
-      for (int64_t i = inside_[1].begin; i < split_end; i += S::N) {
-        const int64_t at = at_most(i, split_end - S::N);  // the last vector laps over the one before
+    } else if (step_ == 2) {
+      // Whole vectors are stored: what the row does not have is zero, and a phase ends a vector after its last column.
+      for (int64_t i = inside_->begin; i < inside_->end; i += S::N) {
+        const E* p = row + (origin_ + i) * 2;
+        const int64_t left = side_.offsets - (origin_ + i) * 2;
         typename S::V even, odd;
-        S::split(row + (origin_ + at) * 2, even, odd);
-        S::store(to + at, even);
-        S::store(to + pitch_ + at, odd);
+        if (left >= 2 * S::N)
+          S::split(S::load(p), S::load(p + S::N), even, odd);
+        else
+          S::split(S::load(p, S::mask(0, left)), left > S::N ? S::load(p + S::N, S::mask(0, left - S::N)) : S::zero(),
+                   even, odd);
+        S::store(to + i, even);
+        S::store(to + pitch_ + i, odd);
       }
+    } else {
+      for (int64_t phase = 0; phase < step_; ++phase)
+        for (int64_t i = inside_[phase].begin; i < inside_[phase].end; ++i)
+          to[phase * pitch_ + i] = row[(origin_ + i) * step_ + phase];
     }
-    for (int64_t phase = 0; phase < step_; ++phase, to += pitch_)
-      for (int64_t i = at_least(inside_[phase].begin, split_end); i < inside_[phase].end; ++i)
-        to[i] = row[(origin_ + i) * step_ + phase];
   }
 
   // Columns [first, last) of a row.

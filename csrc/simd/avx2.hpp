@@ -25,9 +25,8 @@ struct F32 {
   }
   static V load(const E* p, M m) { return _mm256_maskload_ps(p, m); }
   static void store(E* p, V v, M m) { _mm256_maskstore_ps(p, m, v); }
-  // Even and odd elements of the 2 * N from p.
-  static void split(const E* p, V& even, V& odd) {
-    const V a = load(p), b = load(p + N);
+  // Even and odd elements of a followed by b.
+  static void split(V a, V b, V& even, V& odd) {
     const V low = _mm256_permute2f128_ps(a, b, 0x20), high = _mm256_permute2f128_ps(a, b, 0x31);
     even = _mm256_shuffle_ps(low, high, 0x88);
     odd = _mm256_shuffle_ps(low, high, 0xdd);
@@ -85,8 +84,7 @@ struct F64 {
   }
   static V load(const E* p, M m) { return _mm256_maskload_pd(p, m); }
   static void store(E* p, V v, M m) { _mm256_maskstore_pd(p, m, v); }
-  static void split(const E* p, V& even, V& odd) {
-    const V a = load(p), b = load(p + N);
+  static void split(V a, V b, V& even, V& odd) {
     const V low = _mm256_permute2f128_pd(a, b, 0x20), high = _mm256_permute2f128_pd(a, b, 0x31);
     even = _mm256_unpacklo_pd(low, high);
     odd = _mm256_unpackhi_pd(low, high);

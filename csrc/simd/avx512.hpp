@@ -22,10 +22,9 @@ struct F32 {
   }
   static V load(const E* p, M m) { return _mm512_maskz_loadu_ps(m, p); }
   static void store(E* p, V v, M m) { _mm512_mask_storeu_ps(p, m, v); }
-  // Even and odd elements of the 2 * N from p.
-  static void split(const E* p, V& even, V& odd) {
+  // Even and odd elements of a followed by b.
+  static void split(V a, V b, V& even, V& odd) {
     const __m512i e = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    const V a = load(p), b = load(p + N);
     even = _mm512_permutex2var_ps(a, e, b);
     odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(e, _mm512_set1_epi32(1)), b);
   }
@@ -76,9 +75,8 @@ struct F64 {
   }
   static V load(const E* p, M m) { return _mm512_maskz_loadu_pd(m, p); }
   static void store(E* p, V v, M m) { _mm512_mask_storeu_pd(p, m, v); }
-  static void split(const E* p, V& even, V& odd) {
+  static void split(V a, V b, V& even, V& odd) {
     const __m512i e = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
-    const V a = load(p), b = load(p + N);
     even = _mm512_permutex2var_pd(a, e, b);
     odd = _mm512_permutex2var_pd(a, _mm512_add_epi64(e, _mm512_set1_epi64(1)), b);
   }

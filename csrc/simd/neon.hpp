@@ -22,11 +22,10 @@ struct F32 {
   }
   static V load(const E* p, M m) { return load_lanes<F32>(p, m); }
   static void store(E* p, V v, M m) { store_lanes<F32>(p, v, m); }
-  // Even and odd elements of the 2 * N from p.
-  static void split(const E* p, V& even, V& odd) {
-    const float32x4x2_t both = vld2q_f32(p);
-    even = both.val[0];
-    odd = both.val[1];
+  // Even and odd elements of a followed by b.
+  static void split(V a, V b, V& even, V& odd) {
+    even = vuzp1q_f32(a, b);
+    odd = vuzp2q_f32(a, b);
   }
   // Elements `step` apart.
   static V load_apart(const E* p, Step step) {
@@ -70,10 +69,9 @@ struct F64 {
   }
   static V load(const E* p, M m) { return load_lanes<F64>(p, m); }
   static void store(E* p, V v, M m) { store_lanes<F64>(p, v, m); }
-  static void split(const E* p, V& even, V& odd) {
-    const float64x2x2_t both = vld2q_f64(p);
-    even = both.val[0];
-    odd = both.val[1];
+  static void split(V a, V b, V& even, V& odd) {
+    even = vuzp1q_f64(a, b);
+    odd = vuzp2q_f64(a, b);
   }
   static V load_apart(const E* p, Step step) {
     const E lanes[N] = {p[0], p[step]};

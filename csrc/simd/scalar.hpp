@@ -21,10 +21,10 @@ struct Scalar {
   static void store(E* p, V v, M m) {
     if (m) *p = v;
   }
-  // Even and odd elements of the 2 * N from p.
-  static void split(const E* p, V& even, V& odd) {
-    even = p[0];
-    odd = p[1];
+  // Even and odd elements of a followed by b.
+  static void split(V a, V b, V& even, V& odd) {
+    even = a;
+    odd = b;
   }
   // Elements `step` apart.
   static V load_apart(const E* p, Step) { return *p; }

@@ -22,9 +22,8 @@ struct F32 {
   }
   static V load(const E* p, M m) { return load_lanes<F32>(p, m); }
   static void store(E* p, V v, M m) { store_lanes<F32>(p, v, m); }
-  // Even and odd elements of the 2 * N from p.
-  static void split(const E* p, V& even, V& odd) {
-    const V a = load(p), b = load(p + N);
+  // Even and odd elements of a followed by b.
+  static void split(V a, V b, V& even, V& odd) {
     even = _mm_shuffle_ps(a, b, 0x88);
     odd = _mm_shuffle_ps(a, b, 0xdd);
   }
@@ -71,8 +70,7 @@ struct F64 {
   }
   static V load(const E* p, M m) { return load_lanes<F64>(p, m); }
   static void store(E* p, V v, M m) { store_lanes<F64>(p, v, m); }
-  static void split(const E* p, V& even, V& odd) {
-    const V a = load(p), b = load(p + N);
+  static void split(V a, V b, V& even, V& odd) {
     even = _mm_unpacklo_pd(a, b);
     odd = _mm_unpackhi_pd(a, b);
   }
