@@ -109,11 +109,13 @@ void add_products_of(int taps, int offsets, const Products<typename S::E>& p) {
       return add_products_of<S, T, 2, Edge, Clip>(offsets, p);
     case 3:
       return add_products_of<S, T, 3, Edge, Clip>(offsets, p);
-    case 4:
-      return add_products_of<S, T, 4, Edge, Clip>(offsets, p);
-    case 5:
-      return add_products_of<S, T, 5, Edge, Clip>(offsets, p);
   }
+  if constexpr (S::max_taps > 3) switch (taps) {
+      case 4:
+        return add_products_of<S, T, 4, Edge, Clip>(offsets, p);
+      case 5:
+        return add_products_of<S, T, 5, Edge, Clip>(offsets, p);
+    }
   if constexpr (S::max_taps > 5) switch (taps) {
       case 6:
         return add_products_of<S, T, 6, Edge, Clip>(offsets, p);
@@ -132,11 +134,11 @@ inline void add_products_of(int lines, int taps, int offsets, const Products<typ
     case 7:
       return add_products_of<S, 7, Edge, Clip>(taps, offsets, p);
     case 4:
-      return add_products_of<S, 4, Edge, Clip>(taps, offsets, p);
+      return add_products_of<S, 4, Edge, true>(taps, offsets, p);
     case 2:
-      return add_products_of<S, 2, Edge, Clip>(taps, offsets, p);
+      return add_products_of<S, 2, Edge, true>(taps, offsets, p);
     default:
-      return add_products_of<S, 1, Edge, Clip>(taps, offsets, p);
+      return add_products_of<S, 1, Edge, true>(taps, offsets, p);
   }
 }
 

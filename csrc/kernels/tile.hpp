@@ -123,7 +123,7 @@ DEPTHWISE_INLINE void add_chunk(typename S::V (&sum)[T], const Chunk& c, const T
 template <class S, Lanes L, bool Clip, int T, int A>
 DEPTHWISE_INLINE void add_chunk_of(typename S::V (&sum)[T], const Chunk& c, const Tile<S>& tile, const typename S::E* x,
                                    const typename S::E* w) {
-  if constexpr (A <= 3)
+  if constexpr (A <= 3 && S::max_taps == 8 && sizeof(typename S::E) == 4)
     if (tile.offsets == 3) return add_chunk<S, L, Clip, T, A, 3>(sum, c, tile, x, w);
   add_chunk<S, L, Clip, T, A, 0>(sum, c, tile, x, w);
 }
@@ -162,13 +162,15 @@ void run_tile(const Tile<S>& tile) {
         case 3:
           add_chunk_of<S, L, Clip, T, 3>(sum, c, tile, x, w);
           break;
-        case 4:
-          add_chunk_of<S, L, Clip, T, 4>(sum, c, tile, x, w);
-          break;
-        case 5:
-          add_chunk_of<S, L, Clip, T, 5>(sum, c, tile, x, w);
-          break;
       }
+      if constexpr (S::max_taps > 3) switch (c.taps) {
+          case 4:
+            add_chunk_of<S, L, Clip, T, 4>(sum, c, tile, x, w);
+            break;
+          case 5:
+            add_chunk_of<S, L, Clip, T, 5>(sum, c, tile, x, w);
+            break;
+        }
       if constexpr (S::max_taps > 5) switch (c.taps) {
           case 6:
             add_chunk_of<S, L, Clip, T, 6>(sum, c, tile, x, w);
@@ -195,11 +197,12 @@ void run_tile(const Tile<S>& tile) {
 template <class S, Lanes L, bool Clip>
 struct TileTable {
   using Run = void (*)(const Tile<S>&);
+  // Tiles of few lines are all compiled in the clipping kind, which costs them little.
   static constexpr Run run[max_lines + 1] = {nullptr,
-                                             run_tile<S, L, Clip, 1>,
-                                             run_tile<S, L, Clip, 2>,
-                                             run_tile<S, L, Clip, 3>,
-                                             run_tile<S, L, Clip, 4>,
+                                             run_tile<S, L, true, 1>,
+                                             run_tile<S, L, true, 2>,
+                                             run_tile<S, L, true, 3>,
+                                             run_tile<S, L, true, 4>,
                                              run_tile<S, L, Clip, 5>,
                                              run_tile<S, L, Clip, 6>,
                                              run_tile<S, L, Clip, 7>,
