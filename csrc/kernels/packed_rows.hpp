@@ -74,13 +74,14 @@ class PackedRows {
     int64_t begin, end;  // the lines that it holds; in inside_, the columns of a phase that lie inside the row
   };
 
-  // Column i of a phase is input column (origin + i) * step + phase.
+  // Column i of a phase is input column (origin + i) * step + phase. The last vector of a phase is there for what whole
+  // vectors spill; no column is in it.
   void enter_strip(int64_t origin) {
     if (origin == origin_) return;
     origin_ = origin;
-    const int64_t first = clamp(-origin, 0, pitch_);
+    const int64_t columns = pitch_ - S::N, first = clamp(-origin, 0, columns);
     for (int64_t phase = 0; phase < step_; ++phase)
-      inside_[phase] = {first, clamp(floor_div(side_.offsets - 1 - phase, step_) + 1 - origin, first, pitch_)};
+      inside_[phase] = {first, clamp(floor_div(side_.offsets - 1 - phase, step_) + 1 - origin, first, columns)};
   }
 
   bool contiguous() const { return side_.offset == 1 && side_.dtype == (sizeof(E) == 4 ? DType::f32 : DType::f64); }
