@@ -28,6 +28,8 @@ constexpr int64_t packed_band_rows = 32;
 // Rows of gy that one part of a weight gradient takes at a time, and the shares of work that there are at least where
 // the problem has them: fixed, because the order of summation hangs on them.
 constexpr int64_t gradient_band = 8, gradient_units = 16;
+// Additions into one lane between two moments at which it may be emptied; sums.hpp empties it before there are more.
+constexpr int64_t steps_kept = 512;
 // Running sums of one unit of a weight gradient.
 constexpr int64_t sums_bytes = 24 << 10;
 // A second thread costs a few microseconds; below this much work one is faster.
@@ -210,7 +212,7 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
     job.ring_by_tap = span > 4 * p.h.kernel + 8;
     job.ring = std::max<int64_t>(1, job.ring_by_tap ? p.h.kernel : span);
     const auto columns = [&](int64_t strip) { return std::clamp<int64_t>(reach(p.w, false, strip), 0, job.x.lines); };
-    job.strip = std::max<int64_t>(1, job.g.lines);
+    job.strip = std::clamp<int64_t>(job.g.lines, 1, steps_kept);
     while (job.strip > 4 * k.max_lines && job.ring * columns(job.strip) * N * item > packed_bytes)
       job.strip = ceil_div(job.strip, 2);
     job.columns_packed = columns(job.strip);
@@ -225,7 +227,7 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
     job.x.direct = job.x.dtype == sums && (job.x.offset == 1 || job.x.offsets <= 1) && lat.offset_in_step == 1;
     job.g.direct = job.g.dtype == sums && (job.g.offset == 1 || job.g.offsets <= 1);
     job.ring = lat.max_part_taps + 3 * k.max_lines;  // so that the window seldom has to slide
-    job.strip = ceil_div(std::clamp<int64_t>(p.w.out, 1, direct_strip), N) * N;
+    job.strip = ceil_div(std::clamp<int64_t>(p.w.out, 1, std::min(direct_strip, steps_kept / k.max_lines * N)), N) * N;
     if (!job.x.direct) {
       const int64_t column_bytes = lat.max_parts * job.ring * lat.offset_in_step * item;
       while (job.strip > 8 * N && job.strip * column_bytes > packed_bytes) job.strip = ceil_div(job.strip / 2, N) * N;

@@ -351,8 +351,8 @@ def weight_grad(
     Returns
     -------
     ndarray of shape (c_M, c_I, k_H, k_W)
-        `out`, or a new array of x's dtype. Sums are kept in float32 for at most 512 products and in float64 beyond, or
-        in float64 throughout where x or gy is float64, and rounded once.
+        `out`, or a new array of x's dtype. Sums are kept in float32 for at most 512 products a lane, in float64
+        beyond, or in float64 throughout where x or gy is float64, and rounded once.
 
     Raises
     ------
