@@ -22,7 +22,7 @@ void Lattice::add_part(int64_t in0, int64_t in_step, int64_t in_size, int64_t ta
   lines_.back().parts_end += 1;
 }
 
-Lattice::Lattice(Pass pass, const Axis& line, const Axis& offset, int64_t max_lines) {
+Lattice::Lattice(Pass pass, const Axis& line, const Axis& offset, int64_t max_lines, bool split_offsets) {
   const bool gather = pass != Pass::input_grad;  // outputs are y's, inputs x's; else the other way round
   const int64_t g = std::gcd(line.stride, line.dilate);
   const int64_t tap_step = line.stride / g;  // taps this far apart meet the same residue of inputs
@@ -47,20 +47,23 @@ Lattice::Lattice(Pass pass, const Axis& line, const Axis& offset, int64_t max_li
       }
     }
   }
-  offset_in_step_ = gather ? offset.stride : 1;
-  const int64_t classes = gather ? 1 : std::min(offset.stride, offset.size);
-  for (int64_t c = 0; c < classes; ++c) {
+  const int64_t apart = split_offsets ? std::gcd(offset.stride, offset.dilate) : offset.dilate;
+  const int64_t spread = offset.dilate / apart;  // 1 where dilation is left to the taps
+  offset_in_step_ = gather ? offset.stride * spread : spread;
+  const int64_t out_step = gather ? spread : offset.stride * spread;
+  const int64_t outs = gather ? offset.out : offset.size;
+  for (int64_t c = 0; c < std::min(out_step, outs); ++c) {
     const auto begin = static_cast<int64_t>(taps_.size());
     for (int64_t q = 0; q < offset.kernel; ++q) {
-      const int64_t at = gather ? q * offset.dilate - offset.pad : c + offset.pad - q * offset.dilate;
+      const int64_t at =
+          gather ? c * offset.stride + q * offset.dilate - offset.pad : c + offset.pad - q * offset.dilate;
       if (gather)
         taps_.push_back({at, q});
       else if (at % offset.stride == 0)
         taps_.push_back({at / offset.stride, q});
     }
     if (!gather) std::reverse(taps_.begin() + begin, taps_.end());  // in0 ascends in either pass
-    offsets_.push_back({c, gather ? 1 : offset.stride, gather ? offset.out : ceil_div(offset.size - c, offset.stride),
-                        begin, static_cast<int64_t>(taps_.size())});
+    offsets_.push_back({c, out_step, ceil_div(outs - c, out_step), begin, static_cast<int64_t>(taps_.size())});
   }
 }
 

@@ -47,8 +47,9 @@ struct LatticeView {
 
 class Lattice {
  public:
-  // `max_lines`: the most outputs that one register tile spans along `line`.
-  Lattice(Pass pass, const Axis& line, const Axis& offset, int64_t max_lines);
+  // `max_lines`: the most outputs that one register tile spans along `line`. `split_offsets`: whether dilation along
+  // `offset` makes classes too, so that neighbouring outputs of a class share what they read.
+  Lattice(Pass pass, const Axis& line, const Axis& offset, int64_t max_lines, bool split_offsets);
   LatticeView view() const;
 
  private:

@@ -10,7 +10,7 @@ namespace depthwise {
 namespace {
 
 // Packed rows of a unit stay in the first-level cache's neighbourhood.
-constexpr int64_t packed_bytes = 96 << 10;
+constexpr int64_t packed_bytes = 192 << 10;
 // Columns of a row that are taken at once where nothing is packed: ten rows of them fit 48 KiB.
 constexpr int64_t direct_strip = 1024;
 // What one tile of columns and its weights may take for all channels before it is done for one vector of channels after
@@ -23,8 +23,14 @@ constexpr double second_cache_bytes = 2 << 20;
 constexpr int64_t many_taps = 25;
 // Output rows that share their input rows while these are in the first-level cache.
 constexpr int64_t band_rows = 16;
-// The same where input rows are packed: a band begins by packing rows that the one before it had packed.
-constexpr int64_t packed_band_rows = 32;
+// Where planes are taken apart into bands and strips to be packed for channel lanes: rows are cut last, since eight or
+// sixteen short pieces of rows are poor traffic (AVX2, EPYC of the second generation, 3x3 on 128x256 planes: 10.6 ms in
+// strips of 32 columns, 5.5 in whole rows).
+constexpr int64_t least_band = 8, least_strip = 32, wide_strip = 256;
+// Planar memory is transposed for channel lanes where rows are no longer than this and than eight vectors, or strided:
+// lanes along short rows are idle, masked or split by the rows' ends (AVX2, EPYC of the second generation, one thread,
+// 3x3: 512x14x14 216 us by columns, 103 by channels; 128x56x56 350 and 287; 480x75x75 with 5x5 3.7 ms and 4.1).
+constexpr int64_t transposed_width = 64;
 // Rows of gy that one part of a weight gradient takes at a time, and the shares of work that there are at least where
 // the problem has them: fixed, because the order of summation hangs on them.
 constexpr int64_t gradient_band = 8, gradient_units = 16;
@@ -52,6 +58,17 @@ int64_t reach(const Axis& a, bool input_grad, int64_t outs) {
   return input_grad ? (outs - 1 + spread) / a.stride + 2 : (outs - 1) * a.stride + spread + 1;
 }
 
+// Packed rows of a band of `outs` output rows of a class whose inputs lie `step` apart: each residue has its own.
+int64_t rows_read(int64_t kernel, int64_t step, int64_t outs) { return kernel + std::min(step, kernel) * outs; }
+
+// Makes bands and strips smaller until what they pack fits.
+template <class Measure>
+void shrink(int64_t& band, int64_t& strip, Measure measure) {
+  for (const auto& [size, least] :
+       {std::pair{&band, 2 * least_band}, {&strip, wide_strip}, {&band, least_band}, {&strip, least_strip}})
+    while (measure() > packed_bytes && *size > least) *size = std::max(least, ceil_div(*size, 2));
+}
+
 Side side(const Array& a, int64_t height, int64_t width, bool channel_lanes) {
   const int line = channel_lanes ? 3 : 2, offset = channel_lanes ? 2 : 3;
   return {a.data,
@@ -68,15 +85,26 @@ Side side(const Array& a, int64_t height, int64_t width, bool channel_lanes) {
 bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
   const bool gradient = p.pass == Pass::input_grad;
   const Array& in = gradient ? p.y : p.x;
+  const int64_t N = k.lanes[sums == DType::f64];
   const int64_t outs = p.channels * p.multiplier, channels = gradient ? outs : p.channels;
-  return channels_are_closest(in.strides, channels, gradient ? p.h.out : p.h.size, gradient ? p.w.out : p.w.size) &&
-         2 * outs >= k.lanes[sums == DType::f64];
+  if (channels_are_closest(in.strides, channels, gradient ? p.h.out : p.h.size, gradient ? p.w.out : p.w.size))
+    return 2 * outs >= N;
+  const bool filled = 8 * outs >= 5 * N * ceil_div(outs, N);
+  return N > 1 && filled && (p.w.stride > 1 || (p.w.kernel > 1 && p.w.out <= std::min(8 * N, transposed_width)));
+}
+
+// An image one column wide is taken as one row: lanes and tiles then run along its length.
+Problem lying(Problem p) {
+  if (p.w.size != 1 || p.w.kernel != 1 || p.w.out != 1) return p;
+  std::swap(p.h, p.w);
+  for (Array* a : {&p.x, &p.W, &p.y}) std::swap(a->strides[2], a->strides[3]);
+  return p;
 }
 
 std::string how(const Side& s, DType sums, int64_t lane_step) {
   if (s.direct) return "in place";
   if (s.dtype != sums) return "packed: converted to the type of the sums";
-  if (lane_step != 1) return "packed: its lanes are " + std::to_string(lane_step) + " elements apart";
+  if (lane_step != 1) return "packed: its lanes lie " + std::to_string(lane_step) + " elements apart";
   return "packed: a stride or a multiplier spreads its lanes";
 }
 
@@ -89,13 +117,15 @@ bool channels_are_closest(const int64_t strides[4], int64_t channels, int64_t he
   return (height < 2 || c < std::abs(strides[2])) && (width < 2 || c < std::abs(strides[3]));
 }
 
-Plan::Plan(const Problem& p, const Target& target, int most_threads)
+Plan::Plan(const Problem& p, const Target& target, int most_threads) : Plan(target, most_threads, lying(p)) {}
+
+Plan::Plan(const Target& target, int most_threads, const Problem& p)
     : pass(p.pass),
       kernels(target.kernels),
       sums(accumulator(p)),
       gW(p.W),
       channel_lanes(lanes_along_channels(p, *target.kernels, sums)),
-      lattice(p.pass, channel_lanes ? p.w : p.h, channel_lanes ? p.h : p.w, target.kernels->max_lines) {
+      lattice(p.pass, channel_lanes ? p.w : p.h, channel_lanes ? p.h : p.w, target.kernels->max_lines, channel_lanes) {
   const auto images = static_cast<double>(p.batch * p.channels);
   flop = 2.0 * images * static_cast<double>(p.multiplier) * valid_taps(p.h) * valid_taps(p.w);
   bytes = images * static_cast<double>(item_bytes(p.x.dtype) * p.h.size * p.w.size +
@@ -140,25 +170,27 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
     correlate = &k.correlate_channels_last[sums == DType::f64];
     job.in.direct = job.in.dtype == sums && job.in.channel == 1 && job.divide == 1 && job.sum == 1;
     job.out.direct = job.out.dtype == sums && (job.out.channel == 1 || job.out_channels == 1);
-    const int64_t span = reach(p.h, gradient, 1);
-    job.ring_by_tap = span > 4 * p.h.kernel + 8;
-    job.ring = std::max<int64_t>(1, job.ring_by_tap ? p.h.kernel : span);
-    const auto columns = [&](int64_t strip) {
-      return std::clamp<int64_t>(reach(p.w, gradient, strip), 0, job.in.lines);
-    };
     job.strip = std::max<int64_t>(1, job.out.lines);
-    if (!job.in.direct)
-      while (job.strip > 4 * k.max_lines && job.sum * job.ring * columns(job.strip) * N * item > packed_bytes)
-        job.strip = ceil_div(job.strip, 2);
-    job.columns_packed = columns(job.strip);
+    job.band = std::max<int64_t>(1, job.out.offsets);
+    if (job.in.direct && job.out.direct) {
+      job.band = std::min(job.band, band_rows * out_step);
+    } else {
+      const auto measure = [&] {
+        job.rows_packed = rows_read(p.h.kernel, lat.offset_in_step, ceil_div(job.band, out_step));
+        job.columns_packed = std::clamp<int64_t>(reach(p.w, gradient, job.strip), 0, job.in.lines);
+        return ((job.in.direct ? 0 : job.sum * job.rows_packed * job.columns_packed) +
+                (job.out.direct ? 0 : job.band * job.strip)) *
+               N * item;
+      };
+      shrink(job.band, job.strip, measure);
+    }
     job.strips = ceil_div(job.out.lines, job.strip);
-    job.band = std::clamp<int64_t>(class_outs, 1, job.in.direct ? band_rows : packed_band_rows);
-    job.bands = ceil_div(class_outs, job.band);
+    job.bands = ceil_div(job.out.offsets, job.band);
     const int64_t pixel = (k.max_lines + p.w.kernel - 1) * p.h.kernel + p.h.kernel * p.w.kernel;
     job.rows_innermost = pixel * job.out_channels * item > first_cache_bytes &&
                          (p.h.kernel * p.w.kernel > many_taps || bytes < second_cache_bytes);
     const int64_t vectors = ceil_div(job.out_channels, N);
-    const int64_t units_of_all = job.batch * job.strips * lat.offset_classes * job.bands;
+    const int64_t units_of_all = job.batch * job.strips * job.bands;
     const int64_t wanted = most_threads > 1 && units_of_all ? ceil_div(4 * most_threads, units_of_all) : 1;
     job.group = std::max<int64_t>(1, ceil_div(vectors, wanted));
     job.groups = ceil_div(vectors, job.group);
@@ -198,9 +230,7 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
   job.lattice = lattice.view();
   const LatticeView& lat = job.lattice;
   const int64_t rows = p.h.out, taps = p.h.kernel * p.w.kernel;
-  job.band = std::clamp<int64_t>(rows, 1, gradient_band);
-  job.bands = ceil_div(rows, job.band);
-  const int64_t cells = job.batch * job.bands;
+  job.band = std::clamp<int64_t>(rows, 1, channel_lanes ? 2 * gradient_band : gradient_band);
 
   if (channel_lanes) {
     kernel = "weight_grad_channels_last";
@@ -208,17 +238,20 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
     // One vector of channels is packed at a time, so both sides are or neither is.
     job.x.direct = job.g.direct =
         job.x.dtype == sums && job.x.channel == 1 && job.divide == 1 && job.g.dtype == sums && job.g.channel == 1;
-    const int64_t span = reach(p.h, false, 1);
-    job.ring_by_tap = span > 4 * p.h.kernel + 8;
-    job.ring = std::max<int64_t>(1, job.ring_by_tap ? p.h.kernel : span);
-    const auto columns = [&](int64_t strip) { return std::clamp<int64_t>(reach(p.w, false, strip), 0, job.x.lines); };
     job.strip = std::clamp<int64_t>(job.g.lines, 1, steps_kept);
-    while (job.strip > 4 * k.max_lines && job.ring * columns(job.strip) * N * item > packed_bytes)
-      job.strip = ceil_div(job.strip, 2);
-    job.columns_packed = columns(job.strip);
+    const int64_t out_step = lat.offset_classes ? lat.offsets[0].out_step : 1;
+    if (!job.x.direct) {
+      const auto measure = [&] {
+        job.rows_packed = rows_read(p.h.kernel, lat.offset_in_step, ceil_div(job.band, out_step));
+        job.columns_packed = std::clamp<int64_t>(reach(p.w, false, job.strip), 0, job.x.lines);
+        return (job.rows_packed * job.columns_packed + job.band * job.strip) * N * item;
+      };
+      shrink(job.band, job.strip, measure);
+    }
+    job.bands = ceil_div(rows, job.band);
     const int64_t vectors = ceil_div(job.out_channels, N);
     const int64_t fit = std::max<int64_t>(1, sums_bytes / std::max<int64_t>(1, taps * N * item));
-    const int64_t wanted = cells >= gradient_units ? 1 : gradient_units;
+    const int64_t wanted = job.batch * job.bands >= gradient_units ? 1 : gradient_units;
     job.group = std::min(fit, std::max<int64_t>(1, ceil_div(vectors, wanted)));
     job.groups = ceil_div(vectors, job.group);
   } else {
@@ -233,7 +266,9 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
       while (job.strip > 8 * N && job.strip * column_bytes > packed_bytes) job.strip = ceil_div(job.strip / 2, N) * N;
     }
     job.groups = job.out_channels;
+    job.bands = ceil_div(rows, job.band);
   }
+  const int64_t cells = job.batch * job.bands;
   job.parts = job.groups && cells ? std::clamp<int64_t>(ceil_div(gradient_units, job.groups), 1, cells) : 1;
   units = job.units = job.groups * job.parts;
   scratch_bytes = units ? sum_products->scratch_bytes(job) : 0;

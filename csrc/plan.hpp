@@ -32,6 +32,7 @@ struct Plan {
   bool channel_lanes;
   Lattice lattice;
 
+  Plan(const Target&, int threads, const Problem&);
   void plan_correlation(const Problem&, const Kernels&, int most_threads);
   void plan_weight_gradient(const Problem&, const Kernels&);
 };

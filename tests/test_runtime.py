@@ -171,10 +171,14 @@ print(seconds)
 
 
 def test_explain_says_why_input_is_packed():
-    x, W = np.ones((1, 8, 16, 16), np.float32), np.ones((1, 8, 3, 3), np.float32)
+    x, W = np.ones((1, 8, 16, 128), np.float32), np.ones((1, 8, 3, 3), np.float32)
     assert depthwise.explain(x, W)["input"] == "in place"
     assert "converted" in depthwise.explain(x.astype(np.float16), W)["input"]
-    assert "2 elements apart" in depthwise.explain(np.ones((1, 8, 16, 32), np.float32)[..., ::2], W)["input"]
+    assert "2 elements apart" in depthwise.explain(np.ones((1, 8, 16, 256), np.float32)[..., ::2], W)["input"]
+    with depthwise.use_target(depthwise.targets()[0]):
+        transposed = depthwise.explain(x[..., :16].copy(), W)
+    if depthwise.targets()[0] != "scalar":
+        assert "256 elements apart" in transposed["input"]
     last = x.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
     assert depthwise.explain(last, W, kind="weight_grad")["kernel"] == "weight_grad_channels_last"
     assert depthwise.explain((1, 8, 16, 16), (1, 8, 3, 3), pad=1)["flop"] == 2 * 8 * (16 * 3 - 2) ** 2

@@ -2,8 +2,8 @@
 //
 // A unit is a band of output rows of one image, in one strip of columns, for one group of channel vectors. Within it a
 // tile of columns is taken down the band for all the group's channels before the next, so that the input rows that
-// the band shares are read from memory once and whole pixels are walked. Input that cannot be loaded as it lies
-// (another dtype, a channel step, a multiplier) is packed one vector of channels at a time into a ring of rows.
+// the band shares are read from memory once and whole pixels are walked. What does not lie as lanes want it (planar
+// memory, another dtype, a multiplier) is packed for the unit, one vector of channels after another.
 #pragma once
 #include "job.hpp"
 #include "packed_pixels.hpp"
@@ -28,7 +28,8 @@ class CorrelateChannelsLast {
         lat_(job.lattice),
         vectors_in_all_(divide_up(job.out_channels, S::N)),
         kernel_taps_(job.kernel_lines * job.kernel_offsets),
-        pixels_(job.in, job.out_channels, job.divide, job.sum, job.columns_packed) {
+        in_rows_(job.in, job.out_channels, job.divide, job.sum, job.rows_packed, job.columns_packed),
+        out_pixels_(job.out, job.out_channels, 1, 1) {
     Arena arena(scratch);
     const int64_t tile_chunks = job.sum * lat_.max_parts * chunks_of<S>(lat_.max_part_taps);
     tiles_ = arena.take<ColumnTile>(tiles_kept);
@@ -38,29 +39,37 @@ class CorrelateChannelsLast {
     taps_inside_ = arena.take<Range>(job.band);
     weights_ = arena.take<E>(job.group * job.sum * kernel_taps_ * S::N);
     bias_ = arena.take<E>(job.group * S::N);
-    if (!job.out.direct) y_ = arena.take<E>(max_lines * S::N);
-    if (!job.in.direct) pixels_.take(arena, job.sum * job.ring);
+    if (!job.in.direct) in_rows_.take(arena, job.kernel_offsets);
+    if (!job.out.direct) {
+      out_pixels_.take(arena);
+      y_ = arena.take<E>(job.band * job.strip * S::N);
+    }
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
     for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i] = {-1, nullptr, 0, 0, 0, false, chunks_ + i * tile_chunks};
+    in_line_ = job.in.direct ? job.in.line : S::N;
+    in_row_ = job.in.direct ? lat_.offset_in_step * job.in.offset : in_rows_.row_size();
+    out_line_ = job.out.direct ? job.out.line : S::N;
+    out_row_ = job.out.direct ? job.out.offset : job.strip * S::N;
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
-  // Units are numbered by group, image, strip, class of rows and band, the last fastest.
+  // Units are numbered by group, image, strip and band, the last fastest.
   void run(int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; ++unit) {
       int64_t rest = unit;
-      const int64_t band = rest % job_.bands;
+      row_begin_ = rest % job_.bands * job_.band;
+      row_end_ = at_most(job_.out.offsets, row_begin_ + job_.band);
       rest /= job_.bands;
-      rows_class_ = &lat_.offsets[rest % lat_.offset_classes];
-      rest /= lat_.offset_classes;
       enter_strip(rest % job_.strips);
       rest /= job_.strips;
       image_ = rest % job_.batch;
-      const int64_t u0 = band * job_.band, u1 = at_most(rows_class_->outs, u0 + job_.band);
-      if (u0 >= u1) continue;
       if (rest / job_.batch != group_) enter_group(rest / job_.batch);
-      run_band(u0, u1);
+      const bool direct = job_.in.direct && job_.out.direct;
+      for (int64_t v = vector_begin_; v < vector_end_; v = direct ? vector_end_ : v + 1) {
+        for (int64_t i = 0; i < lat_.offset_classes; ++i) run_rows_of(lat_.offsets[i], v, direct ? vector_end_ : v + 1);
+        if (!job_.out.direct) store_rows(v);
+      }
     }
   }
 
@@ -99,21 +108,24 @@ class CorrelateChannelsLast {
   template <class T>
   void pack_weights(int64_t v, const T* W) {
     E* to = weights_of(v);
-    const bool together = lanes_of(v) == S::N && job_.divide == 1 && can_load_apart<S>(job_.W_channel);
+    const int64_t lanes = lanes_of(v);
+    if constexpr (__is_same(T, E))
+      // A channel's taps are neighbours: they are transposed as the columns of planar memory are.
+      if (lanes == S::N && job_.divide == 1 && kernel_taps_ >= S::block && job_.W_line == 1 &&
+          (job_.W_offset == job_.kernel_lines || job_.kernel_offsets == 1)) {
+        for (int64_t k = 0; k < job_.sum; ++k)
+          columns_to_pixels<S>(to + k * kernel_taps_ * S::N, W + k * job_.W_multiplier + v * S::N * job_.W_channel,
+                               job_.W_channel, kernel_taps_);
+        return;
+      }
     for (int64_t k = 0; k < job_.sum; ++k) {
       for (int64_t p = 0; p < job_.kernel_offsets; ++p) {
         for (int64_t q = 0; q < job_.kernel_lines; ++q, to += S::N) {
           const T* tap = W + k * job_.W_multiplier + p * job_.W_offset + q * job_.W_line;
-          if constexpr (__is_same(T, E))
-            if (together) {
-              S::store(to, S::load_apart(tap + v * S::N * job_.W_channel, job_.W_channel));
-              continue;
-            }
           for (int64_t l = 0; l < S::N; ++l) {
             const int64_t o = v * S::N + l;
-            to[l] = l < lanes_of(v)
-                        ? convert<E>(tap[o / job_.divide * job_.W_channel + o % job_.divide * job_.W_multiplier])
-                        : E{0};
+            to[l] = l < lanes ? convert<E>(tap[o / job_.divide * job_.W_channel + o % job_.divide * job_.W_multiplier])
+                              : E{0};
           }
         }
       }
@@ -131,7 +143,7 @@ class CorrelateChannelsLast {
       column_count_ += divide_up(first_out(c, (strip + 1) * job_.strip) - first_out(c, strip * job_.strip), max_lines);
     }
     for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i].index = -1;
-    if (!job_.in.direct) find_packed_columns();
+    find_columns();
   }
 
   static int64_t first_out(const LineClass& c, int64_t column) {
@@ -157,7 +169,6 @@ class CorrelateChannelsLast {
     tile.T = begin + (index + 1) * outs / tiles - tile.t0;
     tile.chunk_count = 0;
     tile.clip = false;
-    const Step step = lat_.line_in_step;
     for (int64_t k = 0; k < job_.sum; ++k) {
       for (const Part* p = lat_.parts + c->parts_begin; p < lat_.parts + c->parts_end; ++p) {
         const int64_t count = chunks_of<S>(p->taps);
@@ -166,10 +177,8 @@ class CorrelateChannelsLast {
           const uint32_t live = live_lines(p->first - tile.t0 - a0, p->last - tile.t0 - a0, lines);
           if (!live) continue;
           if (live != (1u << lines) - 1u) tile.clip = true;
-          const int64_t column = p->in0 + (tile.t0 + a0) * step;
-          const Step x = job_.in.direct ? column * job_.in.line
-                                        : (column - column_begin_) * S::N + k * job_.ring * pixels_.row_size();
-          tile.chunks[tile.chunk_count++] = {static_cast<int>(a1 - a0), live, x,
+          const Step x = (p->in0 + (tile.t0 + a0) * lat_.line_in_step) * in_line_;
+          tile.chunks[tile.chunk_count++] = {static_cast<int>(a1 - a0), live, x + k * in_rows_.plane_size(),
                                              (k * kernel_taps_ + p->tap0 + a0 * p->tap_step) * S::N,
                                              p->tap_step * S::N};
         }
@@ -178,49 +187,64 @@ class CorrelateChannelsLast {
     return tile;
   }
 
-  void run_band(int64_t u0, int64_t u1) {
-    const OffsetTap* tap = lat_.taps + rows_class_->taps_begin;
-    const int64_t taps = rows_class_->taps_end - rows_class_->taps_begin;
-    for (int64_t o = 0; o < taps; ++o) {
-      w_offset_[o] = tap[o].tap * job_.kernel_lines * S::N;
-      x_offset_[o] = tap[o].in0 * job_.in.offset;
+  static int64_t first_row(const OffsetClass& c, int64_t row) {
+    return at_most(c.outs, divide_up(at_least(row - c.out0, 0), c.out_step));
+  }
+
+  // The unit's rows of one class, for the channel vectors [v0, v1).
+  void run_rows_of(const OffsetClass& c, int64_t v0, int64_t v1) {
+    const int64_t u0 = first_row(c, row_begin_), u1 = first_row(c, row_end_);
+    if (u0 >= u1) return;
+    if (&c != rows_class_ || u0 != u0_ || u1 != u1_) enter_rows(c, u0, u1);
+    if (job_.in.direct) {
+      x_ = static_cast<const E*>(job_.in.data) + image_ * job_.in.batch + v0 * S::N;
+    } else {
+      in_rows_.pack(image_ * job_.in.batch, v0, column_begin_, column_end_);
+      x_ = in_rows_.data() - column_begin_ * S::N;
     }
+    y_start_ = job_.out.direct ? static_cast<E*>(job_.out.data) + image_ * job_.out.batch + v0 * S::N * job_.out.channel
+                               : y_ - row_begin_ * out_row_ - strip_ * job_.strip * S::N;
+    for (int64_t i = 0; i < column_count_; ++i) run_tile_down(tile_at(i), u0, u1, v0, v1);
+  }
+
+  // Which taps are inside the image in the class's rows [u0, u1), and where they read.
+  void enter_rows(const OffsetClass& c, int64_t u0, int64_t u1) {
+    rows_class_ = &c;
+    u0_ = u0;
+    u1_ = u1;
+    const OffsetTap* tap = lat_.taps + c.taps_begin;
+    const int64_t taps = c.taps_end - c.taps_begin;
     for (int64_t u = u0; u < u1; ++u) {
       Range& r = taps_inside_[u - u0] = {0, taps};
       const int64_t row0 = u * lat_.offset_in_step;
       while (r.begin < r.end && tap[r.begin].in0 + row0 < 0) ++r.begin;
       while (r.begin < r.end && tap[r.end - 1].in0 + row0 >= job_.in.offsets) --r.end;
     }
-    if (job_.in.direct && job_.out.direct) {
-      for (int64_t i = 0; i < column_count_; ++i) run_tile_down(tile_at(i), u0, u1);
-      return;
+    for (int64_t o = 0; o < taps; ++o) {
+      w_offset_[o] = tap[o].tap * job_.kernel_lines * S::N;
+      if (job_.in.direct) x_offset_[o] = (tap[o].in0 + u0 * lat_.offset_in_step) * job_.in.offset;
     }
-    for (int64_t v = vector_begin_; v < vector_end_; ++v) {
-      if (!job_.in.direct) pixels_.forget();
-      for (int64_t u = u0; u < u1; ++u) {
-        if (!job_.in.direct) pack_rows(u, v, taps_inside_[u - u0]);
-        for (int64_t i = 0; i < column_count_; ++i) run_rows(tile_at(i), u, 1, taps_inside_[u - u0], v, v + 1);
-      }
-    }
+    if (!job_.in.direct) in_rows_.enter(tap, taps, lat_.offset_in_step, u0, u1, x_offset_);
   }
 
-  // A tile of columns in all rows of the band.
-  void run_tile_down(const ColumnTile& columns, int64_t u0, int64_t u1) {
-    for (int64_t v = vector_begin_; v < vector_end_; v = job_.rows_innermost ? v + 1 : vector_end_) {
+  // A tile of columns in the class's rows [u0, u1).
+  void run_tile_down(const ColumnTile& columns, int64_t u0, int64_t u1, int64_t v0, int64_t v1) {
+    const int64_t step = job_.rows_innermost ? 1 : v1 - v0;
+    for (int64_t v = v0; v < v1; v += step) {
       for (int64_t u = u0; u < u1;) {
         const Range& taps = taps_inside_[u - u0];
         int64_t end = u + 1;  // rows that meet the same taps
-        while (job_.rows_innermost && end < u1 && taps_inside_[end - u0].begin == taps.begin &&
+        while (step == 1 && end < u1 && taps_inside_[end - u0].begin == taps.begin &&
                taps_inside_[end - u0].end == taps.end)
           ++end;
-        run_rows(columns, u, end - u, taps, v, job_.rows_innermost ? v + 1 : vector_end_);
+        run_rows(columns, u, end - u, taps, v - v0, v, v + step);
         u = end;
       }
     }
   }
 
   // The input columns that the strip's outputs can meet.
-  void find_packed_columns() {
+  void find_columns() {
     int64_t least = INT64_MAX, most = INT64_MIN;
     for (int64_t i = 0; i < lat_.line_classes; ++i) {
       const LineClass& c = lat_.lines[i];
@@ -236,63 +260,46 @@ class CorrelateChannelsLast {
     column_end_ = at_most(most, job_.in.lines - 1) + 1;
   }
 
-  // Makes x_offset_ point at packed rows for output row u and channel vector v.
-  void pack_rows(int64_t u, int64_t v, const Range& taps) {
-    const OffsetTap* tap = lat_.taps + rows_class_->taps_begin;
-    for (int64_t o = taps.begin; o < taps.end; ++o) {
-      const int64_t row = tap[o].in0 + u * lat_.offset_in_step;
-      const int64_t slot = (job_.ring_by_tap ? o : row) % job_.ring;
-      x_offset_[o] = slot * pixels_.row_size();
-      const Step from = image_ * job_.in.batch + row * job_.in.offset;
-      for (int64_t k = 0; k < job_.sum; ++k)
-        pixels_.row(k * job_.ring + slot, row, from, v, k, column_begin_, column_end_);
-    }
-  }
-
-  // A tile of output columns: in one row for the channel vectors [v0, v1), or in `rows` rows from u for v0 alone.
-  void run_rows(const ColumnTile& columns, int64_t u, int64_t rows, const Range& taps, int64_t v0, int64_t v1) {
+  // A tile of output columns: in one row for the channel vectors [v0, v1), or in `rows` rows from u for v0 alone, which
+  // is `vector` vectors on from x_ and y_start_.
+  void run_rows(const ColumnTile& columns, int64_t u, int64_t rows, const Range& taps, int64_t vector, int64_t v0,
+                int64_t v1) {
     const LineClass& c = *columns.columns;
-    const Step at = image_ * job_.out.batch + v0 * S::N * job_.out.channel +
-                    (c.out0 + columns.t0 * c.out_step) * job_.out.line +
-                    (rows_class_->out0 + u * rows_class_->out_step) * job_.out.offset;
-    Tile<S> tile{};
-    tile.x = pixels_.data();
-    tile.x_line = lat_.line_in_step * S::N;
-    if (job_.in.direct) {
-      tile.x = static_cast<const E*>(job_.in.data) + image_ * job_.in.batch + u * lat_.offset_in_step * job_.in.offset +
-               v0 * S::N;
-      tile.x_line = lat_.line_in_step * job_.in.line;
-    }
+    Tile<S> tile;
+    tile.x = x_ + vector * S::N + (u - u0_) * in_row_;
+    tile.x_line = lat_.line_in_step * in_line_;
     tile.w = weights_of(v0);
     tile.bias = bias_ + (v0 - vector_begin_) * S::N;
-    tile.y = job_.out.direct ? static_cast<E*>(job_.out.data) + at : y_;
-    tile.y_line = job_.out.direct ? c.out_step * job_.out.line : S::N;
-    if (rows > 1) {
-      tile.x_vector = lat_.offset_in_step * job_.in.offset;
-      tile.y_vector = rows_class_->out_step * job_.out.offset;
+    tile.y = y_start_ + vector * S::N + (c.out0 + columns.t0 * c.out_step) * out_line_ +
+             (rows_class_->out0 + u * rows_class_->out_step) * out_row_;
+    tile.y_line = c.out_step * out_line_;
+    if (v1 - v0 == 1) {
+      tile.x_vector = in_row_;
+      tile.y_vector = rows_class_->out_step * out_row_;
+      tile.w_vector = tile.bias_vector = 0;
     } else {
       tile.x_vector = tile.y_vector = tile.bias_vector = S::N;
       tile.w_vector = job_.sum * kernel_taps_ * S::N;
     }
-    if (job_.in.direct && taps.begin < taps.end)
-      tile.x_ahead = columns.chunks->x + x_offset_[taps.end - 1] + lat_.offset_in_step * job_.in.offset;
-    if (job_.out.direct) tile.y_ahead = rows_class_->out_step * job_.out.offset;
+    tile.x_ahead = taps.begin < taps.end ? columns.chunks->x + x_offset_[taps.end - 1] + in_row_ : 0;
+    tile.y_ahead = rows_class_->out_step * out_row_;
+    tile.fetch = job_.in.direct || job_.out.direct;
     tile.chunks = columns.chunks;
     tile.chunk_count = columns.chunk_count;
     tile.x_offset = x_offset_ + taps.begin;
     tile.w_offset = w_offset_ + taps.begin;
     tile.offsets = taps.end - taps.begin;
     run_vectors(tile, columns, rows, v0, v1);
-    if (!job_.out.direct) store_pixels(at, c.out_step * job_.out.line, columns.T, lanes_of(v0));
   }
 
-  // All but the image's last vector of channels are whole.
+  // All but the image's last vector of channels are whole; what is packed has idle lanes instead.
   void run_vectors(Tile<S>& tile, const ColumnTile& columns, int64_t rows, int64_t v0, int64_t v1) {
-    const int64_t whole = at_most(v1, job_.out_channels / S::N) - v0;
-    tile.vectors = rows > 1 ? rows : whole;
+    const bool packed = !job_.in.direct && !job_.out.direct;
+    const int64_t whole = packed ? v1 - v0 : at_most(v1, job_.out_channels / S::N) - v0;
+    tile.vectors = v1 - v0 == 1 ? rows : whole;
     if (whole > 0) run_tile<S>(Lanes::channels, columns.clip, columns.T, tile);
     if (whole == v1 - v0) return;
-    if (rows == 1) {
+    if (v1 - v0 > 1) {
       tile.x += whole * tile.x_vector;
       tile.y += whole * tile.y_vector;
       tile.w += whole * tile.w_vector;
@@ -303,18 +310,22 @@ class CorrelateChannelsLast {
     run_tile<S>(Lanes::channels_edge, true, columns.T, tile);
   }
 
-  void store_pixels(Step at, Step step, int64_t T, int64_t lanes) {
-    with_type(job_.out.dtype, [&](auto type) {
-      using O = typename decltype(type)::type;
-      O* to = static_cast<O*>(job_.out.data) + at;
-      for (int64_t t = 0; t < T; ++t) narrow_run<S, O>(to + t * step, job_.out.channel, y_ + t * S::N, lanes);
-    });
+  void store_rows(int64_t v) {
+    const int64_t begin = strip_ * job_.strip, columns = at_most(job_.strip, job_.out.lines - begin);
+    // Rows that follow one another without a gap are one long row.
+    const bool one = columns * S::N == out_row_ && columns * job_.out.line == job_.out.offset;
+    const int64_t rows = row_end_ - row_begin_;
+    for (int64_t row = 0; row < (one ? 1 : rows); ++row)
+      out_pixels_.store(y_ + row * out_row_,
+                        image_ * job_.out.batch + (row_begin_ + row) * job_.out.offset + begin * job_.out.line, v,
+                        columns * (one ? rows : 1));
   }
 
   const Correlation& job_;
   const depthwise::LatticeView& lat_;
   const int64_t vectors_in_all_, kernel_taps_;
-  PackedPixels<S> pixels_;
+  RowWindows<S> in_rows_;
+  PackedPixels<S> out_pixels_;
   int64_t scratch_bytes_ = 0;
   ColumnTile* tiles_ = nullptr;
   Chunk* chunks_ = nullptr;
@@ -323,7 +334,10 @@ class CorrelateChannelsLast {
   E *weights_ = nullptr, *bias_ = nullptr, *y_ = nullptr;
   const OffsetClass* rows_class_ = nullptr;
   int64_t strip_ = -1, column_count_ = 0, image_ = 0, group_ = -1, vector_begin_ = 0, vector_end_ = 0;
-  int64_t column_begin_ = 0, column_end_ = 0;
+  int64_t row_begin_ = 0, row_end_ = 0, u0_ = 0, u1_ = 0, column_begin_ = 0, column_end_ = 0;
+  Step in_line_ = 0, in_row_ = 0, out_line_ = 0, out_row_ = 0;
+  const E* x_ = nullptr;
+  E* y_start_ = nullptr;
 };
 
 template <class S>

@@ -223,6 +223,7 @@ class CorrelatePlanar {
     tile.x_vector = tile.y_vector = S::N;
     if (job_.in.direct) tile.x_ahead = (rows.t0 + rows.T + 1) * tile.x_line;
     if (job_.out.direct) tile.y_ahead = rows.T * tile.y_line;
+    tile.fetch = job_.in.direct || job_.out.direct;
     tile.chunks = rows.chunks;
     tile.chunk_count = rows.chunk_count;
     const E* x = job_.in.direct ? static_cast<const E*>(job_.in.data) + in_ : rows_.data() - strip_ * job_.strip;

@@ -30,12 +30,11 @@ struct Correlation {
   int64_t batch, out_channels, divide, sum;
   LatticeView lattice;
   // The plan's numbers; units are numbered so that neighbours share what they read.
-  int64_t strip, strips;   // outputs of a unit along the row
-  int64_t ring;            // packed input rows that are kept at once
-  int64_t columns_packed;  // channels last: columns of a packed row
-  bool ring_by_tap;        // channels last: a packed row's place is its tap's, not its row's, modulo the ring
-  int64_t band, bands;     // channels last: output rows of a unit
-  int64_t group, groups;   // channels last: vectors of channels of a unit
+  int64_t strip, strips;                // outputs of a unit along the row
+  int64_t ring;                         // planar: packed input rows that are kept at once
+  int64_t rows_packed, columns_packed;  // channels last: the most that a unit packs
+  int64_t band, bands;                  // channels last: output rows of a unit
+  int64_t group, groups;                // channels last: vectors of channels of a unit
   bool rows_innermost;  // channels last: rows of one vector of channels follow one another, else the channels of a row
   int64_t units;
 };
@@ -50,8 +49,7 @@ struct WeightGradient {
   int64_t sum_line, sum_offset;  // elements of a sum between taps along the lines, and across them
   int64_t batch, out_channels, divide;
   LatticeView lattice;
-  int64_t strip, ring, columns_packed;
-  bool ring_by_tap;
+  int64_t strip, ring, rows_packed, columns_packed;
   int64_t band, bands;    // rows of gy in a cell, cells in an image
   int64_t parts;          // shares of the batch * bands cells
   int64_t group, groups;  // channels last: vectors of channels of a unit

@@ -1,5 +1,5 @@
-// Image rows in the accumulator's type, as lanes along the channels want them: one vector of channels a column, idle
-// lanes zero. A slot holds one row of one vector.
+// Between memory of any strides and dtype and scratch rows that hold one vector of channels a column, in the
+// accumulator's type: where lanes run along channels but memory does not, blocks of it are transposed.
 #pragma once
 #include "job.hpp"
 #include "pack.hpp"
@@ -7,61 +7,192 @@
 namespace {
 
 template <class S>
+inline void copy_apart(typename S::E* to, Step to_column, Step to_lane, const typename S::E* from, Step column,
+                       Step lane, int64_t columns) {
+  for (int64_t i = 0; i < columns; ++i)
+    for (int64_t l = 0; l < S::N; ++l) to[i * to_column + l * to_lane] = from[i * column + l * lane];
+}
+
+// From N runs of columns, `lane` apart, to pixels of N lanes. The last block laps over the one before it, so that
+// nothing beside the columns is touched.
+template <class S>
+inline void columns_to_pixels(typename S::E* to, const typename S::E* from, Step lane, int64_t columns) {
+  for (int64_t i = 0; i < columns; i += S::block) {
+    if (columns < S::block) return copy_apart<S>(to, S::N, 1, from, 1, lane, columns);
+    const int64_t at = at_most(i, columns - S::block);
+    typename S::V v[S::block];
+#pragma GCC unroll 4
+    for (int j = 0; j < S::block; ++j) v[j] = S::load_blocks(from + at + j * lane, S::block * lane);
+    S::transpose_blocks(v);
+#pragma GCC unroll 4
+    for (int j = 0; j < S::block; ++j) S::store(to + (at + j) * S::N, v[j]);
+  }
+}
+
+// The way back.
+template <class S>
+inline void pixels_to_columns(typename S::E* to, Step lane, const typename S::E* from, int64_t columns) {
+  for (int64_t i = 0; i < columns; i += S::block) {
+    if (columns < S::block) return copy_apart<S>(to, 1, lane, from, S::N, 1, columns);
+    const int64_t at = at_most(i, columns - S::block);
+    typename S::V v[S::block];
+#pragma GCC unroll 4
+    for (int j = 0; j < S::block; ++j) v[j] = S::load(from + (at + j) * S::N);
+    S::transpose_blocks(v);
+#pragma GCC unroll 4
+    for (int j = 0; j < S::block; ++j) S::store_blocks(to + at + j * lane, S::block * lane, v[j]);
+  }
+}
+
+template <class S>
 class PackedPixels {
   using E = typename S::E;
+  static constexpr int64_t staged = 64;  // columns that are converted at once before they are transposed
 
  public:
   // Lane l of vector v holds channel (v * N + l) / divide * sum + k of the side's memory, for v * N + l < channels.
-  PackedPixels(const depthwise::Side& side, int64_t channels, int64_t divide, int64_t sum, int64_t columns)
-      : side_(side), channels_(channels), divide_(divide), sum_(sum), row_size_(columns * S::N) {}
+  PackedPixels(const depthwise::Side& side, int64_t channels, int64_t divide, int64_t sum)
+      : side_(side), channels_(channels), divide_(divide), sum_(sum) {}
 
-  void take(Arena& arena, int64_t slots) {
-    slots_ = slots;
-    tags_ = arena.take<int64_t>(slots);
-    rows_ = arena.take<E>(slots * row_size_);
+  void take(Arena& arena) {
+    if (!lies_ready()) stage_ = arena.take<E>(S::N * staged);
   }
 
-  void forget() {
-    for (int64_t i = 0; i < slots_; ++i) tags_[i] = INT64_MIN;
-  }
-
-  const E* data() const { return rows_; }
-  int64_t row_size() const { return row_size_; }
-
-  // Makes `slot` hold columns [begin, end) of a row of vector v; `from` is the element at the row's column 0,
-  // channel 0.
-  void row(int64_t slot, int64_t row, Step from, int64_t v, int64_t k, int64_t begin, int64_t end) {
-    if (tags_[slot] == row) return;
-    tags_[slot] = row;
-    E* to = rows_ + slot * row_size_;
-    const int64_t columns = end - begin, lanes = at_most(S::N, channels_ - v * S::N);
+  // `columns` columns of a row of vector v; `from` is the element at the first of them, channel 0.
+  void load(E* to, Step from, int64_t v, int64_t k, int64_t columns) const {
     with_type(side_.dtype, [&](auto type) {
       using T = typename decltype(type)::type;
-      const T* data = static_cast<const T*>(side_.data) + from + begin * side_.line + k * side_.channel;
-      if (lanes == S::N && divide_ == 1 && sum_ == 1 && side_.channel == 1) {
-        data += v * S::N;
-        for (int64_t i = 0; i < columns; ++i) widen_run<S, T>(to + i * S::N, data + i * side_.line, 1, S::N);
+      const T* data = static_cast<const T*>(side_.data) + from + k * side_.channel;
+      const int64_t lanes = lanes_of(v);
+      if (divide_ == 1 && sum_ == 1 && side_.channel == 1 && lanes == S::N) {
+        for (int64_t i = 0; i < columns; ++i) widen_run<S, T>(to + i * S::N, data + v * S::N + i * side_.line, 1, S::N);
         return;
       }
       if constexpr (__is_same(T, E))
-        if (lanes == S::N && divide_ == 1 && can_load_apart<S>(sum_ * side_.channel)) {
-          data += v * S::N * sum_ * side_.channel;
-          for (int64_t i = 0; i < columns; ++i)
-            S::store(to + i * S::N, S::load_apart(data + i * side_.line, sum_ * side_.channel));
-          return;
-        }
-      for (int64_t l = 0; l < S::N; ++l) {
-        const T* lane = data + (l < lanes ? (v * S::N + l) / divide_ * sum_ * side_.channel : 0);
-        for (int64_t i = 0; i < columns; ++i) to[i * S::N + l] = l < lanes ? convert<E>(lane[i * side_.line]) : E{0};
+        if (divide_ == 1 && side_.line == 1 && lanes == S::N && columns >= S::block)
+          return columns_to_pixels<S>(to, data + v * S::N * sum_ * side_.channel, sum_ * side_.channel, columns);
+      for (int64_t l = lanes; l < S::N; ++l)
+        for (int64_t i = 0; i < staged; ++i) stage_[l * staged + i] = 0;
+      for (int64_t at = 0; at < columns; at += staged) {
+        const int64_t count = at_most(staged, columns - at);
+        for (int64_t l = 0; l < lanes; ++l)
+          widen_run<S, T>(stage_ + l * staged, data + (v * S::N + l) / divide_ * sum_ * side_.channel + at * side_.line,
+                          side_.line, count);
+        columns_to_pixels<S>(to + at * S::N, stage_, staged, count);
+      }
+    });
+  }
+
+  // The way back, where every channel has a lane of its own.
+  void store(const E* from, Step to, int64_t v, int64_t columns) const {
+    with_type(side_.dtype, [&](auto type) {
+      using T = typename decltype(type)::type;
+      T* data = static_cast<T*>(side_.data) + to + v * S::N * side_.channel;
+      const int64_t lanes = lanes_of(v);
+      if (side_.channel == 1) {
+        for (int64_t i = 0; i < columns; ++i) narrow_run<S, T>(data + i * side_.line, 1, from + i * S::N, lanes);
+        return;
+      }
+      if constexpr (__is_same(T, E))
+        if (side_.line == 1 && lanes == S::N && columns >= S::block)
+          return pixels_to_columns<S>(data, side_.channel, from, columns);
+      for (int64_t at = 0; at < columns; at += staged) {
+        const int64_t count = at_most(staged, columns - at);
+        pixels_to_columns<S>(stage_, staged, from + at * S::N, count);
+        for (int64_t l = 0; l < lanes; ++l)
+          narrow_run<S, T>(data + l * side_.channel + at * side_.line, side_.line, stage_ + l * staged, count);
       }
     });
   }
 
  private:
+  int64_t lanes_of(int64_t v) const { return at_most(S::N, channels_ - v * S::N); }
+  bool lies_ready() const { return side_.channel == 1 && divide_ == 1 && sum_ == 1 && channels_ % S::N == 0; }
+
   const depthwise::Side& side_;
-  const int64_t channels_, divide_, sum_, row_size_;
-  int64_t slots_ = 0;
-  int64_t* tags_ = nullptr;
+  const int64_t channels_, divide_, sum_;
+  E* stage_ = nullptr;
+};
+
+// The input rows that a band of output rows of one class meets, packed: rows of one residue modulo the class's step lie
+// one after the other, so that a tap's place moves on by one packed row from output row to output row.
+template <class S>
+class RowWindows {
+  using E = typename S::E;
+
+ public:
+  RowWindows(const depthwise::Side& side, int64_t channels, int64_t divide, int64_t sum, int64_t rows, int64_t columns)
+      : side_(side), pixels_(side, channels, divide, sum), sum_(sum), most_rows_(rows), row_size_(columns * S::N) {}
+
+  void take(Arena& arena, int64_t taps) {
+    windows_ = arena.take<Window>(taps);
+    pixels_.take(arena);
+    rows_ = arena.take<E>(sum_ * most_rows_ * row_size_);
+  }
+
+  const E* data() const { return rows_; }
+  Step row_size() const { return row_size_; }
+  Step plane_size() const { return most_rows_ * row_size_; }
+
+  // Lays out what the taps of a class read for its outputs [u0, u1); x_offset[o] gets tap o's place for output u0.
+  void enter(const depthwise::OffsetTap* tap, int64_t taps, int64_t step, int64_t u0, int64_t u1, Step* x_offset) {
+    step_ = step;
+    count_ = 0;
+    for (int64_t o = 0; o < taps; ++o) {
+      const int64_t at = floor_div(tap[o].in0, step);
+      Window& w = window_of(tap[o].in0 - at * step);
+      w.begin = at_most(w.begin, at + u0);
+      w.end = at_least(w.end, at + u1);
+    }
+    int64_t rows = 0;
+    for (int64_t i = 0; i < count_; ++i) {
+      windows_[i].place = rows;
+      rows += windows_[i].end - windows_[i].begin;
+    }
+    for (int64_t o = 0; o < taps; ++o) {
+      const int64_t at = floor_div(tap[o].in0, step);
+      const Window& w = window_of(tap[o].in0 - at * step);
+      x_offset[o] = (w.place + at + u0 - w.begin) * row_size_;
+    }
+  }
+
+  // Packs those of the rows that are inside the image, columns [begin, end), for one vector of channels; `from` is the
+  // element at row 0, column 0.
+  void pack(Step from, int64_t v, int64_t begin, int64_t end) {
+    for (int64_t k = 0; k < sum_; ++k)
+      for (int64_t i = 0; i < count_; ++i) {
+        const Window& w = windows_[i];
+        const int64_t first = at_least(w.begin, 0);
+        const int64_t last = at_most(w.end, divide_up(side_.offsets - w.residue, step_));
+        if (first >= last) continue;
+        E* to = rows_ + k * plane_size() + (w.place - w.begin + first) * row_size_;
+        // Rows that follow one another without a gap are one long row.
+        const bool one = step_ == 1 && (end - begin) * S::N == row_size_ && (end - begin) * side_.line == side_.offset;
+        const int64_t rows = one ? 1 : last - first, columns = (end - begin) * (one ? last - first : 1);
+        for (int64_t m = 0; m < rows; ++m)
+          pixels_.load(to + m * row_size_, from + (w.residue + (first + m) * step_) * side_.offset + begin * side_.line,
+                       v, k, columns);
+      }
+  }
+
+ private:
+  struct Window {
+    int64_t residue, begin, end, place;  // rows residue + m * step for m in [begin, end), from packed row `place` on
+  };
+
+  Window& window_of(int64_t residue) {
+    int64_t i = 0;
+    while (i < count_ && windows_[i].residue != residue) ++i;
+    if (i == count_) windows_[count_++] = {residue, INT64_MAX, INT64_MIN, 0};
+    return windows_[i];
+  }
+
+  const depthwise::Side& side_;
+  PackedPixels<S> pixels_;
+  const int64_t sum_, most_rows_;
+  const Step row_size_;
+  int64_t step_ = 1, count_ = 0;
+  Window* windows_ = nullptr;
   E* rows_ = nullptr;
 };
 

@@ -1,6 +1,7 @@
 // Weight gradient with lanes along the channels: lines are image columns, offsets are kernel rows.
 //
 // A unit is one group of channel vectors and one part of the images and bands; each lane sums for its own channel.
+// What does not lie as lanes want it is packed for a band, one vector of channels after another.
 #pragma once
 #include "job.hpp"
 #include "packed_pixels.hpp"
@@ -10,6 +11,7 @@
 namespace {
 
 using depthwise::LineClass;
+using depthwise::OffsetClass;
 using depthwise::OffsetTap;
 using depthwise::Part;
 using depthwise::WeightGradient;
@@ -23,16 +25,23 @@ class WeightGradChannelsLast {
   WeightGradChannelsLast(const WeightGradient& job, void* scratch)
       : job_(job),
         lat_(job.lattice),
-        x_pixels_(job.x, job.out_channels, job.divide, 1, job.columns_packed),
-        g_pixels_(job.g, job.out_channels, 1, 1, job.strip),
+        x_rows_(job.x, job.out_channels, job.divide, 1, job.rows_packed, job.columns_packed),
+        g_pixels_(job.g, job.out_channels, 1, 1),
         vectors_in_all_(divide_up(job.out_channels, S::N)),
         taps_(job.kernel_lines * job.kernel_offsets) {
     Arena arena(scratch);
     x_offset_ = arena.take<Step>(job.kernel_offsets);
     sums_.take(arena, job.group * taps_);
-    if (!job.x.direct) x_pixels_.take(arena, job.ring);
-    if (!job.g.direct) g_pixels_.take(arena, 1);
+    if (!job.x.direct) x_rows_.take(arena, job.kernel_offsets);
+    if (!job.g.direct) {
+      g_pixels_.take(arena);
+      g_rows_ = arena.take<E>(job.band * job.strip * S::N);
+    }
     scratch_bytes_ = arena.used_bytes();
+    x_column_ = job.x.direct ? job.x.line : S::N;
+    x_row_ = job.x.direct ? lat_.offset_in_step * job.x.offset : x_rows_.row_size();
+    g_column_ = job.g.direct ? job.g.line : S::N;
+    g_row_ = job.g.direct ? job.g.offset : job.strip * S::N;
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
@@ -54,33 +63,32 @@ class WeightGradChannelsLast {
   }
 
  private:
-  static int64_t first_out(const LineClass& c, int64_t column) {
-    return at_most(c.outs, divide_up(at_least(column - c.out0, 0), c.out_step));
+  static int64_t first_of(int64_t outs, int64_t out0, int64_t out_step, int64_t at) {
+    return at_most(outs, divide_up(at_least(at - out0, 0), out_step));
   }
 
   void run_cell(int64_t n, int64_t band) {
     image_ = n;
-    const int64_t u0 = band * job_.band, u1 = at_most(job_.g.offsets, u0 + job_.band);
+    const int64_t row0 = band * job_.band, row1 = at_most(job_.g.offsets, row0 + job_.band);
     const bool direct = job_.x.direct && job_.g.direct;
     for (int64_t j0 = 0; j0 < job_.g.lines; j0 += job_.strip) {
-      const int64_t j1 = at_most(job_.g.lines, j0 + job_.strip);
+      j0_ = j0;
+      j1_ = at_most(job_.g.lines, j0 + job_.strip);
+      if (!job_.x.direct) find_packed_columns();
       // What is packed is packed for one vector of channels: then vectors go outermost.
       for (int64_t v = vector_begin_; v < vector_end_; v = direct ? vector_end_ : v + 1) {
-        if (!job_.x.direct) find_packed_columns(j0, j1);
-        for (int64_t u = u0; u < u1; ++u) {
-          sums_.count(j1 - j0);
-          enter_row(u, v, j0, j1);
-          for (int64_t i = v; i < (direct ? vector_end_ : v + 1); ++i) run_row(u, i, j0, j1);
-        }
+        if (!job_.g.direct) pack_g(v, row0, row1);
+        for (int64_t i = 0; i < lat_.offset_classes; ++i)
+          run_rows_of(lat_.offsets[i], row0, row1, v, direct ? vector_end_ : v + 1);
       }
     }
   }
 
-  void find_packed_columns(int64_t j0, int64_t j1) {
+  void find_packed_columns() {
     int64_t least = INT64_MAX, most = INT64_MIN;
     for (int64_t i = 0; i < lat_.line_classes; ++i) {
       const LineClass& c = lat_.lines[i];
-      const int64_t begin = first_out(c, j0), end = first_out(c, j1);
+      const int64_t begin = first_of(c.outs, c.out0, c.out_step, j0_), end = first_of(c.outs, c.out0, c.out_step, j1_);
       if (begin >= end) continue;
       for (const Part* p = lat_.parts + c.parts_begin; p < lat_.parts + c.parts_end; ++p) {
         least = at_most(least, p->in0 + begin * lat_.line_in_step);
@@ -89,101 +97,128 @@ class WeightGradChannelsLast {
     }
     column_begin_ = at_least(least, 0);
     column_end_ = at_most(most, job_.x.lines - 1) + 1;
-    x_pixels_.forget();
   }
 
-  // The kernel rows that meet the image from gy row u, and where; packs what they read.
-  void enter_row(int64_t u, int64_t v, int64_t j0, int64_t j1) {
-    const int64_t row0 = u * lat_.offset_in_step;
-    o_begin_ = 0;
-    o_end_ = job_.kernel_offsets;
-    while (o_begin_ < o_end_ && lat_.taps[o_begin_].in0 + row0 < 0) ++o_begin_;
-    while (o_begin_ < o_end_ && lat_.taps[o_end_ - 1].in0 + row0 >= job_.x.offsets) --o_end_;
-    for (int64_t o = o_begin_; o < o_end_; ++o) {
-      const int64_t row = lat_.taps[o].in0 + row0;
-      if (job_.x.direct) {
-        x_offset_[o] = row * job_.x.offset;
-      } else {
-        const int64_t slot = (job_.ring_by_tap ? o : row) % job_.ring;
-        x_offset_[o] = slot * x_pixels_.row_size();
-        x_pixels_.row(slot, row, image_ * job_.x.batch + row * job_.x.offset, v, 0, column_begin_, column_end_);
-      }
+  void pack_g(int64_t v, int64_t row0, int64_t row1) {
+    for (int64_t row = row0; row < row1; ++row)
+      g_pixels_.load(g_rows_ + (row - row0) * g_row_, image_ * job_.g.batch + row * job_.g.offset + j0_ * job_.g.line,
+                     v, 0, j1_ - j0_);
+  }
+
+  // The rows of gy of one class in [row0, row1), for the channel vectors [v0, v1).
+  void run_rows_of(const OffsetClass& c, int64_t row0, int64_t row1, int64_t v0, int64_t v1) {
+    const int64_t u0 = first_of(c.outs, c.out0, c.out_step, row0), u1 = first_of(c.outs, c.out0, c.out_step, row1);
+    if (u0 >= u1) return;
+    rows_ = &c;
+    const OffsetTap* tap = lat_.taps + c.taps_begin;
+    const int64_t taps = c.taps_end - c.taps_begin;
+    if (job_.x.direct) {
+      for (int64_t o = 0; o < taps; ++o) x_offset_[o] = (tap[o].in0 + u0 * lat_.offset_in_step) * job_.x.offset;
+      x_ = static_cast<const E*>(job_.x.data) + image_ * job_.x.batch + v0 * S::N;
+    } else {
+      x_rows_.enter(tap, taps, lat_.offset_in_step, u0, u1, x_offset_);
+      x_rows_.pack(image_ * job_.x.batch, v0, column_begin_, column_end_);
+      x_ = x_rows_.data() - column_begin_ * S::N;
     }
-    if (!job_.g.direct) {
-      g_pixels_.forget();
-      g_pixels_.row(0, u, image_ * job_.g.batch + u * job_.g.offset, v, 0, j0, j1);
+    g_ = job_.g.direct ? static_cast<const E*>(job_.g.data) + image_ * job_.g.batch + v0 * S::N
+                       : g_rows_ - row0 * g_row_ - j0_ * S::N;
+    x_ -= u0 * x_row_;
+    const int64_t block = at_least(1, steps_kept / (j1_ - j0_));  // rows between two moments at which sums are emptied
+    for (int64_t u = u0; u < u1; u += block) {
+      const int64_t end = at_most(u1, u + block);
+      sums_.count((end - u) * (j1_ - j0_));
+      for (int64_t v = v0; v < v1; ++v) run_vector(u, end, v, v - v0);
     }
   }
 
-  void run_row(int64_t u, int64_t v, int64_t j0, int64_t j1) {
+  // Rows [u0, u1) of the class; vector v lies `ahead` vectors on from x_ and g_.
+  void run_vector(int64_t u0, int64_t u1, int64_t v, int64_t ahead) {
     Products<E> p{};
-    const Step x_column = job_.x.direct ? job_.x.line : S::N, g_column = job_.g.direct ? job_.g.line : S::N;
-    const E* x = x_pixels_.data() - column_begin_ * S::N;
-    if (job_.x.direct) x = static_cast<const E*>(job_.x.data) + image_ * job_.x.batch + v * S::N;
-    const E* g = g_pixels_.data() - j0 * S::N;
-    if (job_.g.direct) g = static_cast<const E*>(job_.g.data) + image_ * job_.g.batch + u * job_.g.offset + v * S::N;
     E* sums = sums_.data() + (v - vector_begin_) * taps_ * S::N;
     p.first = &no_lane_before_;
     p.last = &every_lane_;
     p.lanes = at_most(S::N, job_.out_channels - v * S::N);
     p.sums_offset = job_.sum_offset * S::N;
-    p.x_line = lat_.line_in_step * x_column;
+    p.x_line = lat_.line_in_step * x_column_;
+    p.x_tile = x_row_;
+    p.g_tile = rows_->out_step * g_row_;
     for (int64_t i = 0; i < lat_.line_classes; ++i) {
       const LineClass& c = lat_.lines[i];
-      const int64_t t1 = first_out(c, j1);
-      p.g_line = c.out_step * g_column;
-      for (int64_t t = first_out(c, j0); t < t1;) {
+      const int64_t t1 = first_of(c.outs, c.out0, c.out_step, j1_);
+      p.g_line = c.out_step * g_column_;
+      for (int64_t t = first_of(c.outs, c.out0, c.out_step, j0_); t < t1;) {
         const int T = product_lines(t1 - t);
-        p.g = g + (c.out0 + t * c.out_step) * g_column;
+        p.g = g_ + ahead * S::N + (c.out0 + t * c.out_step) * g_column_ + rows_->out0 * g_row_;
         for (const Part* part = lat_.parts + c.parts_begin; part < lat_.parts + c.parts_end; ++part) {
-          p.x = x + (part->in0 + t * lat_.line_in_step) * x_column;
+          p.x = x_ + ahead * S::N + (part->in0 + t * lat_.line_in_step) * x_column_;
           p.sums_tap = part->tap_step * job_.sum_line * S::N;
-          run_taps(p, *part, t, T, sums + part->tap0 * job_.sum_line * S::N);
+          run_taps(p, *part, t, T, u0, u1, sums + part->tap0 * job_.sum_line * S::N);
         }
         t += T;
       }
     }
   }
 
-  void run_taps(Products<E>& p, const Part& part, int64_t t0, int T, E* sums) {
-    const int64_t count = chunks_of<S>(part.taps);
-    const E* x = p.x;
+  void run_taps(const Products<E>& tile, const Part& part, int64_t t0, int T, int64_t u0, int64_t u1, E* sums) {
+    const OffsetTap* tap = lat_.taps + rows_->taps_begin;
+    const int64_t count = chunks_of<S>(part.taps), offsets = rows_->taps_end - rows_->taps_begin;
     for (int64_t k = 0; k < count; ++k) {
       const int64_t a0 = k * part.taps / count, a1 = (k + 1) * part.taps / count;
+      Products<E> p = tile;
       p.live = live_lines(part.first - t0 - a0, part.last - t0 - a0, T + a1 - a0 - 1);
       if (!p.live) continue;
-      p.x = x + a0 * p.x_line;
-      p.tiles = 1;
+      p.x += a0 * p.x_line;
+      p.sums = sums + a0 * p.sums_tap;
       const int A = static_cast<int>(a1 - a0);
-      const int64_t offsets = o_end_ - o_begin_, pieces = divide_up(offsets, max_offsets<S>(A));
+      const int64_t pieces = divide_up(offsets, max_offsets<S>(A));
       for (int64_t i = 0; i < pieces; ++i) {
-        const int64_t o0 = o_begin_ + i * offsets / pieces, o1 = o_begin_ + (i + 1) * offsets / pieces;
-        p.x_offset = x_offset_ + o0;
-        p.sums = sums + a0 * p.sums_tap + o0 * p.sums_offset;
-        const int O = static_cast<int>(o1 - o0);
-        if (p.lanes == S::N)
-          add_products_of<S>(false, T, A, O, p);
-        else
-          add_edge(T, A, O, p);
+        const int64_t o0 = i * offsets / pieces, o1 = (i + 1) * offsets / pieces;
+        // All taps of the piece are inside the image in rows [inner, inner_end); beside those they go one by one.
+        int64_t inner = at_least(u0, first_inside(tap[o0])), inner_end = at_most(u1, end_inside(tap[o1 - 1]));
+        if (inner >= inner_end || o1 - o0 == 1) inner = inner_end = u1;
+        run_tiles(p, T, A, o0, o1, inner, inner_end);
+        for (int64_t o = o0; o < o1; ++o) {
+          const int64_t first = at_least(u0, first_inside(tap[o])), last = at_most(u1, end_inside(tap[o]));
+          run_tiles(p, T, A, o, o + 1, first, at_most(last, inner));
+          run_tiles(p, T, A, o, o + 1, at_least(first, inner_end), last);
+        }
       }
     }
   }
 
-  // The last channels: the lanes are the same for every tap.
-  void add_edge(int T, int A, int O, Products<E> p) {
+  // The first row of the class in which a tap is inside the image, and the end of such rows.
+  int64_t first_inside(const OffsetTap& tap) const { return -floor_div(tap.in0, lat_.offset_in_step); }
+  int64_t end_inside(const OffsetTap& tap) const {
+    return floor_div(job_.x.offsets - 1 - tap.in0, lat_.offset_in_step) + 1;
+  }
+
+  void run_tiles(Products<E> p, int T, int A, int64_t o0, int64_t o1, int64_t u0, int64_t u1) {
+    if (u0 >= u1) return;
+    p.tiles = u1 - u0;
+    p.x += u0 * p.x_tile;
+    p.g += u0 * p.g_tile;
+    p.x_offset = x_offset_ + o0;
+    p.sums += lat_.taps[rows_->taps_begin + o0].tap * p.sums_offset;
+    const int O = static_cast<int>(o1 - o0);
+    if (p.lanes == S::N || !(job_.x.direct || job_.g.direct)) return add_products_of<S>(false, T, A, O, p);
+    // The last channels: the lanes are the same for every tap.
     for (int o = 0; o < O; ++o, ++p.x_offset, p.sums += p.sums_offset) add_products_of<S>(true, T, A, 1, p);
   }
 
   const WeightGradient& job_;
   const depthwise::LatticeView& lat_;
-  PackedPixels<S> x_pixels_, g_pixels_;
+  RowWindows<S> x_rows_;
+  PackedPixels<S> g_pixels_;
   Sums<S> sums_;
   const int64_t vectors_in_all_, taps_;
   const int64_t no_lane_before_ = 0, every_lane_ = S::N;
   int64_t scratch_bytes_ = 0;
   Step* x_offset_ = nullptr;
-  int64_t image_ = 0, vector_begin_ = 0, vector_end_ = 0, o_begin_ = 0, o_end_ = 0;
-  int64_t column_begin_ = 0, column_end_ = 0;
+  E* g_rows_ = nullptr;
+  const OffsetClass* rows_ = nullptr;
+  const E *x_ = nullptr, *g_ = nullptr;
+  Step x_column_ = 0, x_row_ = 0, g_column_ = 0, g_row_ = 0;
+  int64_t image_ = 0, vector_begin_ = 0, vector_end_ = 0, j0_ = 0, j1_ = 0, column_begin_ = 0, column_end_ = 0;
 };
 
 template <class S>

@@ -40,6 +40,24 @@ struct F32 {
     asm("" : "+x"(v));
     return v;
   }
+  // Blocks of `block` neighbouring elements, `step` apart: N / block of them make a vector.
+  static constexpr int block = 4;
+  static V load_blocks(const E* p, Step step) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + step), 1);
+  }
+  static void store_blocks(E* p, Step step, V v) {
+    _mm_storeu_ps(p, _mm256_castps256_ps128(v));
+    _mm_storeu_ps(p + step, _mm256_extractf128_ps(v, 1));
+  }
+  // Element i of a block of v[j] and element j of that block of v[i] change places.
+  static void transpose_blocks(V (&v)[block]) {
+    const V a = _mm256_unpacklo_ps(v[0], v[1]), b = _mm256_unpackhi_ps(v[0], v[1]);
+    const V c = _mm256_unpacklo_ps(v[2], v[3]), d = _mm256_unpackhi_ps(v[2], v[3]);
+    v[0] = _mm256_shuffle_ps(a, c, 0x44);
+    v[1] = _mm256_shuffle_ps(a, c, 0xee);
+    v[2] = _mm256_shuffle_ps(b, d, 0x44);
+    v[3] = _mm256_shuffle_ps(b, d, 0xee);
+  }
   static V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
   static V add(V a, V b) { return _mm256_add_ps(a, b); }
   static E sum(V v) {
@@ -93,6 +111,19 @@ struct F64 {
   static V pin(V v) {
     asm("" : "+x"(v));
     return v;
+  }
+  static constexpr int block = 2;
+  static V load_blocks(const E* p, Step step) {
+    return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + step), 1);
+  }
+  static void store_blocks(E* p, Step step, V v) {
+    _mm_storeu_pd(p, _mm256_castpd256_pd128(v));
+    _mm_storeu_pd(p + step, _mm256_extractf128_pd(v, 1));
+  }
+  static void transpose_blocks(V (&v)[block]) {
+    const V a = _mm256_unpacklo_pd(v[0], v[1]), b = _mm256_unpackhi_pd(v[0], v[1]);
+    v[0] = a;
+    v[1] = b;
   }
   static V fma(V a, V b, V c) { return _mm256_fmadd_pd(a, b, c); }
   static V add(V a, V b) { return _mm256_add_pd(a, b); }

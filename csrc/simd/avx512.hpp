@@ -37,6 +37,29 @@ struct F32 {
     asm("" : "+v"(v));
     return v;
   }
+  // Blocks of `block` neighbouring elements, `step` apart: N / block of them make a vector.
+  static constexpr int block = 4;
+  static V load_blocks(const E* p, Step step) {
+    V v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + step), 1);
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 2 * step), 2);
+    return _mm512_insertf32x4(v, _mm_loadu_ps(p + 3 * step), 3);
+  }
+  static void store_blocks(E* p, Step step, V v) {
+    _mm_storeu_ps(p, _mm512_castps512_ps128(v));
+    _mm_storeu_ps(p + step, _mm512_extractf32x4_ps(v, 1));
+    _mm_storeu_ps(p + 2 * step, _mm512_extractf32x4_ps(v, 2));
+    _mm_storeu_ps(p + 3 * step, _mm512_extractf32x4_ps(v, 3));
+  }
+  // Element i of a block of v[j] and element j of that block of v[i] change places.
+  static void transpose_blocks(V (&v)[block]) {
+    const V a = _mm512_unpacklo_ps(v[0], v[1]), b = _mm512_unpackhi_ps(v[0], v[1]);
+    const V c = _mm512_unpacklo_ps(v[2], v[3]), d = _mm512_unpackhi_ps(v[2], v[3]);
+    v[0] = _mm512_shuffle_ps(a, c, 0x44);
+    v[1] = _mm512_shuffle_ps(a, c, 0xee);
+    v[2] = _mm512_shuffle_ps(b, d, 0x44);
+    v[3] = _mm512_shuffle_ps(b, d, 0xee);
+  }
   static V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
   static V fma(V a, V b, V c, M m) { return _mm512_mask3_fmadd_ps(a, b, c, m); }  // c where m is not set
   static V add(V a, V b) { return _mm512_add_ps(a, b); }
@@ -87,6 +110,24 @@ struct F64 {
   static V pin(V v) {
     asm("" : "+v"(v));
     return v;
+  }
+  static constexpr int block = 2;
+  static V load_blocks(const E* p, Step step) {
+    V v = _mm512_castpd128_pd512(_mm_loadu_pd(p));
+    v = _mm512_insertf64x2(v, _mm_loadu_pd(p + step), 1);
+    v = _mm512_insertf64x2(v, _mm_loadu_pd(p + 2 * step), 2);
+    return _mm512_insertf64x2(v, _mm_loadu_pd(p + 3 * step), 3);
+  }
+  static void store_blocks(E* p, Step step, V v) {
+    _mm_storeu_pd(p, _mm512_castpd512_pd128(v));
+    _mm_storeu_pd(p + step, _mm512_extractf64x2_pd(v, 1));
+    _mm_storeu_pd(p + 2 * step, _mm512_extractf64x2_pd(v, 2));
+    _mm_storeu_pd(p + 3 * step, _mm512_extractf64x2_pd(v, 3));
+  }
+  static void transpose_blocks(V (&v)[block]) {
+    const V a = _mm512_unpacklo_pd(v[0], v[1]), b = _mm512_unpackhi_pd(v[0], v[1]);
+    v[0] = a;
+    v[1] = b;
   }
   static V fma(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
   static V fma(V a, V b, V c, M m) { return _mm512_mask3_fmadd_pd(a, b, c, m); }

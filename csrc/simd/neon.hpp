@@ -36,6 +36,19 @@ struct F32 {
     asm("" : "+w"(v));
     return v;
   }
+  // Blocks of `block` neighbouring elements, `step` apart: N / block of them make a vector.
+  static constexpr int block = 4;
+  static V load_blocks(const E* p, Step) { return load(p); }
+  static void store_blocks(E* p, Step, V v) { store(p, v); }
+  // Element i of a block of v[j] and element j of that block of v[i] change places.
+  static void transpose_blocks(V (&v)[block]) {
+    const V a = vtrn1q_f32(v[0], v[1]), b = vtrn2q_f32(v[0], v[1]);
+    const V c = vtrn1q_f32(v[2], v[3]), d = vtrn2q_f32(v[2], v[3]);
+    v[0] = vcombine_f32(vget_low_f32(a), vget_low_f32(c));
+    v[1] = vcombine_f32(vget_low_f32(b), vget_low_f32(d));
+    v[2] = vcombine_f32(vget_high_f32(a), vget_high_f32(c));
+    v[3] = vcombine_f32(vget_high_f32(b), vget_high_f32(d));
+  }
   static V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
   static V add(V a, V b) { return vaddq_f32(a, b); }
   static E sum(V v) { return vaddvq_f32(v); }
@@ -80,6 +93,14 @@ struct F64 {
   static V pin(V v) {
     asm("" : "+w"(v));
     return v;
+  }
+  static constexpr int block = 2;
+  static V load_blocks(const E* p, Step) { return load(p); }
+  static void store_blocks(E* p, Step, V v) { store(p, v); }
+  static void transpose_blocks(V (&v)[block]) {
+    const V a = vzip1q_f64(v[0], v[1]), b = vzip2q_f64(v[0], v[1]);
+    v[0] = a;
+    v[1] = b;
   }
   static V fma(V a, V b, V c) { return vfmaq_f64(c, a, b); }
   static V add(V a, V b) { return vaddq_f64(a, b); }

@@ -29,6 +29,12 @@ struct Scalar {
   // Elements `step` apart.
   static V load_apart(const E* p, Step) { return *p; }
   static V pin(V v) { return v; }
+  // Blocks of `block` neighbouring elements, `step` apart: N / block of them make a vector.
+  static constexpr int block = 1;
+  static V load_blocks(const E* p, Step) { return *p; }
+  static void store_blocks(E* p, Step, V v) { *p = v; }
+  // Element i of a block of v[j] and element j of that block of v[i] change places.
+  static void transpose_blocks(V (&)[block]) {}
   static V fma(V a, V b, V c) { return a * b + c; }
   static V add(V a, V b) { return a + b; }
   static E sum(V v) { return v; }

@@ -33,6 +33,12 @@ struct F32 {
     asm("" : "+x"(v));
     return v;
   }
+  // Blocks of `block` neighbouring elements, `step` apart: N / block of them make a vector.
+  static constexpr int block = 4;
+  static V load_blocks(const E* p, Step) { return load(p); }
+  static void store_blocks(E* p, Step, V v) { store(p, v); }
+  // Element i of a block of v[j] and element j of that block of v[i] change places.
+  static void transpose_blocks(V (&v)[block]) { _MM_TRANSPOSE4_PS(v[0], v[1], v[2], v[3]); }
   static V fma(V a, V b, V c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
   static V add(V a, V b) { return _mm_add_ps(a, b); }
   static E sum(V v) {
@@ -78,6 +84,14 @@ struct F64 {
   static V pin(V v) {
     asm("" : "+x"(v));
     return v;
+  }
+  static constexpr int block = 2;
+  static V load_blocks(const E* p, Step) { return load(p); }
+  static void store_blocks(E* p, Step, V v) { store(p, v); }
+  static void transpose_blocks(V (&v)[block]) {
+    const V a = _mm_unpacklo_pd(v[0], v[1]), b = _mm_unpackhi_pd(v[0], v[1]);
+    v[0] = a;
+    v[1] = b;
   }
   static V fma(V a, V b, V c) { return _mm_add_pd(_mm_mul_pd(a, b), c); }
   static V add(V a, V b) { return _mm_add_pd(a, b); }
