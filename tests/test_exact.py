@@ -104,6 +104,12 @@ def test_wide_and_tall(target, layout):
     check(rng, 1, 5, 1, (40, 40), (3, 3), 1, 18, 18, layout)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_taps_that_all_miss_the_image(target, layout):
+    # Some columns of gx meet no tap at all.
+    check(np.random.default_rng(3), 1, 19, 2, (9, 2), (4, 2), (2, 3), (3, 1), 3, layout)
+
+
 geometries = st.fixed_dictionaries(
     {
         "n": st.integers(0, 2),

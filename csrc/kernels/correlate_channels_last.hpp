@@ -8,6 +8,7 @@
 #include "job.hpp"
 #include "packed_pixels.hpp"
 #include "tile.hpp"
+#include "walk.hpp"
 
 namespace {
 
@@ -83,9 +84,6 @@ class CorrelateChannelsLast {
     bool clip;
     Chunk* chunks;
   };
-  struct Range {
-    int64_t begin, end;
-  };
 
   int64_t lanes_of(int64_t vector) const { return at_most(S::N, job_.out_channels - vector * S::N); }
 
@@ -140,14 +138,10 @@ class CorrelateChannelsLast {
     column_count_ = 0;
     for (int64_t i = 0; i < lat_.line_classes; ++i) {
       const LineClass& c = lat_.lines[i];
-      column_count_ += divide_up(first_out(c, (strip + 1) * job_.strip) - first_out(c, strip * job_.strip), max_lines);
+      column_count_ += divide_up(first_of(c, (strip + 1) * job_.strip) - first_of(c, strip * job_.strip), max_lines);
     }
     for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i].index = -1;
-    find_columns();
-  }
-
-  static int64_t first_out(const LineClass& c, int64_t column) {
-    return at_most(c.outs, divide_up(at_least(column - c.out0, 0), c.out_step));
+    columns_ = lines_read(lat_, strip * job_.strip, (strip + 1) * job_.strip, job_.in.lines);
   }
 
   // The strip's tile with this number, worked out unless it is still there from the last row.
@@ -158,8 +152,8 @@ class CorrelateChannelsLast {
     const LineClass* c = lat_.lines;
     int64_t begin, outs, tiles;
     for (;; ++c) {
-      begin = first_out(*c, strip_ * job_.strip);
-      outs = first_out(*c, (strip_ + 1) * job_.strip) - begin;
+      begin = first_of(*c, strip_ * job_.strip);
+      outs = first_of(*c, (strip_ + 1) * job_.strip) - begin;
       tiles = divide_up(outs, max_lines);
       if (index < tiles) break;
       index -= tiles;
@@ -187,20 +181,16 @@ class CorrelateChannelsLast {
     return tile;
   }
 
-  static int64_t first_row(const OffsetClass& c, int64_t row) {
-    return at_most(c.outs, divide_up(at_least(row - c.out0, 0), c.out_step));
-  }
-
   // The unit's rows of one class, for the channel vectors [v0, v1).
   void run_rows_of(const OffsetClass& c, int64_t v0, int64_t v1) {
-    const int64_t u0 = first_row(c, row_begin_), u1 = first_row(c, row_end_);
+    const int64_t u0 = first_of(c, row_begin_), u1 = first_of(c, row_end_);
     if (u0 >= u1) return;
     if (&c != rows_class_ || u0 != u0_ || u1 != u1_) enter_rows(c, u0, u1);
     if (job_.in.direct) {
       x_ = static_cast<const E*>(job_.in.data) + image_ * job_.in.batch + v0 * S::N;
     } else {
-      in_rows_.pack(image_ * job_.in.batch, v0, column_begin_, column_end_);
-      x_ = in_rows_.data() - column_begin_ * S::N;
+      in_rows_.pack(image_ * job_.in.batch, v0, columns_.begin, columns_.end);
+      x_ = in_rows_.data() - columns_.begin * S::N;
     }
     y_start_ = job_.out.direct ? static_cast<E*>(job_.out.data) + image_ * job_.out.batch + v0 * S::N * job_.out.channel
                                : y_ - row_begin_ * out_row_ - strip_ * job_.strip * S::N;
@@ -241,23 +231,6 @@ class CorrelateChannelsLast {
         u = end;
       }
     }
-  }
-
-  // The input columns that the strip's outputs can meet.
-  void find_columns() {
-    int64_t least = INT64_MAX, most = INT64_MIN;
-    for (int64_t i = 0; i < lat_.line_classes; ++i) {
-      const LineClass& c = lat_.lines[i];
-      const int64_t begin = first_out(c, strip_ * job_.strip);
-      const int64_t end = first_out(c, (strip_ + 1) * job_.strip);
-      if (begin >= end) continue;
-      for (const Part* p = lat_.parts + c.parts_begin; p < lat_.parts + c.parts_end; ++p) {
-        least = at_most(least, p->in0 + begin * lat_.line_in_step);
-        most = at_least(most, p->in0 + (end - 1 + p->taps - 1) * lat_.line_in_step);
-      }
-    }
-    column_begin_ = at_least(least, 0);
-    column_end_ = at_most(most, job_.in.lines - 1) + 1;
   }
 
   // A tile of output columns: in one row for the channel vectors [v0, v1), or in `rows` rows from u for v0 alone, which
@@ -334,7 +307,8 @@ class CorrelateChannelsLast {
   E *weights_ = nullptr, *bias_ = nullptr, *y_ = nullptr;
   const OffsetClass* rows_class_ = nullptr;
   int64_t strip_ = -1, column_count_ = 0, image_ = 0, group_ = -1, vector_begin_ = 0, vector_end_ = 0;
-  int64_t row_begin_ = 0, row_end_ = 0, u0_ = 0, u1_ = 0, column_begin_ = 0, column_end_ = 0;
+  int64_t row_begin_ = 0, row_end_ = 0, u0_ = 0, u1_ = 0;
+  Range columns_ = {0, 0};
   Step in_line_ = 0, in_row_ = 0, out_line_ = 0, out_row_ = 0;
   const E* x_ = nullptr;
   E* y_start_ = nullptr;

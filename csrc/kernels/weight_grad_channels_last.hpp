@@ -7,6 +7,7 @@
 #include "packed_pixels.hpp"
 #include "products.hpp"
 #include "sums.hpp"
+#include "walk.hpp"
 
 namespace {
 
@@ -63,10 +64,6 @@ class WeightGradChannelsLast {
   }
 
  private:
-  static int64_t first_of(int64_t outs, int64_t out0, int64_t out_step, int64_t at) {
-    return at_most(outs, divide_up(at_least(at - out0, 0), out_step));
-  }
-
   void run_cell(int64_t n, int64_t band) {
     image_ = n;
     const int64_t row0 = band * job_.band, row1 = at_most(job_.g.offsets, row0 + job_.band);
@@ -74,7 +71,7 @@ class WeightGradChannelsLast {
     for (int64_t j0 = 0; j0 < job_.g.lines; j0 += job_.strip) {
       j0_ = j0;
       j1_ = at_most(job_.g.lines, j0 + job_.strip);
-      if (!job_.x.direct) find_packed_columns();
+      if (!job_.x.direct) columns_ = lines_read(lat_, j0_, j1_, job_.x.lines);
       // What is packed is packed for one vector of channels: then vectors go outermost.
       for (int64_t v = vector_begin_; v < vector_end_; v = direct ? vector_end_ : v + 1) {
         if (!job_.g.direct) pack_g(v, row0, row1);
@@ -82,21 +79,6 @@ class WeightGradChannelsLast {
           run_rows_of(lat_.offsets[i], row0, row1, v, direct ? vector_end_ : v + 1);
       }
     }
-  }
-
-  void find_packed_columns() {
-    int64_t least = INT64_MAX, most = INT64_MIN;
-    for (int64_t i = 0; i < lat_.line_classes; ++i) {
-      const LineClass& c = lat_.lines[i];
-      const int64_t begin = first_of(c.outs, c.out0, c.out_step, j0_), end = first_of(c.outs, c.out0, c.out_step, j1_);
-      if (begin >= end) continue;
-      for (const Part* p = lat_.parts + c.parts_begin; p < lat_.parts + c.parts_end; ++p) {
-        least = at_most(least, p->in0 + begin * lat_.line_in_step);
-        most = at_least(most, p->in0 + (end - 1 + p->taps - 1) * lat_.line_in_step);
-      }
-    }
-    column_begin_ = at_least(least, 0);
-    column_end_ = at_most(most, job_.x.lines - 1) + 1;
   }
 
   void pack_g(int64_t v, int64_t row0, int64_t row1) {
@@ -107,7 +89,7 @@ class WeightGradChannelsLast {
 
   // The rows of gy of one class in [row0, row1), for the channel vectors [v0, v1).
   void run_rows_of(const OffsetClass& c, int64_t row0, int64_t row1, int64_t v0, int64_t v1) {
-    const int64_t u0 = first_of(c.outs, c.out0, c.out_step, row0), u1 = first_of(c.outs, c.out0, c.out_step, row1);
+    const int64_t u0 = first_of(c, row0), u1 = first_of(c, row1);
     if (u0 >= u1) return;
     rows_ = &c;
     const OffsetTap* tap = lat_.taps + c.taps_begin;
@@ -117,8 +99,8 @@ class WeightGradChannelsLast {
       x_ = static_cast<const E*>(job_.x.data) + image_ * job_.x.batch + v0 * S::N;
     } else {
       x_rows_.enter(tap, taps, lat_.offset_in_step, u0, u1, x_offset_);
-      x_rows_.pack(image_ * job_.x.batch, v0, column_begin_, column_end_);
-      x_ = x_rows_.data() - column_begin_ * S::N;
+      x_rows_.pack(image_ * job_.x.batch, v0, columns_.begin, columns_.end);
+      x_ = x_rows_.data() - columns_.begin * S::N;
     }
     g_ = job_.g.direct ? static_cast<const E*>(job_.g.data) + image_ * job_.g.batch + v0 * S::N
                        : g_rows_ - row0 * g_row_ - j0_ * S::N;
@@ -144,9 +126,9 @@ class WeightGradChannelsLast {
     p.g_tile = rows_->out_step * g_row_;
     for (int64_t i = 0; i < lat_.line_classes; ++i) {
       const LineClass& c = lat_.lines[i];
-      const int64_t t1 = first_of(c.outs, c.out0, c.out_step, j1_);
+      const int64_t t1 = first_of(c, j1_);
       p.g_line = c.out_step * g_column_;
-      for (int64_t t = first_of(c.outs, c.out0, c.out_step, j0_); t < t1;) {
+      for (int64_t t = first_of(c, j0_); t < t1;) {
         const int T = product_lines(t1 - t);
         p.g = g_ + ahead * S::N + (c.out0 + t * c.out_step) * g_column_ + rows_->out0 * g_row_;
         for (const Part* part = lat_.parts + c.parts_begin; part < lat_.parts + c.parts_end; ++part) {
@@ -218,7 +200,8 @@ class WeightGradChannelsLast {
   const OffsetClass* rows_ = nullptr;
   const E *x_ = nullptr, *g_ = nullptr;
   Step x_column_ = 0, x_row_ = 0, g_column_ = 0, g_row_ = 0;
-  int64_t image_ = 0, vector_begin_ = 0, vector_end_ = 0, j0_ = 0, j1_ = 0, column_begin_ = 0, column_end_ = 0;
+  Range columns_ = {0, 0};
+  int64_t image_ = 0, vector_begin_ = 0, vector_end_ = 0, j0_ = 0, j1_ = 0;
 };
 
 template <class S>

@@ -7,6 +7,7 @@
 #include "packed_rows.hpp"
 #include "products.hpp"
 #include "sums.hpp"
+#include "walk.hpp"
 
 namespace {
 
@@ -71,8 +72,8 @@ class WeightGradPlanar {
       for (int64_t i = 0; i < lat_.line_classes; ++i) {
         const LineClass& c = lat_.lines[i];
         if (!job_.x.direct) x_rows_.forget(j0);
-        const int64_t t1 = first_out(c, row1);
-        for (int64_t t = first_out(c, row0); t < t1;) {
+        const int64_t t1 = first_of(c, row1);
+        for (int64_t t = first_of(c, row0); t < t1;) {
           const int lines = product_lines(t1 - t);
           sums_.count(lines * divide_up(j1 - j0, S::N));
           run_rows(c, t, lines, j0, j1);
@@ -80,10 +81,6 @@ class WeightGradPlanar {
         }
       }
     }
-  }
-
-  static int64_t first_out(const LineClass& c, int64_t row) {
-    return at_most(c.outs, divide_up(at_least(row - c.out0, 0), c.out_step));
   }
 
   // gy rows [t0, t0 + T) of the class, columns [j0, j1).

@@ -165,7 +165,7 @@ void test_problem(const Target& target) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int problems = argc > 1 ? std::atoi(argv[1]) : 300;
+  const int problems = argc > 1 ? std::atoi(argv[1]) : 2000;
   int passed = 0;
   for (int i = 0; i < target_count; ++i) {
     if (!targets[i].supported()) {
