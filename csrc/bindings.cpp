@@ -3,6 +3,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include "engine.hpp"
@@ -28,6 +29,15 @@ Array as_array(const AnyArray& a, int dtype) {
   return out;
 }
 
+using Place = std::tuple<uintptr_t, std::vector<int64_t>, int>;
+
+Array as_array(const Place& place) {
+  const auto& [address, strides, dtype] = place;
+  Array out{reinterpret_cast<void*>(address), static_cast<DType>(dtype), {}};
+  for (size_t i = 0; i < strides.size() && i < 4; ++i) out.strides[i] = strides[i];
+  return out;
+}
+
 const Target& target_at(int index) {
   if (index < 0 || index >= target_count || !targets[index].supported())
     throw nb::value_error("this target cannot run on this CPU");
@@ -42,6 +52,8 @@ Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const 
 
 NB_MODULE(_core, m) {
   m.doc() = "The compiled engine of depthwise; its callers check their arguments first.";
+  // Caches of Sizes, kept alive by a framework's registries, outlive the interpreter: no leak that grows.
+  nb::set_leak_warnings(false);
   m.attr("version") = DEPTHWISE_VERSION;
 
   nb::class_<Sizes>(m, "Sizes")
@@ -64,6 +76,15 @@ NB_MODULE(_core, m) {
       },
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
       nb::arg(), nb::arg(), nb::arg());
+
+  // The same on memory that the caller keeps alive: a framework's tensors, without the toll of an exchange protocol.
+  // Each array is (address, strides in elements, dtype); an address of 0 is no bias.
+  m.def("run_at", [](int pass, const Sizes& s, const Place& x, const Place& W, const Place& b, const Place& y,
+                     int target, int threads) {
+    const Plan plan(problem(pass, s, as_array(x), as_array(W), as_array(b), as_array(y)), target_at(target), threads);
+    nb::gil_scoped_release released;
+    execute(plan);
+  });
 
   m.def("describe", [](int pass, const Sizes& s, const std::vector<int64_t>& x, int x_dtype, int W_dtype,
                        const std::vector<int64_t>& y, int y_dtype, int target, int threads) {

@@ -1,7 +1,8 @@
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 version: str
+Place: TypeAlias = tuple[int, Sequence[int], int]
 
 class Sizes:
     def __init__(self, batch: int, channels: int, multiplier: int, h: Sequence[int], w: Sequence[int]) -> None: ...
@@ -20,6 +21,9 @@ def run(
     target: int,
     threads: int,
     /,
+) -> None: ...
+def run_at(
+    kind: int, sizes: Sizes, x: Place, W: Place, b: Place, y: Place, target: int, threads: int, /
 ) -> None: ...
 def describe(
     kind: int,

@@ -1,0 +1,280 @@
+"""The three operators, registered with torch.library; the derivative of each is made of the three.
+
+``depthwise::conv2d(x, weight, bias)``, ``depthwise::conv2d_input_grad(gy, weight)`` and
+``depthwise::conv2d_weight_grad(x, gy)``. Weights are (c_I * c_M, 1, k_H, k_W), as PyTorch has them; padding is (top,
+bottom, left, right). Callers check their arguments first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._functorch.autograd_function import enable_single_level_autograd_function
+from torch.autograd import Function
+
+from .. import _core
+from ..geometry import Geometry, geometry
+from ..ops import FORWARD, INPUT_GRAD, WEIGHT_GRAD
+from ..runtime import active_target
+
+DTYPES = {torch.float16: 0, torch.bfloat16: 1, torch.float32: 2, torch.float64: 3}  # as enum DType in the engine
+Ints = Sequence[int]
+_NO_BIAS = (0, (), 0)
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether what is computed from x is to lie in channels_last memory, as x does."""
+    return bool(x.stride(1) == 1 and x.stride(3) > 1)
+
+
+def _empty(x: Tensor, shape: Ints, channels_last: bool) -> Tensor:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
+
+
+def output_shape(x_shape: Ints, weight_shape: Ints, stride: Ints, padding: Ints, dilation: Ints) -> list[Any]:
+    """Shape of y, for sizes that may be symbols."""
+    (batch, _, h, w), (outs, _, kernel_h, kernel_w) = x_shape, weight_shape
+    top, bottom, left, right = padding
+    return [
+        batch,
+        outs,
+        (h + top + bottom - dilation[0] * (kernel_h - 1) - 1) // stride[0] + 1,
+        (w + left + right - dilation[1] * (kernel_w - 1) - 1) // stride[1] + 1,
+    ]
+
+
+@lru_cache(maxsize=4096)
+def _geometry(
+    x_shape: tuple[int, ...],
+    outs: int,
+    kernel: tuple[int, ...],
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+) -> Geometry:
+    channels = x_shape[1]
+    W_shape = (outs // channels if channels else 0, channels, *kernel)
+    return geometry(x_shape, W_shape, stride, (padding[:2], padding[2:]), dilation)
+
+
+def _place(a: Tensor) -> tuple[int, tuple[int, ...], int]:
+    return a.data_ptr(), a.stride(), DTYPES[a.dtype]
+
+
+def _run(kind: int, g: Geometry, x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor) -> None:
+    """Run the engine as many threads wide as PyTorch's own operators; the tensor that is computed is already there."""
+    # Filter m of channel c is row c * c_M + m of PyTorch's weight: the engine's W[m, c] without a copy.
+    row, _, *taps = weight.stride()
+    _core.run_at(
+        kind,
+        g.sizes,
+        _place(x),
+        (weight.data_ptr(), (row, g.multiplier * row, *taps), DTYPES[weight.dtype]),
+        _NO_BIAS if bias is None else _place(bias),
+        _place(y),
+        active_target(),
+        torch.get_num_threads(),
+    )
+
+
+def _steps(stride: Ints, padding: Ints, dilation: Ints) -> tuple[Any, Any, Any]:
+    return tuple(stride), tuple(padding), tuple(dilation)
+
+
+def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
+    outs, _, *kernel = weight.shape
+    g = _geometry(x.shape, outs, tuple(kernel), *_steps(stride, padding, dilation))
+    y = _empty(x, g.y_shape, is_channels_last(x))
+    _run(FORWARD, g, x, weight, bias, y)
+    return y
+
+
+def _conv2d_fake(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
+    return _empty(x, output_shape(x.shape, weight.shape, stride, padding, dilation), is_channels_last(x))
+
+
+def _conv2d_context(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *steps: Ints) -> None:
+    ctx.steps = steps
+    ctx.input_shape, ctx.channels_last = x.shape, is_channels_last(x)
+    ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
+
+
+def _conv2d_backward(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
+    x, weight = ctx.saved_tensors
+    needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+    gx = conv2d_input_grad(gy, weight, ctx.input_shape, ctx.channels_last, *ctx.steps) if needs_x else None
+    gW = conv2d_weight_grad(x, gy, weight.shape[2:], weight.dtype, *ctx.steps) if needs_weight else None
+    return gx, gW, gy.sum((0, 2, 3)) if needs_bias else None, None, None, None
+
+
+def _input_grad(
+    gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool, stride: Ints, padding: Ints, dilation: Ints
+) -> Tensor:
+    outs, _, *kernel = weight.shape
+    g = _geometry(tuple(shape), outs, tuple(kernel), *_steps(stride, padding, dilation))
+    gx = _empty(gy, g.x_shape, channels_last)
+    _run(INPUT_GRAD, g, gx, weight, None, gy)
+    return gx
+
+
+def _input_grad_fake(gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool, *steps: Ints) -> Tensor:
+    return _empty(gy, shape, channels_last)
+
+
+def _input_grad_context(ctx: Any, gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool, *steps: Ints) -> None:
+    ctx.steps = steps
+    ctx.save_for_backward(gy, weight)
+
+
+def _input_grad_backward(ctx: Any, ggx: Tensor) -> tuple[Any, ...]:
+    gy, weight = ctx.saved_tensors
+    g_gy = conv2d(ggx, weight, None, *ctx.steps) if ctx.needs_input_grad[0] else None
+    gW = None
+    if ctx.needs_input_grad[1]:
+        gW = conv2d_weight_grad(ggx, gy, weight.shape[2:], weight.dtype, *ctx.steps)
+    return g_gy, gW, None, None, None, None, None
+
+
+def _weight_grad(
+    x: Tensor, gy: Tensor, kernel: Ints, dtype: torch.dtype, stride: Ints, padding: Ints, dilation: Ints
+) -> Tensor:
+    g = _geometry(x.shape, gy.shape[1], tuple(kernel), *_steps(stride, padding, dilation))
+    gW = torch.empty((gy.shape[1], 1, *kernel), dtype=dtype)
+    _run(WEIGHT_GRAD, g, x, gW, None, gy)
+    return gW
+
+
+def _weight_grad_fake(x: Tensor, gy: Tensor, kernel: Ints, dtype: torch.dtype, *steps: Ints) -> Tensor:
+    return torch.empty((gy.shape[1], 1, *kernel), dtype=dtype, device=x.device)
+
+
+def _weight_grad_context(ctx: Any, x: Tensor, gy: Tensor, kernel: Ints, dtype: torch.dtype, *steps: Ints) -> None:
+    ctx.steps = steps
+    ctx.save_for_backward(x, gy)
+
+
+def _weight_grad_backward(ctx: Any, ggW: Tensor) -> tuple[Any, ...]:
+    x, gy = ctx.saved_tensors
+    gx = conv2d_input_grad(gy, ggW, x.shape, is_channels_last(x), *ctx.steps) if ctx.needs_input_grad[0] else None
+    g_gy = conv2d(x, ggW, None, *ctx.steps) if ctx.needs_input_grad[1] else None
+    return gx, g_gy, None, None, None, None, None
+
+
+# vmap folds its axis into the batch where the weight has none of it, else into the channels.
+def _fold(a: Tensor, dim: int | None, size: int, axis: int) -> Tensor:
+    """`a` with its mapped axis, or `size` copies where it has none, merged in front of `axis`."""
+    a = a.unsqueeze(axis).expand(*a.shape[:axis], size, *a.shape[axis:]) if dim is None else a.movedim(dim, axis)
+    return a.flatten(axis, axis + 1)
+
+
+def _unfold(a: Tensor, size: int, axis: int) -> tuple[Tensor, int]:
+    return a.unflatten(axis, (size, -1)), axis
+
+
+def _conv2d_vmap(
+    info: Any, dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *steps: Ints
+) -> tuple[Tensor, int]:
+    n = info.batch_size
+    if dims[1] is None and dims[2] is None:
+        return _unfold(conv2d(_fold(x, dims[0], n, 0), weight, bias, *steps), n, 0)
+    if bias is not None:
+        bias = _fold(bias, dims[2], n, 0)
+    return _unfold(conv2d(_fold(x, dims[0], n, 1), _fold(weight, dims[1], n, 0), bias, *steps), n, 1)
+
+
+def _input_grad_vmap(
+    info: Any, dims: Any, gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool, *steps: Ints
+) -> tuple[Tensor, int]:
+    n, (batch, channels, *size) = info.batch_size, shape
+    if dims[1] is None:
+        gx = conv2d_input_grad(_fold(gy, dims[0], n, 0), weight, [n * batch, channels, *size], channels_last, *steps)
+        return _unfold(gx, n, 0)
+    gy, weight = _fold(gy, dims[0], n, 1), _fold(weight, dims[1], n, 0)
+    return _unfold(conv2d_input_grad(gy, weight, [batch, n * channels, *size], channels_last, *steps), n, 1)
+
+
+def _weight_grad_vmap(
+    info: Any, dims: Any, x: Tensor, gy: Tensor, kernel: Ints, dtype: torch.dtype, *steps: Ints
+) -> tuple[Tensor, int]:
+    n = info.batch_size
+    gW = conv2d_weight_grad(_fold(x, dims[0], n, 1), _fold(gy, dims[1], n, 1), kernel, dtype, *steps)
+    return _unfold(gW, n, 0)
+
+
+def _register(
+    name: str,
+    signature: str,
+    compute: Callable[..., Tensor],
+    fake: Callable[..., Tensor],
+    context: Callable[..., None],
+    backward: Callable[..., Any],
+    vmap: Callable[..., Any],
+) -> Any:
+    qualified = f"depthwise::{name}"
+    steps = "int[2] stride, int[4] padding, int[2] dilation"
+    torch.library.define(qualified, f"({signature}, {steps}) -> Tensor", tags=torch.Tag.pt2_compliant_tag)
+    torch.library.impl(qualified, "cpu", compute)
+    torch.library.register_fake(qualified, fake)
+    torch.library.register_vmap(qualified, vmap)
+    op = getattr(torch.ops.depthwise, name).default
+
+    def compute_below(*args: Any) -> Any:
+        with _below_autograd():
+            return op(*args)
+
+    def forward(ctx: Any, *args: Any) -> Any:
+        context(ctx, *args)
+        with torch.enable_grad():  # for an outer transform of torch.func, which records for itself
+            return compute_below(*args)
+
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    # Function.apply without its detours: the dispatcher has already seen to what they are for.
+    record = super(Function, type(name, (Function,), methods)).apply  # type: ignore[misc]
+
+    # In place of torch.library.register_autograd, which torch.func.grad refuses and which costs 40 us more a call.
+    def with_graph(*args: Any) -> Any:
+        if not (torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args[:3])):
+            return compute_below(*args)
+        if torch._C._are_functorch_transforms_active():
+            with enable_single_level_autograd_function():
+                return record(*args)
+        return record(*args)
+
+    _library.impl(name, with_graph, "Autograd")
+    return op
+
+
+_below_autograd = torch._C._AutoDispatchBelowAutograd
+_library = torch.library.Library("depthwise", "FRAGMENT")
+conv2d = _register(
+    "conv2d",
+    "Tensor x, Tensor weight, Tensor? bias",
+    _conv2d,
+    _conv2d_fake,
+    _conv2d_context,
+    _conv2d_backward,
+    _conv2d_vmap,
+)
+conv2d_input_grad = _register(
+    "conv2d_input_grad",
+    "Tensor gy, Tensor weight, SymInt[] input_shape, bool channels_last",
+    _input_grad,
+    _input_grad_fake,
+    _input_grad_context,
+    _input_grad_backward,
+    _input_grad_vmap,
+)
+conv2d_weight_grad = _register(
+    "conv2d_weight_grad",
+    "Tensor x, Tensor gy, SymInt[] kernel_size, ScalarType dtype",
+    _weight_grad,
+    _weight_grad_fake,
+    _weight_grad_context,
+    _weight_grad_backward,
+    _weight_grad_vmap,
+)
