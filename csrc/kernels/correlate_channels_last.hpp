@@ -254,9 +254,18 @@ class CorrelateChannelsLast {
       tile.x_vector = tile.y_vector = tile.bias_vector = S::N;
       tile.w_vector = job_.sum * kernel_taps_ * S::N;
     }
-    tile.x_ahead = taps.begin < taps.end ? columns.chunks->x + x_offset_[taps.end - 1] + in_row_ : 0;
     tile.y_ahead = rows_class_->out_step * out_row_;
     tile.fetch = job_.in.direct || job_.out.direct;
+    tile.places_ahead = 0;
+    if (tile.fetch && taps.begin < taps.end) {
+      // The next output row is the first to read so many rows more; of a row's columns each part reads its own.
+      const int64_t rows_ahead = job_.streams ? at_most(lat_.offset_in_step, 2) : 1;
+      const int64_t columns_ahead = job_.streams ? at_most(lat_.line_in_step, 2) : 1;
+      const Step ahead = columns.chunks->x + x_offset_[taps.end - 1] + in_row_;
+      for (int64_t i = 0; i < rows_ahead; ++i)
+        for (int64_t j = 0; j < columns_ahead; ++j)
+          tile.x_ahead[tile.places_ahead++] = ahead - i * job_.in.offset + j * in_line_;
+    }
     tile.chunks = columns.chunks;
     tile.chunk_count = columns.chunk_count;
     tile.x_offset = x_offset_ + taps.begin;

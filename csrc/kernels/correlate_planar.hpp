@@ -221,7 +221,8 @@ class CorrelatePlanar {
     tile.x_line = job_.in.direct ? lat_.line_in_step * job_.in.line : rows_.line_size();
     tile.y_line = job_.out.direct ? rows.rows->out_step * job_.out.line : S::N;
     tile.x_vector = tile.y_vector = S::N;
-    if (job_.in.direct) tile.x_ahead = (rows.t0 + rows.T + 1) * tile.x_line;
+    tile.places_ahead = 1;
+    if (job_.in.direct) tile.x_ahead[0] = (rows.t0 + rows.T + 1) * tile.x_line;
     if (job_.out.direct) tile.y_ahead = rows.T * tile.y_line;
     tile.fetch = job_.in.direct || job_.out.direct;
     tile.chunks = rows.chunks;

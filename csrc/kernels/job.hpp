@@ -36,6 +36,7 @@ struct Correlation {
   int64_t band, bands;                  // channels last: output rows of a unit
   int64_t group, groups;                // channels last: vectors of channels of a unit
   bool rows_innermost;  // channels last: rows of one vector of channels follow one another, else the channels of a row
+  bool streams;         // channels last: the arrays come from memory, not from a cache
   int64_t units;
 };
 

@@ -1,0 +1,137 @@
+"""Networks of the transformers package, stock PyTorch against accelerated, interleaved in one process.
+
+    python benchmarks/torch_models.py [--threads 2] [--dtype float32] [--match mobilenet] [--infer]
+
+Weights and 224 x 224 images are random. Each round times one step of each; the figures are medians and their ratio.
+Before it times, it trains both for ten steps and compares their losses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, nn
+from transformers import (
+    ConvNextConfig,
+    ConvNextForImageClassification,
+    EfficientNetConfig,
+    EfficientNetForImageClassification,
+    MobileNetV2Config,
+    MobileNetV2ForImageClassification,
+)
+
+from depthwise.torch import accelerate
+
+MODELS = {  # name: (network, batch of a training step)
+    "MobileNetV2": (lambda: MobileNetV2ForImageClassification(MobileNetV2Config(num_labels=1000)), 16),
+    "EfficientNet-B0": (
+        lambda: EfficientNetForImageClassification(
+            EfficientNetConfig(
+                num_labels=1000, width_coefficient=1.0, depth_coefficient=1.0, hidden_dim=1280, image_size=224
+            )
+        ),
+        8,
+    ),
+    "ConvNeXt-T": (lambda: ConvNextForImageClassification(ConvNextConfig(num_labels=1000)), 8),
+}
+
+
+def training_step(model: nn.Module, x: Tensor, labels: Tensor) -> Callable[[], float]:
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = model(x, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    return step
+
+
+def inference(model: nn.Module, x: Tensor) -> Callable[[], None]:
+    model.eval()
+
+    def step() -> None:
+        with torch.inference_mode():
+            model(x)
+
+    return step
+
+
+def interleaved(stock: Callable[[], object], ours: Callable[[], object], rounds: int) -> tuple[float, float, float]:
+    """Medians in seconds, and the median of the ratios of neighbours."""
+    times: list[tuple[float, float]] = []
+    stock()
+    ours()
+    for _ in range(rounds):
+        marks = [time.perf_counter()]
+        for step in (stock, ours):
+            step()
+            marks.append(time.perf_counter())
+        times.append((marks[1] - marks[0], marks[2] - marks[1]))
+    ratio = statistics.median(a / b for a, b in times)
+    return statistics.median(a for a, _ in times), statistics.median(b for _, b in times), ratio
+
+
+def compare(name: str, batch: int, layout: str, dtype: torch.dtype, infer: bool, rounds: int) -> list[str]:
+    torch.manual_seed(0)
+    stock = MODELS[name][0]().to(dtype)
+    if layout == "nhwc":
+        stock = stock.to(memory_format=torch.channels_last)
+    ours = copy.deepcopy(stock)
+    accelerate(ours)
+    x = torch.randn(batch, 3, 224, 224, dtype=dtype)
+    if layout == "nhwc":
+        x = x.to(memory_format=torch.channels_last)
+    if infer:
+        steps = inference(stock, x), inference(ours, x)
+        apart = "-"
+    else:
+        labels = torch.randint(0, 1000, (batch,))
+        steps = training_step(stock, x, labels), training_step(ours, x, labels)
+        losses = []
+        for step in steps:
+            torch.manual_seed(1)  # the same dropout
+            losses.append([step() for _ in range(10)])
+        apart = f"{max(abs(a - b) / abs(a) for a, b in zip(*losses, strict=True)):.1e}"
+    a, b, ratio = interleaved(*steps, rounds)
+    return [name, str(batch), layout, f"{a * 1e3:.1f}", f"{b * 1e3:.1f}", f"{ratio:.2f}", apart]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--match", default="")
+    parser.add_argument("--layout", choices=["nchw", "nhwc"])
+    parser.add_argument("--infer", action="store_true")
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    columns = "network", "batch", "memory", "stock ms", "accelerated ms", "stock / accelerated", "losses apart"
+    table = Table(*columns, title=f"{'inference' if args.infer else 'training step'}, {args.dtype}, {args.threads} threads")
+    jobs = [
+        (name, batch, layout)
+        for name, (_, batch_to_train) in MODELS.items()
+        if args.match.lower() in name.lower()
+        for batch in ((1, 8) if args.infer else (batch_to_train,))
+        for layout in ([args.layout] if args.layout else ["nchw", "nhwc"])
+    ]
+    console = Console(width=120)
+    for name, batch, layout in track(jobs, "measuring"):
+        row = compare(name, batch, layout, getattr(torch, args.dtype), args.infer, args.rounds)
+        table.add_row(*row)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
