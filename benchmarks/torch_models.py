@@ -118,7 +118,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     columns = "network", "batch", "memory", "stock ms", "accelerated ms", "stock / accelerated", "losses apart"
-    table = Table(*columns, title=f"{'inference' if args.infer else 'training step'}, {args.dtype}, {args.threads} threads")
+    table = Table(
+        *columns, title=f"{'inference' if args.infer else 'training step'}, {args.dtype}, {args.threads} threads"
+    )
     jobs = [
         (name, batch, layout)
         for name, (_, batch_to_train) in MODELS.items()

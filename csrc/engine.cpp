@@ -2,7 +2,7 @@
 #include "engine.hpp"
 
 #include <atomic>
-#include <vector>
+#include <memory>
 
 #include "parallel.hpp"
 #include "simd/common.hpp"
@@ -32,19 +32,21 @@ void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan) {
       &call);
 }
 
+// Adds the parts up in order, so that the sum does not depend on who summed them.
 template <class T>
-void store_weights(const Plan& plan, const std::vector<double>& sums) {
+void store_weights(const Plan& plan, const double* sums) {
   const WeightGradient& job = plan.weight_gradient;
-  const int64_t taps_w = job.sum_line == 1 ? job.kernel_lines : job.kernel_offsets;
-  const int64_t taps = job.kernel_lines * job.kernel_offsets;
+  const int64_t columns = job.sum_line == 1 ? job.kernel_lines : job.kernel_offsets;
+  const int64_t rows = job.sum_line == 1 ? job.kernel_offsets : job.kernel_lines;
   for (int64_t o = 0; o < job.out_channels; ++o) {
-    T* to = static_cast<T*>(plan.gW.data) + o % job.divide * plan.gW.strides[0] + o / job.divide * plan.gW.strides[1];
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      double total = 0;
-      for (int64_t part = 0; part < job.parts; ++part)
-        total += sums[static_cast<size_t>((part * job.out_channels + o) * taps + tap)];
-      to[tap / taps_w * plan.gW.strides[2] + tap % taps_w * plan.gW.strides[3]] = convert<T>(total);
-    }
+    T* plane =
+        static_cast<T*>(plan.gW.data) + o % job.divide * plan.gW.strides[0] + o / job.divide * plan.gW.strides[1];
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t column = 0; column < columns; ++column, ++sums) {
+        double total = 0;
+        for (int64_t part = 0; part < job.parts; ++part) total += sums[part * job.out_channels * rows * columns];
+        plane[row * plan.gW.strides[2] + column * plan.gW.strides[3]] = convert<T>(total);
+      }
   }
 }
 
@@ -56,8 +58,10 @@ void execute(const Plan& plan) {
   count_execution(plan.kernels);
   if (plan.correlate) return run(*plan.correlate, plan.correlation, plan);
   WeightGradient job = plan.weight_gradient;
-  std::vector<double> sums(static_cast<size_t>(job.parts * job.out_channels * job.kernel_lines * job.kernel_offsets));
-  job.sums = sums.data();
+  if (job.gW) return run(*plan.sum_products, job, plan);
+  const auto size = static_cast<size_t>(job.parts * job.out_channels * job.kernel_lines * job.kernel_offsets);
+  const std::unique_ptr<double[]> memory(new double[size]);
+  const double* sums = job.sums = memory.get();
   run(*plan.sum_products, job, plan);
   switch (plan.gW.dtype) {
     case DType::f16:

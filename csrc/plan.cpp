@@ -276,6 +276,10 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
   }
   const int64_t cells = job.batch * job.bands;
   job.parts = job.groups && cells ? std::clamp<int64_t>(ceil_div(gradient_units, job.groups), 1, cells) : 1;
+  const bool taps_together =
+      (p.w.kernel == 1 || gW.strides[3] == 1) && (p.h.kernel == 1 || gW.strides[2] == p.w.kernel);
+  job.gW = job.parts == 1 && p.multiplier == 1 && gW.dtype == sums && taps_together ? gW.data : nullptr;
+  job.gW_channel = gW.strides[1];
   units = job.units = job.groups * job.parts;
   scratch_bytes = units ? sum_products->scratch_bytes(job) : 0;
   input = how(job.x, sums, channel_lanes ? job.x.channel : job.x.offset);

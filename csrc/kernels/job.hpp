@@ -45,7 +45,9 @@ struct Correlation {
 // does not depend on the threads.
 struct WeightGradient {
   Side x, g;
-  double* sums;  // [part][o][kernel row][kernel column]
+  double* sums;        // [part][o][kernel row][kernel column]
+  void* gW;            // where a single part's sums go instead, if it lies as they do; else null
+  int64_t gW_channel;  // elements between its channels
   int64_t kernel_lines, kernel_offsets;
   int64_t sum_line, sum_offset;  // elements of a sum between taps along the lines, and across them
   int64_t batch, out_channels, divide;

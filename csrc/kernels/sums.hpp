@@ -34,6 +34,15 @@ class Sums {
     steps_ += steps;
   }
 
+  // What has been emptied is added back, rounded once: no more is to be added.
+  const E* rounded() {
+    if (emptied_)
+      for (int64_t i = 0; i < vectors_ * S::N; ++i)
+        sums_[i] = static_cast<E>(static_cast<double>(sums_[i]) + totals_[i]);
+    emptied_ = false;
+    return sums_;
+  }
+
   // The total of one lane, and of all lanes of a vector.
   double lane(int64_t i) const { return static_cast<double>(sums_[i]) + (emptied_ ? totals_[i] : 0); }
   double all_lanes(int64_t vector) const {

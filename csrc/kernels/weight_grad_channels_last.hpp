@@ -55,15 +55,31 @@ class WeightGradChannelsLast {
       sums_.clear();
       for (int64_t cell = part * cells / job_.parts; cell < (part + 1) * cells / job_.parts; ++cell)
         run_cell(cell / job_.bands, cell % job_.bands);
-      for (int64_t o = vector_begin_ * S::N; o < at_most(vector_end_ * S::N, job_.out_channels); ++o) {
-        double* to = job_.sums + (part * job_.out_channels + o) * taps_;
-        const int64_t v = o / S::N - vector_begin_;
-        for (int64_t tap = 0; tap < taps_; ++tap) to[tap] = sums_.lane((v * taps_ + tap) * S::N + o % S::N);
-      }
+      store_sums(part);
     }
   }
 
  private:
+  void store_sums(int64_t part) {
+    for (int64_t v = vector_begin_; v < vector_end_; ++v) {
+      const int64_t o0 = v * S::N, lanes = at_most(S::N, job_.out_channels - o0),
+                    first = (v - vector_begin_) * taps_ * S::N;
+      if (job_.gW && lanes == S::N) {
+        pixels_to_columns<S>(static_cast<E*>(job_.gW) + o0 * job_.gW_channel, job_.gW_channel, sums_.rounded() + first,
+                             taps_);
+        continue;
+      }
+      for (int64_t l = 0; l < lanes; ++l)
+        for (int64_t tap = 0; tap < taps_; ++tap) {
+          const double total = sums_.lane(first + tap * S::N + l);
+          if (job_.gW)
+            static_cast<E*>(job_.gW)[(o0 + l) * job_.gW_channel + tap] = static_cast<E>(total);
+          else
+            job_.sums[(part * job_.out_channels + o0 + l) * taps_ + tap] = total;
+        }
+    }
+  }
+
   void run_cell(int64_t n, int64_t band) {
     image_ = n;
     const int64_t row0 = band * job_.band, row1 = at_most(job_.g.offsets, row0 + job_.band);
@@ -105,16 +121,20 @@ class WeightGradChannelsLast {
     g_ = job_.g.direct ? static_cast<const E*>(job_.g.data) + image_ * job_.g.batch + v0 * S::N
                        : g_rows_ - row0 * g_row_ - j0_ * S::N;
     x_ -= u0 * x_row_;
-    const int64_t block = at_least(1, steps_kept / (j1_ - j0_));  // rows between two moments at which sums are emptied
-    for (int64_t u = u0; u < u1; u += block) {
-      const int64_t end = at_most(u1, u + block);
-      sums_.count((end - u) * (j1_ - j0_));
-      for (int64_t v = v0; v < v1; ++v) run_vector(u, end, v, v - v0);
+    for (int64_t i = 0; i < lat_.line_classes; ++i) {
+      const LineClass& columns = lat_.lines[i];
+      const int64_t t1 = first_of(columns, j1_);
+      for (int64_t t = first_of(columns, j0_); t < t1;) {
+        const int T = product_lines(t1 - t);
+        sums_.count(T * (u1 - u0));
+        for (int64_t v = v0; v < v1; ++v) run_tile_down(columns, t, T, u0, u1, v, v - v0);
+        t += T;
+      }
     }
   }
 
-  // Rows [u0, u1) of the class; vector v lies `ahead` vectors on from x_ and g_.
-  void run_vector(int64_t u0, int64_t u1, int64_t v, int64_t ahead) {
+  // Columns [t, t + T) of gy of a class, in its rows [u0, u1); vector v lies `ahead` vectors on from x_ and g_.
+  void run_tile_down(const LineClass& c, int64_t t, int T, int64_t u0, int64_t u1, int64_t v, int64_t ahead) {
     Products<E> p{};
     E* sums = sums_.data() + (v - vector_begin_) * taps_ * S::N;
     p.first = &no_lane_before_;
@@ -124,20 +144,12 @@ class WeightGradChannelsLast {
     p.x_line = lat_.line_in_step * x_column_;
     p.x_tile = x_row_;
     p.g_tile = rows_->out_step * g_row_;
-    for (int64_t i = 0; i < lat_.line_classes; ++i) {
-      const LineClass& c = lat_.lines[i];
-      const int64_t t1 = first_of(c, j1_);
-      p.g_line = c.out_step * g_column_;
-      for (int64_t t = first_of(c, j0_); t < t1;) {
-        const int T = product_lines(t1 - t);
-        p.g = g_ + ahead * S::N + (c.out0 + t * c.out_step) * g_column_ + rows_->out0 * g_row_;
-        for (const Part* part = lat_.parts + c.parts_begin; part < lat_.parts + c.parts_end; ++part) {
-          p.x = x_ + ahead * S::N + (part->in0 + t * lat_.line_in_step) * x_column_;
-          p.sums_tap = part->tap_step * job_.sum_line * S::N;
-          run_taps(p, *part, t, T, u0, u1, sums + part->tap0 * job_.sum_line * S::N);
-        }
-        t += T;
-      }
+    p.g_line = c.out_step * g_column_;
+    p.g = g_ + ahead * S::N + (c.out0 + t * c.out_step) * g_column_ + rows_->out0 * g_row_;
+    for (const Part* part = lat_.parts + c.parts_begin; part < lat_.parts + c.parts_end; ++part) {
+      p.x = x_ + ahead * S::N + (part->in0 + t * lat_.line_in_step) * x_column_;
+      p.sums_tap = part->tap_step * job_.sum_line * S::N;
+      run_taps(p, *part, t, T, u0, u1, sums + part->tap0 * job_.sum_line * S::N);
     }
   }
 

@@ -54,8 +54,11 @@ class WeightGradPlanar {
       sums_.clear();
       for (int64_t cell = part * cells / job_.parts; cell < (part + 1) * cells / job_.parts; ++cell)
         run_cell(o, cell / job_.bands, cell % job_.bands);
-      double* to = job_.sums + (part * job_.out_channels + o) * taps_;
-      for (int64_t tap = 0; tap < taps_; ++tap) to[tap] = sums_.all_lanes(tap);
+      for (int64_t tap = 0; tap < taps_; ++tap)
+        if (job_.gW)
+          static_cast<E*>(job_.gW)[o * job_.gW_channel + tap] = static_cast<E>(sums_.all_lanes(tap));
+        else
+          job_.sums[(part * job_.out_channels + o) * taps_ + tap] = sums_.all_lanes(tap);
     }
   }
 

@@ -22,9 +22,7 @@ def run(
     threads: int,
     /,
 ) -> None: ...
-def run_at(
-    kind: int, sizes: Sizes, x: Place, W: Place, b: Place, y: Place, target: int, threads: int, /
-) -> None: ...
+def run_at(kind: int, sizes: Sizes, x: Place, W: Place, b: Place, y: Place, target: int, threads: int, /) -> None: ...
 def describe(
     kind: int,
     sizes: Sizes,

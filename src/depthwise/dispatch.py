@@ -1,4 +1,7 @@
-"""The type of x decides who computes. A framework is looked for in sys.modules: whoever has its array has imported it."""
+"""The type of x decides who computes.
+
+A framework is looked for in sys.modules: whoever has its array has imported it.
+"""
 
 from __future__ import annotations
 

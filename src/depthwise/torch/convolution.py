@@ -58,19 +58,20 @@ def _find_steps(shape: Any, weight_shape: Any, stride: Any, padding: Any, dilati
 _known_steps = lru_cache(maxsize=4096)(_find_steps)
 
 
-def _is_ours(a: Tensor, dtype: torch.dtype) -> bool:
-    """Whether the engine reads such a tensor, of `dtype`."""
+def _is_ours(a: Any, dtype: torch.dtype) -> bool:
+    """Whether this is a tensor that the engine reads, of `dtype`."""
     return (
-        a.is_cpu
+        isinstance(a, Tensor)
+        and a.is_cpu
         and a.dtype is dtype
         and a.layout is torch.strided
         and (type(a) is Tensor or not is_traceable_wrapper_subclass(a))
     )
 
 
-def _autocast(a: Tensor | None) -> Tensor | None:
+def _autocast(a: Any) -> Any:
     """What autocast makes of a convolution's argument."""
-    if a is None or not a.is_floating_point() or a.dtype == torch.float64 or a.device.type != "cpu":
+    if not isinstance(a, Tensor) or not a.is_floating_point() or a.dtype == torch.float64 or a.device.type != "cpu":
         return a
     return a.to(torch.get_autocast_dtype("cpu"))
 
@@ -126,7 +127,8 @@ def conv2d(
     if has_torch_function((input, weight, bias)):
         arguments = input, weight, bias, stride, padding, dilation
         return handle_torch_function(conv2d, (input, weight, bias), *arguments)
-    return convolve(input, weight, bias, stride, padding, dilation, input.shape[0 if input.dim() == 3 else 1])
+    groups = input.shape[-3] if isinstance(input, Tensor) and input.dim() > 2 else 1
+    return convolve(input, weight, bias, stride, padding, dilation, groups)
 
 
 def convolve(
@@ -136,6 +138,8 @@ def convolve(
     if has_torch_function((input, weight, bias)):
         arguments = input, weight, bias, stride, padding, dilation, groups
         return handle_torch_function(convolve, (input, weight, bias), *arguments)
+    if not isinstance(input, Tensor):
+        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     if input.dim() == 3:
         return convolve(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
     if torch.is_autocast_enabled("cpu"):

@@ -117,9 +117,9 @@ def _why_not(module: nn.Conv2d) -> str | None:
 def accelerate(model: nn.Module) -> Changes:
     """Make the depthwise layers of a model fast, in place.
 
-    Every ``torch.nn.Conv2d`` with ``groups == in_channels > 1`` becomes a :class:`DepthwiseConv2d`: the same object with
-    the same parameters, buffers, hooks and parametrizations, so that optimizers and references made before keep working
-    and state_dicts keep their keys.
+    Every ``torch.nn.Conv2d`` with ``groups == in_channels > 1`` becomes a :class:`DepthwiseConv2d`: the same object
+    with the same parameters, buffers, hooks and parametrizations, so that optimizers and references made before keep
+    working and state_dicts keep their keys.
 
     Parameters
     ----------
