@@ -3,7 +3,8 @@
     python benchmarks/torch_models.py [--threads 2] [--dtype float32] [--match mobilenet] [--infer]
 
 Weights and 224 x 224 images are random. Each round times one step of each; the figures are medians and their ratio.
-Before it times, it trains both for ten steps and compares their losses.
+Before it times, it trains both for ten steps and compares their losses; the last column is the same comparison of stock
+PyTorch with itself on one thread fewer or more, where sums are rounded in another order: how far such a path wanders.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def training_step(model: nn.Module, x: Tensor, labels: Tensor) -> Callable[[], f
         loss = model(x, labels=labels).loss
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
@@ -82,6 +83,15 @@ def interleaved(stock: Callable[[], object], ours: Callable[[], object], rounds:
     return statistics.median(a for a, _ in times), statistics.median(b for _, b in times), ratio
 
 
+def ten_losses(step: Callable[[], float]) -> list[float]:
+    torch.manual_seed(1)  # the same dropout
+    return [step() for _ in range(10)]
+
+
+def apart_by(a: list[float], b: list[float]) -> str:
+    return f"{max(abs(i - j) / abs(i) for i, j in zip(a, b, strict=True)):.1e}"
+
+
 def compare(name: str, batch: int, layout: str, dtype: torch.dtype, infer: bool, rounds: int) -> list[str]:
     torch.manual_seed(0)
     stock = MODELS[name][0]().to(dtype)
@@ -94,17 +104,19 @@ def compare(name: str, batch: int, layout: str, dtype: torch.dtype, infer: bool,
         x = x.to(memory_format=torch.channels_last)
     if infer:
         steps = inference(stock, x), inference(ours, x)
-        apart = "-"
+        apart = []
     else:
         labels = torch.randint(0, 1000, (batch,))
         steps = training_step(stock, x, labels), training_step(ours, x, labels)
-        losses = []
-        for step in steps:
-            torch.manual_seed(1)  # the same dropout
-            losses.append([step() for _ in range(10)])
-        apart = f"{max(abs(a - b) / abs(a) for a, b in zip(*losses, strict=True)):.1e}"
+        other = copy.deepcopy(stock)
+        losses = [ten_losses(step) for step in steps]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(threads - 1 or 2)
+        losses.append(ten_losses(training_step(other, x, labels)))
+        torch.set_num_threads(threads)
+        apart = [apart_by(losses[0][:1], losses[1][:1]), apart_by(*losses[:2]), apart_by(losses[0], losses[2])]
     a, b, ratio = interleaved(*steps, rounds)
-    return [name, str(batch), layout, f"{a * 1e3:.1f}", f"{b * 1e3:.1f}", f"{ratio:.2f}", apart]
+    return [name, str(batch), layout, f"{a * 1e3:.1f}", f"{b * 1e3:.1f}", f"{ratio:.2f}", *apart]
 
 
 def main() -> None:
@@ -117,7 +129,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    columns = "network", "batch", "memory", "stock ms", "accelerated ms", "stock / accelerated", "losses apart"
+    columns = ["network", "batch", "memory", "stock ms", "accelerated ms", "stock / accelerated"]
+    if not args.infer:
+        columns += ["losses apart: first step", "in ten", "stock and itself"]
     table = Table(
         *columns, title=f"{'inference' if args.infer else 'training step'}, {args.dtype}, {args.threads} threads"
     )

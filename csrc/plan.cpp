@@ -33,12 +33,20 @@ constexpr int64_t least_band = 8, least_strip = 32, wide_strip = 256;
 // Planar memory is transposed for channel lanes where rows are no longer than this and than eight vectors, or strided:
 // lanes along short rows are idle, masked or split by the rows' ends (AVX2, EPYC of the second generation, one thread,
 // 3x3: 512x14x14 216 us by columns, 103 by channels; 128x56x56 350 and 287; 480x75x75 with 5x5 3.7 ms and 4.1).
+// Weight gradients of arrays that no cache holds gain from it up to eight vectors (AVX-512, EPYC of the fifth
+// generation, one thread: 32x32x112x112 with 3x3 11.4 ms by columns, 6.1 by channels; 256x124x124 2.1 and 1.6;
+// 480x75x75 with 5x5 1.65 and 1.17; but 1x32x112x112 106 us and 118).
 constexpr int64_t transposed_width = 64;
 // Rows of gy that one part of a weight gradient takes at a time, and the shares of work that there are at least where
 // the problem has them: fixed, because the order of summation hangs on them.
 constexpr int64_t gradient_band = 8, gradient_units = 16;
 // Additions into one lane between two moments at which it may be emptied; sums.hpp empties it before there are more.
 constexpr int64_t steps_kept = 512;
+// A band of channels-last images that a second-level cache holds is walked for one vector of channels after another;
+// then neighbouring tiles find their common columns in the first (AVX-512, EPYC of the fifth generation, one thread:
+// 32x240x28x28 with 5x5 5.4 and 3.8 ms, 32x96x56x56 with 7x7 10.1 and 7.9). Where it does not, slices of pixels are
+// poor traffic (1x32x257x257 with 3x3: 0.39 ms by tiles, 0.51 by vectors).
+constexpr int64_t band_bytes = 1 << 20;
 // Running sums of one unit of a weight gradient.
 constexpr int64_t sums_bytes = 24 << 10;
 // A second thread costs a few microseconds; below this much work one is faster.
@@ -53,6 +61,12 @@ double valid_taps(const Axis& a) {
     count += static_cast<double>(std::max<int64_t>(0, end - first));
   }
   return count;
+}
+
+double array_bytes(const Problem& p) {
+  return static_cast<double>(p.batch * p.channels) *
+         static_cast<double>(item_bytes(p.x.dtype) * p.h.size * p.w.size +
+                             item_bytes(p.y.dtype) * p.multiplier * p.h.out * p.w.out);
 }
 
 // Input rows or columns between the first and the last that `outs` neighbouring outputs read.
@@ -92,8 +106,10 @@ bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
   const int64_t outs = p.channels * p.multiplier, channels = gradient ? outs : p.channels;
   if (channels_are_closest(in.strides, channels, gradient ? p.h.out : p.h.size, gradient ? p.w.out : p.w.size))
     return 2 * outs >= N;
+  const bool wide = p.pass == Pass::weight_grad && array_bytes(p) > last_cache_bytes;
+  const int64_t widest = wide ? 8 * N : std::min(8 * N, transposed_width);
   const bool filled = 8 * outs >= 5 * N * ceil_div(outs, N);
-  return N > 1 && filled && (p.w.stride > 1 || (p.w.kernel > 1 && p.w.out <= std::min(8 * N, transposed_width)));
+  return N > 1 && filled && (p.w.stride > 1 || (p.w.kernel > 1 && p.w.out <= widest));
 }
 
 // An image one column wide is taken as one row: lanes and tiles then run along its length.
@@ -129,10 +145,8 @@ Plan::Plan(const Target& target, int most_threads, const Problem& p)
       gW(p.W),
       channel_lanes(lanes_along_channels(p, *target.kernels, sums)),
       lattice(p.pass, channel_lanes ? p.w : p.h, channel_lanes ? p.h : p.w, target.kernels->max_lines, channel_lanes) {
-  const auto images = static_cast<double>(p.batch * p.channels);
-  flop = 2.0 * images * static_cast<double>(p.multiplier) * valid_taps(p.h) * valid_taps(p.w);
-  bytes = images * static_cast<double>(item_bytes(p.x.dtype) * p.h.size * p.w.size +
-                                       item_bytes(p.y.dtype) * p.multiplier * p.h.out * p.w.out);
+  flop = 2.0 * static_cast<double>(p.batch * p.channels * p.multiplier) * valid_taps(p.h) * valid_taps(p.w);
+  bytes = array_bytes(p);
   if (pass == Pass::weight_grad)
     plan_weight_gradient(p, *target.kernels);
   else
@@ -236,7 +250,10 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
   job.lattice = lattice.view();
   const LatticeView& lat = job.lattice;
   const int64_t rows = p.h.out, taps = p.h.kernel * p.w.kernel;
-  job.band = std::clamp<int64_t>(rows, 1, channel_lanes ? 2 * gradient_band : gradient_band);
+  // Rows of one class lie out_step apart: a band has as many of each as if there were but one.
+  const int64_t out_step = channel_lanes ? (lat.offset_classes ? lat.offsets[0].out_step : 1)
+                                         : (lat.line_classes ? lat.lines[0].out_step : 1);
+  job.band = std::clamp<int64_t>(rows, 1, (channel_lanes ? 2 : 1) * gradient_band * out_step);
 
   if (channel_lanes) {
     kernel = "weight_grad_channels_last";
@@ -245,7 +262,6 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
     job.x.direct = job.g.direct =
         job.x.dtype == sums && job.x.channel == 1 && job.divide == 1 && job.g.dtype == sums && job.g.channel == 1;
     job.strip = std::clamp<int64_t>(job.g.lines, 1, steps_kept);
-    const int64_t out_step = lat.offset_classes ? lat.offsets[0].out_step : 1;
     if (!job.x.direct) {
       const auto measure = [&] {
         job.rows_packed = rows_read(p.h.kernel, lat.offset_in_step, ceil_div(job.band, out_step));
@@ -255,6 +271,8 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
       shrink(job.band, job.strip, measure);
     }
     job.bands = ceil_div(rows, job.band);
+    const int64_t band_pixels = reach(p.h, false, job.band) * p.w.size + job.band * p.w.out;
+    job.vectors_outermost = band_pixels * job.out_channels * item <= band_bytes;
     const int64_t vectors = ceil_div(job.out_channels, N);
     const int64_t fit = std::max<int64_t>(1, sums_bytes / std::max<int64_t>(1, taps * N * item));
     const int64_t wanted = job.batch * job.bands >= gradient_units ? 1 : gradient_units;

@@ -31,6 +31,13 @@ def test_modules_define_what_they_export(name):
         assert getattr(module, n).__doc__
 
 
+def test_torch_exports_documented_names():
+    pytest.importorskip("torch")
+    module = importlib.import_module("depthwise.torch")
+    assert module.__all__ == sorted(module.__all__)
+    assert all(getattr(module, n).__doc__ for n in module.__all__)
+
+
 def test_version():
     assert depthwise.__version__ == importlib.metadata.version("depthwise")
 

@@ -53,10 +53,11 @@ struct WeightGradient {
   int64_t batch, out_channels, divide;
   LatticeView lattice;
   int64_t strip, ring, rows_packed, columns_packed;
-  int64_t band, bands;    // rows of gy in a cell, cells in an image
-  int64_t parts;          // shares of the batch * bands cells
-  int64_t group, groups;  // channels last: vectors of channels of a unit
-  int64_t units;          // groups (or planes) * parts
+  int64_t band, bands;     // rows of gy in a cell, cells in an image
+  int64_t parts;           // shares of the batch * bands cells
+  int64_t group, groups;   // channels last: vectors of channels of a unit
+  bool vectors_outermost;  // channels last: a band is walked for one vector of channels after another
+  int64_t units;           // groups (or planes) * parts
 };
 
 // A kernel does the units [begin, end) of a job with scratch memory of its own.

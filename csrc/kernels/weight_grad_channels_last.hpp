@@ -32,7 +32,7 @@ class WeightGradChannelsLast {
         taps_(job.kernel_lines * job.kernel_offsets) {
     Arena arena(scratch);
     x_offset_ = arena.take<Step>(job.kernel_offsets);
-    sums_.take(arena, job.group * taps_);
+    sums_.take(arena, job.group, taps_);
     if (!job.x.direct) x_rows_.take(arena, job.kernel_offsets);
     if (!job.g.direct) {
       g_pixels_.take(arena);
@@ -62,16 +62,15 @@ class WeightGradChannelsLast {
  private:
   void store_sums(int64_t part) {
     for (int64_t v = vector_begin_; v < vector_end_; ++v) {
-      const int64_t o0 = v * S::N, lanes = at_most(S::N, job_.out_channels - o0),
-                    first = (v - vector_begin_) * taps_ * S::N;
+      const int64_t set = v - vector_begin_, o0 = v * S::N, lanes = at_most(S::N, job_.out_channels - o0);
       if (job_.gW && lanes == S::N) {
-        pixels_to_columns<S>(static_cast<E*>(job_.gW) + o0 * job_.gW_channel, job_.gW_channel, sums_.rounded() + first,
-                             taps_);
+        E* to = static_cast<E*>(job_.gW) + o0 * job_.gW_channel;
+        pixels_to_columns<S>(to, job_.gW_channel, sums_.rounded(set), taps_);
         continue;
       }
       for (int64_t l = 0; l < lanes; ++l)
         for (int64_t tap = 0; tap < taps_; ++tap) {
-          const double total = sums_.lane(first + tap * S::N + l);
+          const double total = sums_.lane(set, tap * S::N + l);
           if (job_.gW)
             static_cast<E*>(job_.gW)[(o0 + l) * job_.gW_channel + tap] = static_cast<E>(total);
           else
@@ -121,13 +120,22 @@ class WeightGradChannelsLast {
     g_ = job_.g.direct ? static_cast<const E*>(job_.g.data) + image_ * job_.g.batch + v0 * S::N
                        : g_rows_ - row0 * g_row_ - j0_ * S::N;
     x_ -= u0 * x_row_;
+    const int64_t step = job_.vectors_outermost ? 1 : v1 - v0;
+    for (int64_t v = v0; v < v1; v += step) run_tiles_along(u0, u1, v, v + step, v - v0);
+  }
+
+  // The tiles of columns one after another, each for the channel vectors [v0, v1), of which the first lies `ahead`
+  // vectors on from x_ and g_.
+  void run_tiles_along(int64_t u0, int64_t u1, int64_t v0, int64_t v1, int64_t ahead) {
     for (int64_t i = 0; i < lat_.line_classes; ++i) {
       const LineClass& columns = lat_.lines[i];
       const int64_t t1 = first_of(columns, j1_);
       for (int64_t t = first_of(columns, j0_); t < t1;) {
         const int T = product_lines(t1 - t);
-        sums_.count(T * (u1 - u0));
-        for (int64_t v = v0; v < v1; ++v) run_tile_down(columns, t, T, u0, u1, v, v - v0);
+        for (int64_t v = v0; v < v1; ++v) {
+          sums_.count(v - vector_begin_, T * (u1 - u0));
+          run_tile_down(columns, t, T, u0, u1, v, ahead + v - v0);
+        }
         t += T;
       }
     }
@@ -136,7 +144,7 @@ class WeightGradChannelsLast {
   // Columns [t, t + T) of gy of a class, in its rows [u0, u1); vector v lies `ahead` vectors on from x_ and g_.
   void run_tile_down(const LineClass& c, int64_t t, int T, int64_t u0, int64_t u1, int64_t v, int64_t ahead) {
     Products<E> p{};
-    E* sums = sums_.data() + (v - vector_begin_) * taps_ * S::N;
+    E* sums = sums_.set(v - vector_begin_);
     p.first = &no_lane_before_;
     p.last = &every_lane_;
     p.lanes = at_most(S::N, job_.out_channels - v * S::N);

@@ -32,7 +32,7 @@ class WeightGradPlanar {
     x_offset_ = arena.take<Step>(job.kernel_offsets);
     first_ = arena.take<int64_t>(job.kernel_offsets);
     last_ = arena.take<int64_t>(job.kernel_offsets);
-    sums_.take(arena, taps_);
+    sums_.take(arena, 1, taps_);
     if (!job.x.direct) x_rows_.take(arena, lat_.max_parts, job.ring);
     if (!job.g.direct) g_rows_.take(arena, 1, max_lines);
     scratch_bytes_ = arena.used_bytes();
@@ -56,9 +56,9 @@ class WeightGradPlanar {
         run_cell(o, cell / job_.bands, cell % job_.bands);
       for (int64_t tap = 0; tap < taps_; ++tap)
         if (job_.gW)
-          static_cast<E*>(job_.gW)[o * job_.gW_channel + tap] = static_cast<E>(sums_.all_lanes(tap));
+          static_cast<E*>(job_.gW)[o * job_.gW_channel + tap] = static_cast<E>(sums_.all_lanes(0, tap));
         else
-          job_.sums[(part * job_.out_channels + o) * taps_ + tap] = sums_.all_lanes(tap);
+          job_.sums[(part * job_.out_channels + o) * taps_ + tap] = sums_.all_lanes(0, tap);
     }
   }
 
@@ -78,7 +78,7 @@ class WeightGradPlanar {
         const int64_t t1 = first_of(c, row1);
         for (int64_t t = first_of(c, row0); t < t1;) {
           const int lines = product_lines(t1 - t);
-          sums_.count(lines * divide_up(j1 - j0, S::N));
+          sums_.count(0, lines * divide_up(j1 - j0, S::N));
           run_rows(c, t, lines, j0, j1);
           t += lines;
         }
@@ -124,7 +124,7 @@ class WeightGradPlanar {
         p.sums_offset = job_.sum_offset * S::N;
         p.sums_tap = part.tap_step * job_.sum_line * S::N;
         run_columns(p, x + a0 * p.x_line, g, T, static_cast<int>(a1 - a0),
-                    sums_.data() + (part.tap0 + a0 * part.tap_step) * job_.sum_line * S::N, j0, j1);
+                    sums_.set(0) + (part.tap0 + a0 * part.tap_step) * job_.sum_line * S::N, j0, j1);
       }
     }
   }
