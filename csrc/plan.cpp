@@ -22,10 +22,12 @@ constexpr int64_t first_cache_bytes = 32 << 10;
 constexpr double second_cache_bytes = 2 << 20;
 constexpr int64_t many_taps = 25;
 // Output rows that share their input rows while these are in the first-level cache. Arrays that no cache holds are
-// walked row by row, as they lie (AVX2, EPYC of the second generation, one thread: 16x32x112x112 with 3x3 8.0 ms in
-// bands of 16 rows, 5.0 in rows; 1x96x56x56 with 7x7 0.48 ms in bands, 0.58 in rows).
+// walked row by row, as they lie, if the second-level cache holds the rows that the next one needs again (AVX2, EPYC of
+// the second generation, one thread: 16x32x112x112 with 3x3 8.0 ms in bands of 16 rows, 5.0 in rows; AVX-512, EPYC of
+// the fifth: 32x96x56x56 with 7x7 12.4 and 7.2, but 1x96x202x201 with 9x1 1.5 and 2.0).
 constexpr int64_t band_rows = 16;
-constexpr double last_cache_bytes = 16 << 20;
+constexpr double last_cache_bytes = 24 << 20;
+constexpr int64_t window_bytes = 512 << 10;
 // Where planes are taken apart into bands and strips to be packed for channel lanes: rows are cut last, since eight or
 // sixteen short pieces of rows are poor traffic (AVX2, EPYC of the second generation, 3x3 on 128x256 planes: 10.6 ms in
 // strips of 32 columns, 5.5 in whole rows).
@@ -190,7 +192,8 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
     job.strip = std::max<int64_t>(1, job.out.lines);
     job.band = std::max<int64_t>(1, job.out.offsets);
     if (job.in.direct && job.out.direct) {
-      job.streams = bytes > last_cache_bytes;
+      const int64_t window = reach(p.h, gradient, 1) * job.in.lines * job.out_channels * item;
+      job.streams = bytes > last_cache_bytes && window <= window_bytes;
       const int64_t units_wanted = most_threads > 1 ? 4 * most_threads : 1;
       const int64_t rows = job.streams ? 1 : std::clamp<int64_t>(p.batch * class_outs / units_wanted, 1, band_rows);
       job.band = std::min(job.band, rows * out_step);
