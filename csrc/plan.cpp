@@ -35,9 +35,11 @@ constexpr int64_t least_band = 8, least_strip = 32, wide_strip = 256;
 // Planar memory is transposed for channel lanes where rows are no longer than this and than eight vectors, or strided:
 // lanes along short rows are idle, masked or split by the rows' ends (AVX2, EPYC of the second generation, one thread,
 // 3x3: 512x14x14 216 us by columns, 103 by channels; 128x56x56 350 and 287; 480x75x75 with 5x5 3.7 ms and 4.1).
-// Weight gradients of arrays that no cache holds gain from it up to eight vectors (AVX-512, EPYC of the fifth
-// generation, one thread: 32x32x112x112 with 3x3 11.4 ms by columns, 6.1 by channels; 256x124x124 2.1 and 1.6;
-// 480x75x75 with 5x5 1.65 and 1.17; but 1x32x112x112 106 us and 118).
+// Not where AVX-512 fills its vectors with such rows (EPYC of the fifth generation: 48x64x64 with 7x7 204 us by
+// channels, 106 by columns; 128x56x56 109 and 96; 728x37x37, a quarter of the lanes idle, 257 and 284). Weight
+// gradients of arrays that no cache holds gain from it up to eight vectors (AVX-512, EPYC of the fifth generation, one
+// thread: 32x32x112x112 with 3x3 11.4 ms by columns, 6.1 by channels; 256x124x124 2.1 and 1.6; 480x75x75 with 5x5 1.65
+// and 1.17; but 1x32x112x112 106 us and 118).
 constexpr int64_t transposed_width = 64;
 // Rows of gy that one part of a weight gradient takes at a time, and the shares of work that there are at least where
 // the problem has them: fixed, because the order of summation hangs on them.
@@ -101,6 +103,13 @@ Side side(const Array& a, int64_t height, int64_t width, bool channel_lanes) {
           false};
 }
 
+// Whether lanes along the columns are nearly all of use, where products at the rows' ends can be masked.
+bool rows_fill_vectors(const Problem& p, const Kernels& k, int64_t N) {
+  const bool masked = k.lanes[0] == 16, tall = p.h.out >= k.max_lines,
+             few_edges = p.w.out > 16 && 2 * p.w.kernel <= p.w.out;
+  return p.pass != Pass::weight_grad && masked && tall && few_edges && 8 * p.w.out >= 7 * N * ceil_div(p.w.out, N);
+}
+
 bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
   const bool gradient = p.pass == Pass::input_grad;
   const Array& in = gradient ? p.y : p.x;
@@ -111,7 +120,8 @@ bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
   const bool wide = p.pass == Pass::weight_grad && array_bytes(p) > last_cache_bytes;
   const int64_t widest = wide ? 8 * N : std::min(8 * N, transposed_width);
   const bool filled = 8 * outs >= 5 * N * ceil_div(outs, N);
-  return N > 1 && filled && (p.w.stride > 1 || (p.w.kernel > 1 && p.w.out <= widest));
+  if (N == 1 || !filled || (p.w.stride == 1 && p.w.kernel == 1)) return false;
+  return p.w.stride > 1 || (p.w.out <= widest && !rows_fill_vectors(p, k, N));
 }
 
 // An image one column wide is taken as one row: lanes and tiles then run along its length.

@@ -59,7 +59,7 @@ def accuracy(model: nn.Module, x: Tensor, labels: Tensor) -> float:
         return (model(x).argmax(1) == labels).double().mean().item()
 
 
-def main(steps: int = 60, batch: int = 32) -> float:
+def main(steps: int = 120, batch: int = 32) -> float:
     torch.manual_seed(0)
     digits = load_digits()
     images, labels = torch.tensor(digits.images)[:, None] / 16, torch.tensor(digits.target)

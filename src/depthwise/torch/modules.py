@@ -77,7 +77,8 @@ def _fast(cls: type) -> type:
         return DepthwiseConv2d
     # A class made here cannot be found by its name: copies and pickles are rebuilt from the class that it came from.
     body = {"__module__": cls.__module__, "__reduce_ex__": _reduce, "_stock": cls}
-    return type(cls.__name__, (cls, DepthwiseConv2d), body)
+    bases: tuple[type, ...] = (cls, DepthwiseConv2d)
+    return type(cls.__name__, bases, body)
 
 
 def _reduce(self: Any, protocol: int) -> Any:
