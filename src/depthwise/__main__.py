@@ -19,7 +19,7 @@ def info() -> None:
         "numpy": np.__version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         "system": f"{sys.platform} {platform.machine()}",
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "targets": ", ".join(depthwise.targets()),
         "in use": plan["target"],
         "threads": depthwise.get_num_threads(),
@@ -28,7 +28,8 @@ def info() -> None:
         print(f"{name:10s} {value}")
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """As the system calls it."""
     try:
         with open("/proc/cpuinfo") as f:
             return next(line.split(":", 1)[1].strip() for line in f if line.startswith("model name"))

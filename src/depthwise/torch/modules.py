@@ -76,9 +76,8 @@ def _fast(cls: type) -> type:
     if cls is nn.Conv2d:
         return DepthwiseConv2d
     # A class made here cannot be found by its name: copies and pickles are rebuilt from the class that it came from.
-    body = {"__module__": cls.__module__, "__reduce_ex__": _reduce, "_stock": cls}
-    bases: tuple[type, ...] = (cls, DepthwiseConv2d)
-    return type(cls.__name__, bases, body)
+    body: dict[str, Any] = {"__module__": cls.__module__, "__reduce_ex__": _reduce, "_stock": cls}
+    return type(cls.__name__, (cls, DepthwiseConv2d), body)
 
 
 def _reduce(self: Any, protocol: int) -> Any:
@@ -86,7 +85,7 @@ def _reduce(self: Any, protocol: int) -> Any:
 
 
 def _rebuild(cls: type) -> Any:
-    fast = _fast(cls)
+    fast: Any = _fast(cls)
     return fast.__new__(fast)
 
 

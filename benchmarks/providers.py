@@ -1,0 +1,166 @@
+"""Who can compute a layer. `prepare` hands out a call without arguments, or None for what a library does not do.
+
+Results compare with ours through `numpy.asarray` after `as_ours`. Weights are handed over in each library's own layout
+and, where the library prepares a model, prepared before the clock runs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import depthwise
+from depthwise import ops
+from layers import Layer
+
+Call = Callable[[], Any]
+
+
+class Provider(NamedTuple):
+    name: str
+    prepare: Callable[[Layer, str, str, dict[str, Any]], Call | None]  # layer, pass, layout, arrays
+    enter: Callable[[], object] = lambda: None  # before each round
+
+
+def ours(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call:
+    if kind == "forward":
+        return lambda: ops.forward(a["x"], a["W"], a["b"], **layer.steps)
+    if kind == "input_grad":
+        return lambda: ops.input_grad(a["gy"], a["W"], (layer.H, layer.W), **layer.steps)
+    return lambda: ops.weight_grad(a["x"], a["gy"], (layer.KH, layer.KW), **layer.steps)
+
+
+def grouped(layer: Layer, W: Any) -> Any:
+    """(M, C, KH, KW) as (C * M, 1, KH, KW)."""
+    return np.ascontiguousarray(W.transpose(1, 0, 2, 3)).reshape(layer.C * layer.M, 1, layer.KH, layer.KW)
+
+
+def as_ours(layer: Layer, kind: str, result: Any) -> Any:
+    a = np.asarray(result)
+    if kind == "weight_grad" and a.shape[0] == layer.C * layer.M and a.shape[1] == 1:
+        a = a.reshape(layer.C, layer.M, layer.KH, layer.KW).transpose(1, 0, 2, 3)
+    return a
+
+
+def torch(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
+    import torch
+
+    if a["x"].dtype.name == "bfloat16":
+        return None
+    x, gy, b = (torch.from_numpy(a[k]) for k in ("x", "gy", "b"))  # the strides say which memory format
+    W = torch.from_numpy(grouped(layer, a["W"]))
+    steps = list(layer.steps.values())
+    if kind == "forward":
+        return lambda: torch.conv2d(x, W, b, *steps, layer.C)
+    wanted = [kind == "input_grad", kind == "weight_grad", False]
+
+    def backward() -> Any:
+        grads = torch.ops.aten.convolution_backward(gy, x, W, None, *steps, False, (0, 0), layer.C, wanted)
+        return grads[wanted.index(True)]
+
+    return backward
+
+
+def onnx_model(layer: Layer, a: dict[str, Any]) -> bytes:
+    import onnx
+    from onnx import helper
+
+    W = grouped(layer, a["W"])
+    node = helper.make_node(
+        "Conv",
+        ["x", "W", "b"],
+        ["y"],
+        group=layer.C,
+        kernel_shape=[layer.KH, layer.KW],
+        strides=[layer.SH, layer.SW],
+        pads=[layer.PH, layer.PW, layer.PH, layer.PW],
+        dilations=[layer.DH, layer.DW],
+    )
+    kind = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [node],
+        "layer",
+        [helper.make_tensor_value_info("x", kind, list(a["x"].shape))],
+        [helper.make_tensor_value_info("y", kind, None)],
+        [helper.make_tensor("W", kind, list(W.shape), W.ravel()), helper.make_tensor("b", kind, [len(a["b"])], a["b"])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+
+
+def takes_onnx(kind: str, layout: str, a: dict[str, Any]) -> bool:
+    return kind == "forward" and layout == "planar" and a["x"].dtype == np.float32
+
+
+def onnxruntime(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
+    if not takes_onnx(kind, layout, a):
+        return None
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = depthwise.get_num_threads(), 1
+    session = onnxruntime.InferenceSession(onnx_model(layer, a), options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {"x": a["x"]})[0]
+
+
+def openvino(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
+    if not takes_onnx(kind, layout, a):
+        return None
+    import openvino
+
+    core = openvino.Core()
+    options = {
+        "INFERENCE_NUM_THREADS": depthwise.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    request = core.compile_model(core.read_model(onnx_model(layer, a)), "CPU", options).create_infer_request()
+    request.set_input_tensor(openvino.Tensor(a["x"], shared_memory=True))
+
+    def call() -> Any:
+        request.infer()
+        return request.get_output_tensor().data
+
+    return call
+
+
+def jax(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
+    import jax
+
+    x, W, b, gy = (jax.numpy.asarray(v) for v in (a["x"], grouped(layer, a["W"]), a["b"], a["gy"]))
+    numbers = ("NCHW", "OIHW", "NCHW")
+    if layout != "planar":
+        x, gy, numbers = x.transpose(0, 2, 3, 1), gy.transpose(0, 2, 3, 1), ("NHWC", "OIHW", "NHWC")
+    pad = [(layer.PH, layer.PH), (layer.PW, layer.PW)]
+
+    def convolve(x: Any, W: Any) -> Any:
+        return jax.lax.conv_general_dilated(
+            x, W, (layer.SH, layer.SW), pad, None, (layer.DH, layer.DW), numbers, layer.C
+        )
+
+    def as_planar(y: Any) -> Any:
+        return np.asarray(y) if layout == "planar" or kind == "weight_grad" else np.asarray(y).transpose(0, 3, 1, 2)
+
+    if kind == "forward":
+        shape = (-1, 1, 1) if layout == "planar" else (-1,)
+        f, args = jax.jit(lambda x, W, b: convolve(x, W) + b.reshape(shape)), (x, W, b)
+    elif kind == "input_grad":
+        f, args = jax.jit(lambda gy, W: jax.linear_transpose(lambda x: convolve(x, W), x)(gy)[0]), (gy, W)
+    else:
+        f, args = jax.jit(lambda gy, x: jax.linear_transpose(lambda W: convolve(x, W), W)(gy)[0]), (gy, x)
+    return lambda: as_planar(f(*args).block_until_ready())
+
+
+PEERS = {"torch": torch, "onnxruntime": onnxruntime, "openvino": openvino, "jax": jax}
+NEEDS = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx")}
+
+
+def available(targets: list[str], peers: list[str]) -> list[Provider]:
+    """Ours on each target, first, and those peers that are installed."""
+    found = [Provider(f"ours {t}", ours, lambda t=t: depthwise.use_target(t)) for t in targets]
+    for name in peers:
+        if all(importlib.util.find_spec(module) for module in NEEDS.get(name, (name,))):
+            found.append(Provider(name, PEERS[name]))
+    return found

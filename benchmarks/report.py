@@ -1,0 +1,104 @@
+"""The table and the picture of what run.py has measured; `python benchmarks/report.py RESULT.json` makes them again."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def mean(values: list[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, values)))
+
+
+def best_peer(row: dict[str, Any]) -> float | None:
+    return min((t for name, t in row["seconds"].items() if not name.startswith("ours")), default=None)
+
+
+def our_time(row: dict[str, Any]) -> float:
+    return float(next(t for name, t in row["seconds"].items() if name.startswith("ours")))
+
+
+def groups(results: dict[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in results["rows"]:
+        found.setdefault((row["pass"], row["layout"]), []).append(row)
+    return found
+
+
+def summary(rows: list[dict[str, Any]]) -> list[str]:
+    """Geometric mean and worst of the best peer's time over ours, and our share of the limit from 1 MFLOP on."""
+    ratios = [(best_peer(r) / our_time(r), r["layer"]) for r in rows if best_peer(r)]  # type: ignore[operator]
+    shares = [r["limit"] / our_time(r) for r in rows if r["flop"] >= 1e6]
+    worst = min(ratios, default=None)
+    return [
+        f"{mean([q for q, _ in ratios]):.2f}" if ratios else "-",
+        f"{worst[0]:.2f} ({worst[1]})" if worst else "-",
+        f"{sum(q < 1 for q, _ in ratios)} of {len(ratios)}",
+        f"{mean(shares):.2f}" if shares else "-",
+    ]
+
+
+def table(results: dict[str, Any]) -> str:
+    m = results["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in m["versions"].items())
+    lines = [
+        f"{m['cpu']}, {m['threads']} thread{'s' * (m['threads'] > 1)}, {m['dtype']}, target {m['target']}; "
+        f"{m['multiply_adds'] / 1e9:.0f} GFLOP/s of multiply-adds. Python {m['python']}, {versions}.",
+        "",
+        "| pass | memory | best peer / ours, geometric mean | worst | layers lost | share of the limit |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (kind, layout), rows in groups(results).items():
+        lines.append(f"| {kind} | {layout} | " + " | ".join(summary(rows)) + " |")
+    for (kind, layout), rows in groups(results).items():
+        names = list(dict.fromkeys(name for r in rows for name in r["seconds"]))
+        lines += ["", f"### {kind}, {layout}", "", "Microseconds.", ""]
+        lines.append("| layer | limit | bound by | " + " | ".join(names) + " | best peer / ours | share of the limit |")
+        lines.append("|---" * (len(names) + 5) + "|")
+        for r in rows:
+            times = [f"{r['seconds'][n] * 1e6:.1f}" if n in r["seconds"] else "" for n in names]
+            peer = best_peer(r)
+            ratio = f"{peer / our_time(r):.2f}" if peer else ""
+            ends = [ratio, f"{r['limit'] / our_time(r):.2f}"]
+            lines.append("| " + " | ".join([r["layer"], f"{r['limit'] * 1e6:.1f}", r["bound"], *times, *ends]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def picture(results: dict[str, Any], path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    found = groups(results)
+    figure, axes = plt.subplots(len(found), 1, figsize=(14, 4.2 * len(found)), squeeze=False, layout="constrained")
+    for ax, ((kind, layout), rows) in zip(axes[:, 0], found.items(), strict=True):
+        rows = sorted(rows, key=lambda r: r["limit"] / our_time(r))
+        places = range(len(rows))
+        for name in dict.fromkeys(n for r in rows for n in r["seconds"]):
+            mine = name.startswith("ours")
+            shares = [r["limit"] / r["seconds"][name] if name in r["seconds"] else math.nan for r in rows]
+            ax.plot(places, shares, "o" if mine else ".", ms=6 if mine else 5, label=name, zorder=3 if mine else 2)
+        ax.axhline(1, color="black", lw=0.8)
+        ax.set(yscale="log", ylim=(0.005, 1.6), ylabel="share of the limit", title=f"{kind}, {layout}")
+        ax.set_xticks(places, [r["layer"] for r in rows], rotation=90, fontsize=6)
+        ax.grid(axis="y", alpha=0.3)
+        ax.legend(loc="lower right", ncols=5)
+    figure.savefig(path, dpi=110)
+
+
+def write(results: dict[str, Any], output: Path) -> None:
+    text = table(results)
+    output.with_suffix(".md").write_text(text)
+    picture(results, output.with_suffix(".png"))
+    print(text.split("\n###")[0])
+    print("written:", ", ".join(str(output.with_suffix(s)) for s in (".md", ".png", ".json")))
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    write(json.loads(path.read_text()), path)

@@ -1,0 +1,175 @@
+"""Times depthwise layers of real networks beside other libraries, in one process, and checks each answer first.
+
+    pip install '.[benchmark]' && python benchmarks/run.py
+
+writes a table (.md), a picture (.png: each layer's share of the limit) and all figures (.json) to benchmarks/results.
+The limit of a layer is the longer of its FLOP, taps in the padding not counted, at the measured multiply-add rate, and
+its bytes at the measured copy rate for so many. Rounds are interleaved: each times every library once; the figures are
+medians. Outputs are allocated by each call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--passes", nargs="+", default=["forward", "input_grad", "weight_grad"])
+    parser.add_argument("--layouts", nargs="+", default=["planar", "channels_last"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--targets", nargs="+", help="of depthwise.targets(); default: the best")
+    parser.add_argument("--peers", nargs="*", default=["torch", "onnxruntime", "openvino"], help="jax is another")
+    parser.add_argument("--match", default="", help="layers whose names hold this regular expression")
+    parser.add_argument("--max-mb", type=float, default=120, help="leave out layers with larger arrays")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--slot", type=float, default=0.005, help="least seconds of a round")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results") / "layers")
+    return parser.parse_args()
+
+
+def machine(dtype: str, threads: int, target: str) -> dict[str, Any]:
+    import numpy as np
+
+    from depthwise import _core
+    from depthwise.__main__ import cpu_name
+
+    index = [name for name, _ in _core.targets()].index(target)
+    libraries = ["depthwise", "numpy", "torch", "onnxruntime", "openvino", "jax"]
+    versions = {}
+    for name in libraries:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "cpu": cpu_name(),
+        "python": platform.python_version(),
+        "threads": threads,
+        "dtype": dtype,
+        "target": target,
+        "versions": versions,
+        "multiply_adds": _core.multiply_add_rate(index, np.dtype(dtype) == np.float64, threads),
+    }
+
+
+def measure(calls: dict[str, Any], enters: dict[str, Any], rounds: int, slot: float) -> dict[str, float]:
+    repeats = {}
+    for name, call in calls.items():
+        enters[name]()
+        call()
+        start = time.perf_counter()
+        call()
+        repeats[name] = max(1, int(slot / max(time.perf_counter() - start, 1e-7)))
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            enters[name]()
+            time.sleep(0.01)  # threads of the library before stop spinning
+            call()
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                call()
+            times[name].append((time.perf_counter() - start) / repeats[name])
+    return {name: statistics.median(t) for name, t in times.items()}
+
+
+def check(layer: Any, kind: str, arrays: dict[str, Any], calls: dict[str, Any], enters: dict[str, Any]) -> None:
+    """Ours against the reference on a few channels, the others against ours."""
+    import numpy as np
+
+    from depthwise import reference
+    from providers import as_ours
+
+    bound = {"float16": 3e-3, "bfloat16": 3e-2, "float32": 3e-5, "float64": 1e-12}[arrays["x"].dtype.name]
+    few, outs = min(layer.C, 2), min(layer.C, 2) * layer.M
+    x, W, b, gy = arrays["x"][:, :few], arrays["W"][:, :few], arrays["b"][:outs], arrays["gy"][:, :outs]
+    expected = {
+        "forward": lambda: reference.forward(x, W, b, **layer.steps),
+        "input_grad": lambda: reference.input_grad(gy, W, (layer.H, layer.W), **layer.steps),
+        "weight_grad": lambda: reference.weight_grad(x, gy, (layer.KH, layer.KW), **layer.steps),
+    }[kind]()
+
+    def apart(a: Any, b: Any) -> float:
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+    first = None
+    for name, call in calls.items():
+        enters[name]()
+        result = as_ours(layer, kind, call())
+        if first is None:
+            first = result
+            error = apart(result[:, : expected.shape[1]], expected)
+        else:
+            error = apart(result, first)
+        if not error < bound:
+            msg = f"{name} is wrong by {error:.1e} in {kind} of {layer.name}"
+            raise RuntimeError(msg)
+
+
+def main() -> None:
+    args = options()
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "DEPTHWISE_NUM_THREADS"):
+        os.environ[variable] = str(args.threads)
+    if "jax" in args.peers:
+        os.environ["JAX_ENABLE_X64"] = str(int(args.dtype == "float64"))
+        if args.threads == 1:
+            os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    import depthwise
+    import layers
+    import providers
+    import report
+    from depthwise import _core
+
+    if args.dtype == "bfloat16":
+        import ml_dtypes  # noqa: F401 - makes the name known to NumPy
+    found = providers.available(args.targets or depthwise.targets()[:1], args.peers)
+    if "torch" in [p.name for p in found]:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    chosen = [v for v in layers.load() if re.search(args.match, v.name) and v.bytes(args.dtype) <= args.max_mb * 1e6]
+    results: dict[str, Any] = {
+        "machine": machine(args.dtype, args.threads, args.targets[0] if args.targets else depthwise.targets()[0]),
+        "rows": [],
+    }
+    enters = {p.name: p.enter for p in found}
+    jobs = [(kind, layout, layer) for kind in args.passes for layout in args.layouts for layer in chosen]
+    columns = TextColumn("{task.description:52s}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns) as progress:
+        task = progress.add_task("", total=len(jobs))
+        for kind, layout, layer in jobs:
+            progress.update(task, description=f"{kind} {layout} {layer.name}")
+            arrays = layer.arrays(layout, args.dtype)
+            calls = {p.name: p.prepare(layer, kind, layout, arrays) for p in found}
+            calls = {name: call for name, call in calls.items() if call}
+            check(layer, kind, arrays, calls, enters)
+            plan = depthwise.explain(arrays["x"], arrays["W"], kind=kind, **layer.steps)
+            copy = _core.copy_rate(layer.bytes(args.dtype), args.threads)
+            limit = max(plan["flop"] / results["machine"]["multiply_adds"], layer.bytes(args.dtype) / copy)
+            row = {"pass": kind, "layout": layout, "layer": layer.name, "flop": plan["flop"], "limit": limit}
+            row["bound"] = "memory" if limit * results["machine"]["multiply_adds"] > plan["flop"] else "arithmetic"
+            row["seconds"] = measure(calls, enters, args.rounds, args.slot)
+            results["rows"].append(row)
+            del arrays, calls
+            progress.advance(task)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.with_suffix(".json").write_text(json.dumps(results, indent=1))
+    report.write(results, args.output)
+
+
+if __name__ == "__main__":
+    main()
