@@ -84,7 +84,7 @@ def picture(results: dict[str, Any], path: Path) -> None:
             shares = [r["limit"] / r["seconds"][name] if name in r["seconds"] else math.nan for r in rows]
             ax.plot(places, shares, "o" if mine else ".", ms=6 if mine else 5, label=name, zorder=3 if mine else 2)
         ax.axhline(1, color="black", lw=0.8)
-        ax.set(yscale="log", ylim=(0.005, 1.6), ylabel="share of the limit", title=f"{kind}, {layout}")
+        ax.set(yscale="log", ylim=(0.002, 1.6), ylabel="share of the limit", title=f"{kind}, {layout}")
         ax.set_xticks(places, [r["layer"] for r in rows], rotation=90, fontsize=6)
         ax.grid(axis="y", alpha=0.3)
         ax.legend(loc="lower right", ncols=5)

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <numeric>
 
 #include "parallel.hpp"
 
@@ -21,6 +22,10 @@ constexpr int64_t first_cache_bytes = 32 << 10;
 // 20 by pixels, 12.8 by rows).
 constexpr double second_cache_bytes = 2 << 20;
 constexpr int64_t many_taps = 25;
+// Pixels a power of two apart are copied together for a kernel of so many taps (AVX-512, EPYC of the fifth generation,
+// one thread: 128x56x56 with 31x31 4.9 ms as they lie and 3.1 copied, 1024x7x7 with 13x13 144 us and 73; but 512x56x56
+// with 3x3 0.56 ms and 0.93, 32x384x14x14 with 7x7 1.8 and 2.1).
+constexpr int64_t crowding_taps = 64, ways = 8, way_bytes = 4096;
 // Output rows that share their input rows while these are in the first-level cache. Arrays that no cache holds are
 // walked row by row, as they lie, if the second-level cache holds the rows that the next one needs again (AVX2, EPYC of
 // the second generation, one thread: 16x32x112x112 with 3x3 8.0 ms in bands of 16 rows, 5.0 in rows; AVX-512, EPYC of
@@ -132,6 +137,14 @@ Problem lying(Problem p) {
   return p;
 }
 
+// Whether a large kernel's pixels fall into so few places modulo 4 KiB that they push one another out of a first-level
+// cache of 8 or 12 ways.
+bool crowds(const Side& s, const Problem& p, int64_t item, int64_t most_lines) {
+  const int64_t pixels = (std::min(s.lines, most_lines) + p.w.kernel - 1) * p.h.kernel;
+  return p.h.kernel * p.w.kernel > crowding_taps &&
+         pixels * std::gcd(std::abs(s.line) * item, way_bytes) > ways * way_bytes;
+}
+
 std::string how(const Side& s, DType sums, int64_t lane_step) {
   if (s.direct) return "in place";
   if (s.dtype != sums) return "packed: converted to the type of the sums";
@@ -197,7 +210,8 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
   if (channel_lanes) {
     kernel = "correlate_channels_last";
     correlate = &k.correlate_channels_last[sums == DType::f64];
-    job.in.direct = job.in.dtype == sums && job.in.channel == 1 && job.divide == 1 && job.sum == 1;
+    job.in.direct = job.in.dtype == sums && job.in.channel == 1 && job.divide == 1 && job.sum == 1 &&
+                    !crowds(job.in, p, item, k.max_lines);
     job.out.direct = job.out.dtype == sums && (job.out.channel == 1 || job.out_channels == 1);
     job.strip = std::max<int64_t>(1, job.out.lines);
     job.band = std::max<int64_t>(1, job.out.offsets);
@@ -272,8 +286,8 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
     kernel = "weight_grad_channels_last";
     sum_products = &k.weight_grad_channels_last[sums == DType::f64];
     // One vector of channels is packed at a time, so both sides are or neither is.
-    job.x.direct = job.g.direct =
-        job.x.dtype == sums && job.x.channel == 1 && job.divide == 1 && job.g.dtype == sums && job.g.channel == 1;
+    job.x.direct = job.g.direct = job.x.dtype == sums && job.x.channel == 1 && job.divide == 1 && job.g.dtype == sums &&
+                                  job.g.channel == 1 && !crowds(job.x, p, item, k.max_lines);
     job.strip = std::clamp<int64_t>(job.g.lines, 1, steps_kept);
     if (!job.x.direct) {
       const auto measure = [&] {
