@@ -94,7 +94,7 @@ class PackedPixels {
         return;
       }
       if constexpr (__is_same(T, E))
-        if (side_.line == 1 && lanes == S::N && columns >= S::block)
+        if (side_.line == 1 && lanes == S::N && columns >= S::block && !crowded())
           return pixels_to_columns<S>(data, side_.channel, from, columns);
       for (int64_t at = 0; at < columns; at += staged) {
         const int64_t count = at_most(staged, columns - at);
@@ -107,6 +107,10 @@ class PackedPixels {
 
  private:
   int64_t lanes_of(int64_t v) const { return at_most(S::N, channels_ - v * S::N); }
+  // Planes that lie a multiple of 4 KiB apart share one place of a first-level cache, where blocks stored to all of
+  // them push one another out: then rows are stored one by one (AVX-512, EPYC of the fifth generation, input gradient
+  // of 128x64x64 with 3x3, stride 2: 308 us in blocks, 137 in rows; loads gain nothing).
+  bool crowded() const { return side_.channel * static_cast<Step>(sizeof(E)) % 4096 == 0; }
   bool lies_ready() const { return side_.channel == 1 && divide_ == 1 && sum_ == 1 && channels_ % S::N == 0; }
 
   const depthwise::Side& side_;
