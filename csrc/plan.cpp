@@ -19,13 +19,15 @@ constexpr int64_t direct_strip = 1024;
 constexpr int64_t first_cache_bytes = 32 << 10;
 // But not where a large image streams by and there is little to do for each pixel: slices of pixels are poor traffic
 // (AVX-512, Xeon of the fourth generation, 32x240x28x28 with 5x5: 6.2 ms by pixels, 8.6 by rows; 32x96x56x56 with 7x7:
-// 20 by pixels, 12.8 by rows).
+// 20 by pixels, 12.8 by rows), nor where pixels lie a power of two apart: slices of them fill but a few places of the
+// cache (AVX-512, EPYC of the fifth generation: input gradient of 256x28x28 with 3x3, stride 2, 58 us by rows, 28 by
+// pixels).
 constexpr double second_cache_bytes = 2 << 20;
 constexpr int64_t many_taps = 25;
 // Pixels a power of two apart are copied together for a kernel of so many taps (AVX-512, EPYC of the fifth generation,
 // one thread: 128x56x56 with 31x31 4.9 ms as they lie and 3.1 copied, 1024x7x7 with 13x13 144 us and 73; but 512x56x56
 // with 3x3 0.56 ms and 0.93, 32x384x14x14 with 7x7 1.8 and 2.1).
-constexpr int64_t crowding_taps = 64, ways = 8, way_bytes = 4096;
+constexpr int64_t crowding_taps = 64, few_places = 8, ways = 8, way_bytes = 4096;
 // Output rows that share their input rows while these are in the first-level cache. Arrays that no cache holds are
 // walked row by row, as they lie, if the second-level cache holds the rows that the next one needs again (AVX2, EPYC of
 // the second generation, one thread: 16x32x112x112 with 3x3 8.0 ms in bands of 16 rows, 5.0 in rows; AVX-512, EPYC of
@@ -137,12 +139,16 @@ Problem lying(Problem p) {
   return p;
 }
 
+// Places modulo 4 KiB, in a first-level cache, that one vector of channels of all pixels of a row takes at most.
+int64_t places_of_pixels(const Side& s, int64_t item) {
+  return way_bytes / std::gcd(std::abs(s.line) * item, way_bytes);
+}
+
 // Whether a large kernel's pixels fall into so few places modulo 4 KiB that they push one another out of a first-level
 // cache of 8 or 12 ways.
 bool crowds(const Side& s, const Problem& p, int64_t item, int64_t most_lines) {
   const int64_t pixels = (std::min(s.lines, most_lines) + p.w.kernel - 1) * p.h.kernel;
-  return p.h.kernel * p.w.kernel > crowding_taps &&
-         pixels * std::gcd(std::abs(s.line) * item, way_bytes) > ways * way_bytes;
+  return p.h.kernel * p.w.kernel > crowding_taps && pixels > ways * places_of_pixels(s, item);
 }
 
 std::string how(const Side& s, DType sums, int64_t lane_step) {
@@ -235,6 +241,7 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
     job.bands = ceil_div(job.out.offsets, job.band);
     const int64_t pixel = (k.max_lines + p.w.kernel - 1) * p.h.kernel + p.h.kernel * p.w.kernel;
     job.rows_innermost = pixel * job.out_channels * item > first_cache_bytes &&
+                         !(job.in.direct && places_of_pixels(job.in, item) < few_places) &&
                          (p.h.kernel * p.w.kernel > many_taps || bytes < second_cache_bytes);
     const int64_t vectors = ceil_div(job.out_channels, N);
     const int64_t units_of_all = job.batch * job.strips * job.bands;
