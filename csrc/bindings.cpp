@@ -1,6 +1,5 @@
 // Python's arrays to Problems. No arithmetic, no policy; the GIL is released around the work.
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -15,19 +14,45 @@ using namespace depthwise;
 
 namespace {
 
-using AnyArray = nb::ndarray<nb::ro, nb::device::cpu>;
-
 // Sizes of one call, made once for each geometry and passed by reference.
 struct Sizes {
   int64_t batch, channels, multiplier;
   Axis h, w;
 };
 
-Array as_array(const AnyArray& a, int dtype) {
-  Array out{const_cast<void*>(a.data()), static_cast<DType>(dtype), {}};
-  for (size_t i = 0; i < a.ndim() && i < 4; ++i) out.strides[i] = a.stride(i);
-  return out;
-}
+// A NumPy array held as a buffer, which also keeps others from resizing it meanwhile.
+class Held {
+ public:
+  explicit Held(PyObject* object) {
+    if (object == Py_None) return;
+    if (PyObject_GetBuffer(object, &buffer_, PyBUF_RECORDS_RO) != 0) throw nb::python_error();
+    held_ = true;
+  }
+  ~Held() {
+    if (held_) PyBuffer_Release(&buffer_);
+  }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+  // Whether the engine can take it: in this machine's byte order, aligned, its strides whole elements.
+  bool fits() const {
+    if (!held_) return true;
+    const char order = buffer_.format ? *buffer_.format : '@';
+    if (order == '>' || order == '<' || reinterpret_cast<uintptr_t>(buffer_.buf) % buffer_.itemsize) return false;
+    for (int i = 0; i < buffer_.ndim; ++i)
+      if (buffer_.strides[i] % buffer_.itemsize) return false;
+    return true;
+  }
+  Array array(int dtype) const {
+    Array out{held_ ? buffer_.buf : nullptr, static_cast<DType>(dtype), {}};
+    for (int i = 0; held_ && i < buffer_.ndim && i < 4; ++i) out.strides[i] = buffer_.strides[i] / buffer_.itemsize;
+    return out;
+  }
+
+ private:
+  Py_buffer buffer_;
+  bool held_ = false;
+};
 
 using Place = std::tuple<uintptr_t, std::vector<int64_t>, int>;
 
@@ -64,18 +89,29 @@ NB_MODULE(_core, m) {
         new (self) Sizes{batch, channels, multiplier, axis(h), axis(w)};
       });
 
+  // False where an array does not fit; nothing is done then.
   m.def(
       "run",
-      [](int pass, const Sizes& s, const AnyArray& x, int x_dtype, const AnyArray& W, int W_dtype, const AnyArray* b,
-         int b_dtype, const AnyArray& y, int y_dtype, int target, int threads) {
-        const Array bias = b ? as_array(*b, b_dtype) : Array{};
-        const Plan plan(problem(pass, s, as_array(x, x_dtype), as_array(W, W_dtype), bias, as_array(y, y_dtype)),
+      [](int pass, const Sizes& s, nb::handle x, int x_dtype, nb::handle W, int W_dtype, nb::handle b, int b_dtype,
+         nb::handle y, int y_dtype, int target, int threads) {
+        const Held held[4] = {Held(x.ptr()), Held(W.ptr()), Held(b.ptr()), Held(y.ptr())};
+        for (const Held& h : held)
+          if (!h.fits()) return false;
+        const Plan plan(problem(pass, s, held[0].array(x_dtype), held[1].array(W_dtype), held[2].array(b_dtype),
+                                held[3].array(y_dtype)),
                         target_at(target), threads);
         nb::gil_scoped_release released;
         execute(plan);
+        return true;
       },
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
       nb::arg(), nb::arg(), nb::arg());
+
+  // Bytes from an array's first element on to an address that whole vectors like.
+  m.def("misaligned_bytes", [](nb::handle a) {
+    const Held held(a.ptr());
+    return -reinterpret_cast<uintptr_t>(held.array(0).data) % 64;
+  });
 
   // The same on memory that the caller keeps alive: a framework's tensors, without the toll of an exchange protocol.
   // Each array is (address, strides in elements, dtype); an address of 0 is no bias.

@@ -22,11 +22,16 @@ void Lattice::add_part(int64_t in0, int64_t in_step, int64_t in_size, int64_t ta
   lines_.back().parts_end += 1;
 }
 
-Lattice::Lattice(Pass pass, const Axis& line, const Axis& offset, int64_t max_lines, bool split_offsets) {
+Lattice::Lattice(Pass pass, const Axis& line, const Axis& offset, int64_t max_lines, bool split_offsets,
+                 bool keep_stride) {
   const bool gather = pass != Pass::input_grad;  // outputs are y's, inputs x's; else the other way round
   const int64_t g = std::gcd(line.stride, line.dilate);
   const int64_t tap_step = line.stride / g;  // taps this far apart meet the same residue of inputs
-  if (gather) {
+  if (gather && keep_stride) {
+    lines_per_out_ = line.stride;
+    add_line_class(0, 1, line.out, max_lines);
+    add_part(-line.pad, 1, line.size, line.kernel, 0, 1);
+  } else if (gather) {
     const int64_t out_step = line.dilate / g;
     line_in_step_ = out_step * line.stride;
     for (int64_t c = 0; c < std::min(out_step, line.out); ++c) {
@@ -68,9 +73,18 @@ Lattice::Lattice(Pass pass, const Axis& line, const Axis& offset, int64_t max_li
 }
 
 LatticeView Lattice::view() const {
-  LatticeView v{
-      lines_.data(),   static_cast<int64_t>(lines_.size()),   line_in_step_,   line_tiles_, parts_.data(), 0, 0,
-      offsets_.data(), static_cast<int64_t>(offsets_.size()), offset_in_step_, taps_.data()};
+  LatticeView v{lines_.data(),
+                static_cast<int64_t>(lines_.size()),
+                line_in_step_,
+                line_tiles_,
+                lines_per_out_,
+                parts_.data(),
+                0,
+                0,
+                offsets_.data(),
+                static_cast<int64_t>(offsets_.size()),
+                offset_in_step_,
+                taps_.data()};
   for (const Part& p : parts_) v.max_part_taps = std::max(v.max_part_taps, p.taps);
   for (const LineClass& c : lines_) v.max_parts = std::max(v.max_parts, c.parts_end - c.parts_begin);
   return v;

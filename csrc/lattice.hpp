@@ -2,7 +2,8 @@
 //
 // The axis that a register tile runs along is seen as classes of outputs, each with parts of its taps, such that
 // (output t, tap a) of a part reads input `in0 + (t + a) * in_step`: whatever stride and dilation are, a part is a
-// dense correlation, and one loaded input line serves every output and tap with the same t + a.
+// dense correlation, and one loaded input line serves every output and tap with the same t + a. A stride of two may be
+// left to the tile instead: then (t, a) reads `in0 + (2 * t + a) * in_step`, and there is but one class and one part.
 // The other axis is seen as classes of outputs in which tap k reads input `taps[k].in0 + u * in_step` for output u.
 #pragma once
 #include <cstdint>
@@ -38,6 +39,7 @@ struct OffsetClass {
 struct LatticeView {
   const LineClass* lines;
   int64_t line_classes, line_in_step, line_tiles;
+  int64_t lines_per_out;  // 1, or 2: the stride that is left to the tile
   const Part* parts;
   int64_t max_part_taps, max_parts;
   const OffsetClass* offsets;
@@ -48,8 +50,9 @@ struct LatticeView {
 class Lattice {
  public:
   // `max_lines`: the most outputs that one register tile spans along `line`. `split_offsets`: whether dilation along
-  // `offset` makes classes too, so that neighbouring outputs of a class share what they read.
-  Lattice(Pass pass, const Axis& line, const Axis& offset, int64_t max_lines, bool split_offsets);
+  // `offset` makes classes too, so that neighbouring outputs of a class share what they read. `keep_stride`: whether a
+  // stride of two along `line` is left to the tile.
+  Lattice(Pass pass, const Axis& line, const Axis& offset, int64_t max_lines, bool split_offsets, bool keep_stride);
   LatticeView view() const;
 
  private:
@@ -60,7 +63,7 @@ class Lattice {
   std::vector<Part> parts_;
   std::vector<OffsetClass> offsets_;
   std::vector<OffsetTap> taps_;
-  int64_t line_in_step_ = 1, offset_in_step_ = 1, line_tiles_ = 0;
+  int64_t line_in_step_ = 1, offset_in_step_ = 1, line_tiles_ = 0, lines_per_out_ = 1;
 };
 
 int64_t ceil_div(int64_t a, int64_t b);  // b > 0, a of any sign

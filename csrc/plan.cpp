@@ -13,7 +13,7 @@ namespace {
 // Packed rows of a unit stay in the first-level cache's neighbourhood.
 constexpr int64_t packed_bytes = 192 << 10;
 // Columns of a row that are taken at once where nothing is packed: ten rows of them fit 48 KiB.
-constexpr int64_t direct_strip = 1024;
+constexpr int64_t direct_strip = 1024, staged_strip = 256;
 // What one tile of columns and its weights may take for all channels before it is done for one vector of channels after
 // another: then what the next row needs again is still in the first-level cache.
 constexpr int64_t first_cache_bytes = 32 << 10;
@@ -35,6 +35,9 @@ constexpr int64_t crowding_taps = 64, few_places = 8, ways = 8, way_bytes = 4096
 constexpr int64_t band_rows = 16;
 constexpr double last_cache_bytes = 24 << 20;
 constexpr int64_t window_bytes = 512 << 10;
+// Fetching ahead costs a fifth where a cache holds the arrays (AVX-512, EPYC of the fourth generation, one thread,
+// channels last, 3x3: 128x56x56 101 us with and 82 without, 512x56x56 844 and 702; but 88x128x256 1.2 ms and 2.1).
+constexpr double fetched_bytes = 14 << 20;
 // Where planes are taken apart into bands and strips to be packed for channel lanes: rows are cut last, since eight or
 // sixteen short pieces of rows are poor traffic (AVX2, EPYC of the second generation, 3x3 on 128x256 planes: 10.6 ms in
 // strips of 32 columns, 5.5 in whole rows).
@@ -48,6 +51,12 @@ constexpr int64_t least_band = 8, least_strip = 32, wide_strip = 256;
 // thread: 32x32x112x112 with 3x3 11.4 ms by columns, 6.1 by channels; 256x124x124 2.1 and 1.6; 480x75x75 with 5x5 1.65
 // and 1.17; but 1x32x112x112 106 us and 118).
 constexpr int64_t transposed_width = 64;
+// What it costs to bring an element of planar memory into channel order, or back, in multiply-adds (AVX-512, EPYC of
+// the fourth generation, one thread: 512x14x14 with 3x3 36 us in channel order, 23 by columns; with 27x27 430 and 950;
+// 384x14x14 with 7x7 67 and 73; 960x7x7 with 5x5 30 and 28). Twice as much where no cache holds the arrays
+// (32x384x14x14 with 7x7: 3.5 ms and 2.4).
+constexpr double transposing_cost = 5;
+constexpr int64_t least_staged_bytes = 8 << 10;
 // Rows of gy that one part of a weight gradient takes at a time, and the shares of work that there are at least where
 // the problem has them: fixed, because the order of summation hangs on them.
 constexpr int64_t gradient_band = 8, gradient_units = 16;
@@ -110,11 +119,25 @@ Side side(const Array& a, int64_t height, int64_t width, bool channel_lanes) {
           false};
 }
 
-// Whether lanes along the columns are nearly all of use, where products at the rows' ends can be masked.
-bool rows_fill_vectors(const Problem& p, const Kernels& k, int64_t N) {
-  const bool masked = k.lanes[0] == 16, tall = p.h.out >= k.max_lines,
-             few_edges = p.w.out > 16 && 2 * p.w.kernel <= p.w.out;
-  return p.pass != Pass::weight_grad && masked && tall && few_edges && 8 * p.w.out >= 7 * N * ceil_div(p.w.out, N);
+// What a correlation with lanes along the columns takes for a multiply-add of use: lanes beside the row, and those
+// under taps beside it, are idle.
+double cost_by_columns(const Problem& p, const Kernels& k, int64_t N) {
+  const bool gradient = p.pass == Pass::input_grad;
+  const int64_t outs = gradient ? ceil_div(p.w.size, p.w.stride) : p.w.out;
+  const int64_t lanes = k.half_lanes && outs <= k.half_lanes && N == k.lanes[0] ? k.half_lanes : ceil_div(outs, N) * N;
+  const double taps = static_cast<double>(p.w.kernel) / (gradient ? static_cast<double>(p.w.stride) : 1.0);
+  const double rows = gradient ? static_cast<double>(p.w.stride) : 1.0;
+  return rows * static_cast<double>(lanes) * taps / std::max(1.0, valid_taps(p.w));
+}
+
+// The same with lanes along the channels where memory is planar: every lane is of use, but all elements are transposed.
+double cost_by_channels(const Problem& p, int64_t N) {
+  const int64_t outs = p.pass == Pass::input_grad ? p.channels : p.channels * p.multiplier;
+  const double filled = static_cast<double>(outs) / static_cast<double>(N * ceil_div(outs, N));
+  const double products = static_cast<double>(p.batch * p.channels * p.multiplier) * valid_taps(p.h) * valid_taps(p.w);
+  const double elements = array_bytes(p) / static_cast<double>(item_bytes(p.x.dtype));
+  const double each = array_bytes(p) > last_cache_bytes ? 2 * transposing_cost : transposing_cost;
+  return (1 + each * elements / std::max(1.0, products)) / filled;
 }
 
 bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
@@ -124,11 +147,19 @@ bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
   const int64_t outs = p.channels * p.multiplier, channels = gradient ? outs : p.channels;
   if (channels_are_closest(in.strides, channels, gradient ? p.h.out : p.h.size, gradient ? p.w.out : p.w.size))
     return 2 * outs >= N;
+  if (N == 1) return false;
+  if (p.pass != Pass::weight_grad) return cost_by_channels(p, N) < cost_by_columns(p, k, N);
   const bool wide = p.pass == Pass::weight_grad && array_bytes(p) > last_cache_bytes;
   const int64_t widest = wide ? 8 * N : std::min(8 * N, transposed_width);
   const bool filled = 8 * outs >= 5 * N * ceil_div(outs, N);
-  if (N == 1 || !filled || (p.w.stride == 1 && p.w.kernel == 1)) return false;
-  return p.w.stride > 1 || (p.w.out <= widest && !rows_fill_vectors(p, k, N));
+  if (!filled || (p.w.stride == 1 && p.w.kernel == 1)) return false;
+  return p.w.stride > 1 || p.w.out <= widest;
+}
+
+// Whether a stride of two is taken by loads of every other element, from every other row.
+bool takes_pairs(const Problem& p, DType sums) {
+  return p.pass == Pass::forward && p.h.stride == 2 && p.w.stride == 2 && p.h.dilate == 1 && p.x.dtype == sums &&
+         (p.x.strides[3] == 1 || p.w.size <= 1);
 }
 
 // An image one column wide is taken as one row: lanes and tiles then run along its length.
@@ -175,7 +206,8 @@ Plan::Plan(const Target& target, int most_threads, const Problem& p)
       sums(accumulator(p)),
       gW(p.W),
       channel_lanes(lanes_along_channels(p, *target.kernels, sums)),
-      lattice(p.pass, channel_lanes ? p.w : p.h, channel_lanes ? p.h : p.w, target.kernels->max_lines, channel_lanes) {
+      lattice(p.pass, channel_lanes ? p.w : p.h, channel_lanes ? p.h : p.w, target.kernels->max_lines, channel_lanes,
+              !channel_lanes && takes_pairs(p, sums)) {
   flop = 2.0 * static_cast<double>(p.batch * p.channels * p.multiplier) * valid_taps(p.h) * valid_taps(p.w);
   bytes = array_bytes(p);
   if (pass == Pass::weight_grad)
@@ -237,6 +269,7 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
       };
       shrink(job.band, job.strip, measure);
     }
+    job.fetches = bytes > fetched_bytes && (job.in.direct || job.out.direct);
     job.strips = ceil_div(job.out.lines, job.strip);
     job.bands = ceil_div(job.out.offsets, job.band);
     const int64_t pixel = (k.max_lines + p.w.kernel - 1) * p.h.kernel + p.h.kernel * p.w.kernel;
@@ -252,15 +285,28 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
   } else {
     kernel = "correlate_planar";
     correlate = &k.correlate_planar[sums == DType::f64];
-    job.in.direct = job.in.dtype == sums && (job.in.offset == 1 || job.in.offsets <= 1) && lat.offset_in_step == 1;
-    job.out.direct = job.out.dtype == sums && (job.out.offset == 1 || job.out.offsets <= 1) && out_step == 1;
+    job.in.direct = job.in.dtype == sums && (job.in.offset == 1 || job.in.offsets <= 1) &&
+                    (lat.offset_in_step == 1 || lat.lines_per_out == 2);
+    job.joined = out_step == 2 && lat.offset_classes == 2;
+    job.out.direct =
+        job.out.dtype == sums && (job.out.offset == 1 || job.out.offsets <= 1) && (out_step == 1 || job.joined);
     job.ring = lat.max_part_taps + 3 * k.max_lines;  // so that the window seldom has to slide
-    job.strip = ceil_div(std::clamp<int64_t>(class_outs, 1, direct_strip), N) * N;
+    job.strip = ceil_div(std::clamp<int64_t>(class_outs, 1, job.out.direct ? direct_strip : staged_strip), N) * N;
+    const bool dense = job.in.line == job.in.offsets && job.out.line == job.out.offsets;
+    if (bytes > second_cache_bytes && job.in.direct && job.out.direct && dense)
+      job.fetch_bytes = std::max<int64_t>(1, job.in.lines / job.out.lines) *
+                        std::max<int64_t>(1, job.in.offsets / job.out.offsets) * N * item;
     if (!job.in.direct) {
       const int64_t column_bytes = job.sum * lat.max_parts * job.ring * lat.offset_in_step * item;
       while (job.strip > 8 * N && job.strip * column_bytes > packed_bytes) job.strip = ceil_div(job.strip / 2, N) * N;
     }
     job.strips = ceil_div(class_outs, job.strip);
+    const int64_t plane_bytes = job.out.offsets * job.out.lines * item;
+    if (job.fetch_bytes && bytes > last_cache_bytes && job.strips == 1 && lat.line_classes == 1 &&
+        plane_bytes >= least_staged_bytes) {
+      job.past_caches = true;
+      job.out.direct = false;
+    }
     job.units = job.batch * job.out_channels * job.strips * lat.line_tiles;
   }
   units = job.units;

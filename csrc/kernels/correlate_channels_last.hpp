@@ -32,7 +32,7 @@ class CorrelateChannelsLast {
         in_rows_(job.in, job.out_channels, job.divide, job.sum, job.rows_packed, job.columns_packed),
         out_pixels_(job.out, job.out_channels, 1, 1) {
     Arena arena(scratch);
-    const int64_t tile_chunks = job.sum * lat_.max_parts * chunks_of<S>(lat_.max_part_taps);
+    const int64_t tile_chunks = job.sum * lat_.max_parts * chunks_of(lat_.max_part_taps, S::max_taps);
     tiles_ = arena.take<ColumnTile>(tiles_kept);
     chunks_ = arena.take<Chunk>(tiles_kept * tile_chunks);
     x_offset_ = arena.take<Step>(job.kernel_offsets);
@@ -47,7 +47,7 @@ class CorrelateChannelsLast {
     }
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
-    for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i] = {-1, nullptr, 0, 0, 0, false, chunks_ + i * tile_chunks};
+    for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i] = {-1, nullptr, 0, 0, 0, chunks_ + i * tile_chunks};
     in_line_ = job.in.direct ? job.in.line : S::N;
     in_row_ = job.in.direct ? lat_.offset_in_step * job.in.offset : in_rows_.row_size();
     out_line_ = job.out.direct ? job.out.line : S::N;
@@ -81,7 +81,6 @@ class CorrelateChannelsLast {
     int64_t index;
     const LineClass* columns;
     int64_t t0, T, chunk_count;
-    bool clip;
     Chunk* chunks;
   };
 
@@ -162,15 +161,13 @@ class CorrelateChannelsLast {
     tile.t0 = begin + index * outs / tiles;
     tile.T = begin + (index + 1) * outs / tiles - tile.t0;
     tile.chunk_count = 0;
-    tile.clip = false;
     for (int64_t k = 0; k < job_.sum; ++k) {
       for (const Part* p = lat_.parts + c->parts_begin; p < lat_.parts + c->parts_end; ++p) {
-        const int64_t count = chunks_of<S>(p->taps);
+        const int64_t count = chunks_of(p->taps, S::max_taps);
         for (int64_t j = 0; j < count; ++j) {
           const int64_t a0 = j * p->taps / count, a1 = (j + 1) * p->taps / count, lines = tile.T + a1 - a0 - 1;
           const uint32_t live = live_lines(p->first - tile.t0 - a0, p->last - tile.t0 - a0, lines);
           if (!live) continue;
-          if (live != (1u << lines) - 1u) tile.clip = true;
           const Step x = (p->in0 + (tile.t0 + a0) * lat_.line_in_step) * in_line_;
           tile.chunks[tile.chunk_count++] = {static_cast<int>(a1 - a0), live, x + k * in_rows_.plane_size(),
                                              (k * kernel_taps_ + p->tap0 + a0 * p->tap_step) * S::N,
@@ -255,7 +252,7 @@ class CorrelateChannelsLast {
       tile.w_vector = job_.sum * kernel_taps_ * S::N;
     }
     tile.y_ahead = rows_class_->out_step * out_row_;
-    tile.fetch = job_.in.direct || job_.out.direct;
+    tile.fetch = job_.fetches;
     tile.places_ahead = 0;
     if (tile.fetch && taps.begin < taps.end) {
       // The next output row is the first to read so many rows more; of a row's columns each part reads its own.
@@ -279,7 +276,7 @@ class CorrelateChannelsLast {
     const bool packed = !job_.in.direct && !job_.out.direct;
     const int64_t whole = packed ? v1 - v0 : at_most(v1, job_.out_channels / S::N) - v0;
     tile.vectors = v1 - v0 == 1 ? rows : whole;
-    if (whole > 0) run_tile<S>(Lanes::channels, columns.clip, columns.T, tile);
+    if (whole > 0) run_tile<S, Lanes::channels>(columns.T, tile);
     if (whole == v1 - v0) return;
     if (v1 - v0 > 1) {
       tile.x += whole * tile.x_vector;
@@ -289,7 +286,7 @@ class CorrelateChannelsLast {
       tile.vectors = 1;
     }
     tile.lanes = lanes_of(v1 - 1);
-    run_tile<S>(Lanes::channels_edge, true, columns.T, tile);
+    run_tile<S, Lanes::channels_edge>(columns.T, tile);
   }
 
   void store_rows(int64_t v) {

@@ -2,11 +2,12 @@
 //
 // A unit is one tile of output rows of one plane, in one strip of columns. What a tile and a strip look like does not
 // depend on the plane, so both are worked out once: the tile as chunks of taps, the strip as runs of vectors. Input
-// that cannot be loaded as it lies (another dtype, a column step, a stride along the columns) is packed.
+// that cannot be loaded as it lies (another dtype, columns of any stride) is packed.
 #pragma once
 #include "job.hpp"
 #include "packed_rows.hpp"
-#include "tile.hpp"
+#include "rows.hpp"
+#include "walk.hpp"
 
 namespace {
 
@@ -19,26 +20,33 @@ using depthwise::Part;
 template <class S>
 class CorrelatePlanar {
   using E = typename S::E;
+  using Half = typename S::Half;  // narrower vectors for the end of a row, or S again
+  static constexpr bool halves = Half::N < S::N;
 
  public:
   // Lays the scratch memory out; without memory, only measures it.
   CorrelatePlanar(const Correlation& job, void* scratch)
-      : job_(job), lat_(job.lattice), rows_(job.in, job.lattice, job.strip) {
+      : job_(job),
+        lat_(job.lattice),
+        most_taps_(job.joined ? Joined<S>::max_taps : S::max_taps),
+        members_(job.joined ? 2 : 1),
+        rows_(job.in, job.lattice, job.strip, job.in.direct ? 1 : job.lattice.offset_in_step) {
     Arena arena(scratch);
-    const int64_t tile_chunks = job.sum * lat_.max_parts * chunks_of<S>(lat_.max_part_taps);
-    const int64_t strip_runs = lat_.offset_classes * (job.strip / S::N + 1);
+    tile_chunks_ = at_least(1, job.sum * lat_.max_parts * chunks_of(lat_.max_part_taps, most_taps_));
+    const int64_t strip_vectors = lat_.offset_classes * (job.strip / S::N + 1);
     tiles_ = arena.take<RowTile>(tiles_kept);
-    chunks_ = arena.take<Chunk>(tiles_kept * tile_chunks);
-    runs_ = arena.take<Run>(strip_runs);
-    x_offset_ = arena.take<Step>(lat_.offset_classes * job.kernel_offsets);
-    w_offset_ = arena.take<Step>(lat_.offset_classes * job.kernel_offsets);
-    masks_ = arena.take<typename S::M>(strip_runs * job.kernel_offsets);
+    chunks_ = arena.take<Chunk>((tiles_kept + 1) * tile_chunks_);
+    runs_ = arena.take<Run>(strip_vectors);
+    const int64_t taps = lat_.offset_classes * job.kernel_offsets;
+    for (Step** at : {&x_offset_, &packed_offset_, &w_offset_}) *at = arena.take<Step>(taps);
+    masks_ = arena.take<typename S::M>((job.strip / S::N + 1) * taps);
+    half_masks_ = arena.take<typename Half::M>(taps);
     if (!weights_direct()) weights_ = arena.take<E>(job.sum * job.kernel_lines * job.kernel_offsets);
-    if (!job.out.direct) y_ = arena.take<E>(max_lines * S::N);
-    if (!job.in.direct) rows_.take(arena, job.sum * lat_.max_parts, job.ring);
+    if (!job.out.direct) y_ = arena.take<E>(lat_.offset_classes * max_lines * job.strip);
+    if (S::masked_fma || !job.in.direct) rows_.take(arena, job.sum * lat_.max_parts, job.ring);
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
-    for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i] = {-1, nullptr, 0, 0, 0, false, chunks_ + i * tile_chunks, 0, 0};
+    for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i] = {-1, nullptr, 0, 0, chunks_ + i * tile_chunks_, 0, 0, 0, 0, 0};
     w_sum_ = weights_direct() ? job.W_multiplier : job.kernel_lines * job.kernel_offsets;
     w_line_ = weights_direct() ? job.W_line : job.kernel_offsets;
     w_offset_step_ = weights_direct() ? job.W_offset : 1;
@@ -51,42 +59,34 @@ class CorrelatePlanar {
 
   void run(int64_t begin, int64_t end) {
     const int64_t tiles = lat_.line_tiles;
-    int64_t plane = begin / (job_.strips * tiles), strip = begin / tiles % job_.strips, tile = begin % tiles;
-    for (int64_t unit = begin; unit < end; ++unit) {
-      if (plane != plane_) enter_plane(plane);
-      if (strip != strip_) enter_strip(strip);
-      run_tile_of_rows(tile_at(tile));
-      if (++tile < tiles) continue;
-      tile = 0;
-      if (++strip < job_.strips) continue;
-      strip = 0;
-      ++plane;
+    for (int64_t unit = begin; unit < end;) {
+      const int64_t plane = unit / (job_.strips * tiles), tile = unit % tiles, left = at_most(tiles - tile, end - unit);
+      enter_strip(unit / tiles % job_.strips);
+      enter_plane(plane);
+      const int64_t planes = left == tiles ? planes_together(plane, (end - unit) / tiles) : 1;
+      run_tiles(tile, tile + left, planes);
+      unit += planes * left;
     }
+    if (job_.past_caches) S::fence();
   }
 
  private:
   static constexpr int64_t tiles_kept = 64;
 
-  struct RowTile {
-    int64_t index;
-    const LineClass* rows;
-    int64_t t0, T, chunk_count;
-    bool clip;
-    Chunk* chunks;
-    Step lowest, highest;  // of the elements from the plane's start to column 0 of the lines that are read
-  };
-
-  // Neighbouring vectors of a strip that are done alike.
+  // Neighbouring vectors of a strip that are done alike, of one class of columns or of two that are joined.
   struct Run {
-    bool edge;
-    int64_t column, vectors, lanes;      // first output of the class, vectors, lanes of each to store
-    int64_t offsets_begin, offsets_end;  // taps that some lane has inside the row
-    const OffsetClass* columns;
+    bool edge, half;
+    int64_t column, vectors, last_lanes;  // first output of the class, vectors, lanes of the last to store
+    int64_t offsets_begin, offsets_end;   // taps of the one class that some lane has inside the row
+    int64_t first_class;
+    int64_t masks;  // index of the first
   };
 
   bool weights_direct() const { return job_.W_dtype == (sizeof(E) == 4 ? DType::f32 : DType::f64); }
+  bool bias_direct() const { return !job_.b || job_.b_dtype == (sizeof(E) == 4 ? DType::f32 : DType::f64); }
 
   void enter_plane(int64_t plane) {
+    if (plane == plane_) return;
     plane_ = plane;
     const int64_t n = plane / job_.out_channels, o = plane % job_.out_channels;
     in_ = n * job_.in.batch + o / job_.divide * job_.sum * job_.in.channel;
@@ -101,54 +101,106 @@ class CorrelatePlanar {
           for (int64_t q = 0; q < job_.kernel_offsets; ++q)
             *to++ = load_as<E>(job_.W, job_.W_dtype, w0 + k * job_.W_multiplier + p * job_.W_line + q * job_.W_offset);
     }
-    if (job_.b) bias_ = load_as<E>(job_.b, job_.b_dtype, o * job_.b_stride);
+    if (job_.b && bias_direct()) bias_at_ = static_cast<const E*>(job_.b) + o * job_.b_stride;
+    if (job_.b && !bias_direct()) {
+      bias_ = load_as<E>(job_.b, job_.b_dtype, o * job_.b_stride);
+      bias_at_ = &bias_;
+    }
     packed_class_ = nullptr;
   }
 
+  // How many planes, from this one on, are done together: they lie evenly, and their whole vectors stay inside the
+  // array. Where that takes several calls, as many as a first-level cache holds.
+  int64_t planes_together(int64_t plane, int64_t most) {
+    if (!job_.in.direct || !job_.out.direct || !weights_direct() || !bias_direct() || job_.strips != 1 ||
+        lat_.line_tiles > tiles_kept)
+      return 1;
+    const RowTile &first = tile_at(0), &last = tile_at(lat_.line_tiles - 1);
+    const bool one_call = run_count_ == 1 && first.lines == last.lines && chunks_of_all(first) == 1;
+    const int64_t plane_bytes = (job_.in.lines * job_.in.offsets + job_.out.lines * job_.out.offsets) * Step{sizeof(E)};
+    if (!one_call || lat_.line_classes != 1) most = at_most(most, planes_bytes / at_least(plane_bytes, 1));
+    const int64_t o = plane % job_.out_channels, row = job_.divide > 1 ? job_.divide : job_.out_channels;
+    most = at_most(most, row - o % row);
+    if (most > 1 && !stays_inside(0, lat_.line_tiles, in_)) return 1;
+    while (most > 1 && !stays_inside(0, lat_.line_tiles, in_ + (most - 1) * in_plane())) --most;
+    return at_least(most, 1);
+  }
+  static constexpr int64_t planes_bytes = 16 << 10;
+  int64_t chunks_of_all(const RowTile& tile) const {
+    int64_t count = 0;
+    for (int64_t i = tile.rows->parts_begin; i < tile.rows->parts_end; ++i)
+      count += chunks_of(lat_.parts[i].taps, most_taps_);
+    return count * job_.sum;
+  }
+  Step in_plane() const { return job_.divide > 1 ? 0 : job_.sum * job_.in.channel; }
+
   void enter_strip(int64_t strip) {
+    if (strip == strip_) return;
     strip_ = strip;
     packed_class_ = nullptr;
     run_count_ = 0;
+    int64_t masks = 0;
     const int64_t j0 = strip * job_.strip;
-    for (int64_t i = 0; i < lat_.offset_classes; ++i) {
+    for (int64_t i = 0; i < lat_.offset_classes; i += members_) {
       const OffsetClass& c = lat_.offsets[i];
       const OffsetTap* tap = lat_.taps + c.taps_begin;
-      const int64_t taps = c.taps_end - c.taps_begin, j1 = at_most(c.outs, j0 + job_.strip);
+      const int64_t taps = lat_.offsets[i + members_ - 1].taps_end - c.taps_begin;
       for (int64_t o = 0; o < taps; ++o) {
         w_offset_[c.taps_begin + o] = tap[o].tap * w_offset_step_;
-        x_offset_[c.taps_begin + o] = job_.in.direct ? tap[o].in0 : rows_.offset(tap[o].in0);
+        x_offset_[c.taps_begin + o] = tap[o].in0;
+        packed_offset_[c.taps_begin + o] = rows_.offset(tap[o].in0);
       }
-      // Vectors from `inner` to `inner_end` have every tap of every lane inside the row; packed rows have them all.
-      int64_t inner = j0, inner_end = at_least(j0, j1);
-      if (job_.in.direct && taps) {
-        inner = clamp(j0 + divide_up(at_least(-tap[0].in0 - j0, 0), S::N) * S::N, j0, at_least(j0, j1));
-        inner_end = clamp(job_.in.offsets - tap[taps - 1].in0, inner, inner_end);
-      }
-      inner_end = inner + (inner_end - inner) / S::N * S::N;
-      for (int64_t j = j0; j < j1;) {
-        const bool edge = j < inner || j >= inner_end;
-        const int64_t vectors = edge || !job_.out.direct ? 1 : (inner_end - j) / S::N;
-        Run& r = runs_[run_count_];
-        r = {edge, j, vectors, at_most(S::N, j1 - j), 0, taps, &c};
-        if (edge) mark_lanes(r, masks_ + run_count_ * job_.kernel_offsets, tap);
-        ++run_count_;
-        j += vectors * S::N;
+      const int64_t count = job_.joined ? at_most(2 * job_.strip, job_.out.offsets - 2 * j0)
+                                        : at_most(job_.strip, c.outs - j0);  // outputs of the strip
+      Run* last = nullptr;
+      for (int64_t j = 0; j < count;) {
+        const bool half = halves && count <= Half::N * members_;
+        const int64_t N = half ? Half::N : S::N, lanes = at_most(N * members_, count - j), at = j0 + j / members_;
+        Run next{reaches_beside(tap, taps, at, N), half, at, 1, lanes, 0, taps, i, half ? c.taps_begin : masks};
+        if (!job_.joined) {
+          while (next.offsets_begin < taps && input_column(tap[next.offsets_begin], at + lanes - 1) < 0)
+            ++next.offsets_begin;
+          while (next.offsets_begin < next.offsets_end &&
+                 input_column(tap[next.offsets_end - 1], at) >= job_.in.offsets)
+            --next.offsets_end;
+        }
+        if (half)
+          mark_lanes<Half>(half_masks_ + next.masks, tap, taps, at);
+        else
+          mark_lanes<S>(masks_ + masks, tap, taps, at), masks += taps;
+        if (last && last->edge == next.edge && last->half == half && last->offsets_begin == next.offsets_begin &&
+            last->offsets_end == next.offsets_end) {
+          last->vectors += 1;
+          last->last_lanes = lanes;
+        } else {
+          last = &(runs_[run_count_++] = next);
+        }
+        j += N * members_;
       }
     }
   }
 
-  // For a vector that reaches beside the row: which taps and lanes are inside.
-  void mark_lanes(Run& r, typename S::M* masks, const OffsetTap* tap) {
-    for (int64_t o = 0; o < r.offsets_end; ++o) {
-      const int64_t first = r.column + tap[o].in0;
-      masks[o] = job_.in.direct ? S::mask(-first, job_.in.offsets - first) : S::mask(0, S::N);
-    }
-    if (!job_.in.direct) return;
-    while (r.offsets_begin < r.offsets_end && r.column + tap[r.offsets_begin].in0 + r.lanes <= 0) ++r.offsets_begin;
-    while (r.offsets_begin < r.offsets_end && r.column + tap[r.offsets_end - 1].in0 >= job_.in.offsets) --r.offsets_end;
+  int64_t input_column(const OffsetTap& tap, int64_t output) const { return tap.in0 + output * lat_.offset_in_step; }
+
+  // Whether some lane of a vector reads beside the row, for targets that cannot mask products.
+  bool reaches_beside(const OffsetTap* tap, int64_t taps, int64_t j, int64_t N) const {
+    if (S::masked_fma || !job_.in.direct) return false;
+    for (int64_t o = 0; o < taps; ++o)
+      if (input_column(tap[o], j) < 0 || input_column(tap[o], j + N) > job_.in.offsets) return true;
+    return false;
   }
 
-  // The tile's chunks, worked out unless they are still there from the last plane.
+  // For each tap, the lanes that lie inside the row.
+  template <class V>
+  void mark_lanes(typename V::M* masks, const OffsetTap* tap, int64_t taps, int64_t j) const {
+    const int64_t step = lat_.offset_in_step;
+    for (int64_t o = 0; o < taps; ++o) {
+      const int64_t at = input_column(tap[o], j);
+      masks[o] = V::mask(divide_up(at_least(-at, 0), step), floor_div(job_.in.offsets - 1 - at, step) + 1);
+    }
+  }
+
+  // The tile, worked out unless it is still there from the last plane.
   RowTile& tile_at(int64_t index) {
     RowTile& tile = tiles_[index % tiles_kept];
     if (tile.index == index) return tile;
@@ -157,125 +209,253 @@ class CorrelatePlanar {
     while (c + 1 < lat_.lines + lat_.line_classes && (c + 1)->tiles_before <= index) ++c;
     tile.rows = c;
     const int64_t tiles = divide_up(c->outs, max_lines), k = index - c->tiles_before;
-    tile.t0 = k * c->outs / tiles;
-    tile.T = (k + 1) * c->outs / tiles - tile.t0;
-    tile.chunk_count = 0;
-    tile.clip = false;
+    const int64_t least = c->outs / tiles, longer = c->outs % tiles;
+    tile.t0 = k * least + at_most(k, longer);
+    tile.lines = least + (k < longer);
+    tile.y = (c->out0 + tile.t0 * c->out_step) * job_.out.line;
     tile.lowest = INT64_MAX;
     tile.highest = INT64_MIN;
+    Step behind = 0;  // the line after the last that is read
+    Chunk* chunk = tile.chunks;
+    *chunk = {1, 0, 0, 0, 0};  // all there is where no tap meets the class
     for (int64_t k = 0; k < job_.sum; ++k) {
       for (int64_t i = c->parts_begin; i < c->parts_end; ++i) {
         const Part& p = lat_.parts[i];
-        const int64_t count = chunks_of<S>(p.taps);
-        const int64_t first = at_least(p.first, tile.t0), last = at_most(p.last, tile.t0 + tile.T + p.taps - 1) - 1;
-        for (const int64_t s : {first, last}) {
-          if (first > last) break;
+        const auto [first, end] = lines_of(p, tile);
+        for (const int64_t s : {first, end - 1}) {
+          if (first >= end) break;
           const Step line = (p.in0 + s * lat_.line_in_step) * job_.in.line + k * job_.in.channel;
           tile.lowest = at_most(tile.lowest, line);
           tile.highest = at_least(tile.highest, line);
+          behind = at_least(behind, p.in0 + s * lat_.line_in_step + 1);
         }
+        const int64_t count = chunks_of(p.taps, most_taps_), s0 = tile.t0 * lat_.lines_per_out;
         for (int64_t j = 0; j < count; ++j) {
-          const int64_t a0 = j * p.taps / count, a1 = (j + 1) * p.taps / count, lines = tile.T + a1 - a0 - 1;
-          const uint32_t live = live_lines(p.first - tile.t0 - a0, p.last - tile.t0 - a0, lines);
-          if (!live) continue;
-          if (live != (1u << lines) - 1u) tile.clip = true;
-          tile.chunks[tile.chunk_count++] = {
-              static_cast<int>(a1 - a0), live,
-              (p.in0 + (tile.t0 + a0) * lat_.line_in_step) * job_.in.line + k * job_.in.channel,
-              k * w_sum_ + (p.tap0 + a0 * p.tap_step) * w_line_, p.tap_step * w_line_};
+          const int64_t a0 = j * p.taps / count, a1 = (j + 1) * p.taps / count;
+          const int64_t lines = (tile.lines - 1) * lat_.lines_per_out + a1 - a0;
+          *chunk++ = {static_cast<int>(a1 - a0), live_lines(p.first - s0 - a0, p.last - s0 - a0, lines),
+                      (p.in0 + (s0 + a0) * lat_.line_in_step) * job_.in.line + k * job_.in.channel,
+                      k * w_sum_ + (p.tap0 + a0 * p.tap_step) * w_line_, p.tap_step * w_line_};
         }
       }
     }
+    // Rows of several classes take turns in memory: then the next plane is fetched, a part of it for each tile.
+    tile.ahead = lat_.line_classes == 1 ? behind * job_.in.line
+                                        : job_.in.channel + index * job_.in.lines / lat_.line_tiles * job_.in.line;
+    tile.y_ahead = lat_.line_classes == 1 ? tile.y + tile.lines * job_.out.line
+                                          : job_.out.channel + index * job_.out.lines / lat_.line_tiles * job_.out.line;
     return tile;
   }
 
-  // Packs the rows that a tile meets, and points its chunks at them.
-  void pack_rows(RowTile& tile) {
-    if (packed_class_ != tile.rows) rows_.forget(strip_ * job_.strip);
-    packed_class_ = tile.rows;
-    int64_t chunk = 0;
+  // The lines inside the image, numbered as in the part, that a tile meets.
+  Range lines_of(const Part& p, const RowTile& tile) const {
+    const int64_t s0 = tile.t0 * lat_.lines_per_out;
+    return {at_least(p.first, s0), at_most(p.last, s0 + (tile.lines - 1) * lat_.lines_per_out + p.taps)};
+  }
+
+  // Packs the rows that a tile meets; `packed` is the tile as it finds them.
+  void pack_rows(const RowTile& tile, RowTile& packed) {
+    packed = tile;
+    packed.chunks = chunks_ + tiles_kept * tile_chunks_;
+    const Chunk* from = tile.chunks;
+    Chunk* to = packed.chunks;
+    *to = *from;
     for (int64_t k = 0; k < job_.sum; ++k) {
       for (int64_t i = tile.rows->parts_begin; i < tile.rows->parts_end; ++i) {
         const Part& p = lat_.parts[i];
-        const int64_t first = at_least(p.first, tile.t0), last = at_most(p.last, tile.t0 + tile.T + p.taps - 1);
-        if (first >= last) continue;
-        const int64_t window = k * lat_.max_parts + i - tile.rows->parts_begin;
-        const Step at = rows_.lines(window, first, last, [&](int64_t s) {
-          return in_ + k * job_.in.channel + (p.in0 + s * lat_.line_in_step) * job_.in.line;
-        });
-        const int64_t count = chunks_of<S>(p.taps);
+        const auto [first, end] = lines_of(p, tile);
+        Step at = 0;
+        if (first < end)
+          at = rows_.lines(k * lat_.max_parts + i - tile.rows->parts_begin, first, end, [&](int64_t s) {
+            return in_ + k * job_.in.channel + (p.in0 + s * lat_.line_in_step) * job_.in.line;
+          });
+        const int64_t count = chunks_of(p.taps, most_taps_);
         for (int64_t j = 0; j < count; ++j) {
-          const int64_t a0 = j * p.taps / count, lines = tile.T + (j + 1) * p.taps / count - a0 - 1;
-          if (!live_lines(p.first - tile.t0 - a0, p.last - tile.t0 - a0, lines)) continue;
-          tile.chunks[chunk++].x = at + (tile.t0 + a0 - first) * rows_.line_size();
+          *to = *from++;
+          (to++)->x = at + (tile.t0 * lat_.lines_per_out + j * p.taps / count - first) * rows_.line_size();
         }
       }
     }
   }
 
-  void run_tile_of_rows(RowTile& rows) {
-    if (!job_.in.direct) pack_rows(rows);
-    Tile<S> tile{};
-    tile.w = w_;
-    tile.bias = job_.b ? &bias_ : nullptr;
-    tile.x_line = job_.in.direct ? lat_.line_in_step * job_.in.line : rows_.line_size();
-    tile.y_line = job_.out.direct ? rows.rows->out_step * job_.out.line : S::N;
-    tile.x_vector = tile.y_vector = S::N;
-    tile.places_ahead = 1;
-    if (job_.in.direct) tile.x_ahead[0] = (rows.t0 + rows.T + 1) * tile.x_line;
-    if (job_.out.direct) tile.y_ahead = rows.T * tile.y_line;
-    tile.fetch = job_.in.direct || job_.out.direct;
-    tile.chunks = rows.chunks;
-    tile.chunk_count = rows.chunk_count;
-    const E* x = job_.in.direct ? static_cast<const E*>(job_.in.data) + in_ : rows_.data() - strip_ * job_.strip;
-    const Step y = out_ + (rows.rows->out0 + rows.t0 * rows.rows->out_step) * job_.out.line;
-    for (int64_t i = 0; i < run_count_; ++i) {
-      const Run& r = runs_[i];
-      const Step at = y + (r.columns->out0 + r.column * r.columns->out_step) * job_.out.offset;
-      tile.x = x + r.column;
-      tile.y = job_.out.direct ? static_cast<E*>(job_.out.data) + at : y_;
-      tile.vectors = r.vectors;
-      tile.lanes = r.lanes;
-      tile.x_offset = x_offset_ + r.columns->taps_begin + r.offsets_begin;
-      tile.w_offset = w_offset_ + r.columns->taps_begin + r.offsets_begin;
-      tile.offsets = r.offsets_end - r.offsets_begin;
-      tile.masks = masks_ + i * job_.kernel_offsets + r.offsets_begin;
-      const Lanes lanes = !r.edge ? Lanes::columns : stays_inside(rows, r) ? Lanes::columns_inner : Lanes::columns_edge;
-      run_tile<S>(lanes, rows.clip, rows.T, tile);
-      if (!job_.out.direct) store_rows(at, r.columns->out_step * job_.out.offset, rows, r.lanes);
+  // Tiles [begin, end) of the planes, as many together as have one height and lie in one class.
+  void run_tiles(int64_t begin, int64_t end, int64_t planes) {
+    for (int64_t i = begin; i < end;) {
+      const RowTile& tile = tile_at(i);
+      int64_t next = i + 1;
+      if (!job_.in.direct || (planes == 1 && !stays_inside(i, next, in_))) {
+        run_packed(tile);
+      } else {
+        const bool one_call = planes > 1 || (run_count_ == 1 && job_.out.direct && chunks_of_all(tile) == 1);
+        while (one_call && next < end && next % tiles_kept && tile_at(next).lines == tile.lines &&
+               tile_at(next).rows == tile.rows && (planes > 1 || stays_inside(next, next + 1, in_)))
+          ++next;
+        run_group(tile, next - i, planes);
+      }
+      if (!job_.out.direct) store_rows(tile);
+      i = next;
     }
   }
 
-  // Whether whole vectors at an edge read only what lies between the first and the last element of the input array.
-  bool stays_inside(const RowTile& rows, const Run& r) const {
-    if (!S::masked_fma || !job_.in.direct || r.offsets_begin == r.offsets_end) return false;
-    const OffsetTap* tap = lat_.taps + r.columns->taps_begin;
-    return in_ + rows.lowest + r.column + tap[r.offsets_begin].in0 >= first_element_ &&
-           in_ + rows.highest + r.column + tap[r.offsets_end - 1].in0 + S::N - 1 <= last_element_;
+  void run_group(const RowTile& tiles, int64_t count, int64_t planes) {
+    const E* x = static_cast<const E*>(job_.in.data) + in_;
+    if (lat_.lines_per_out == 2)
+      run_all<Pairs>(&tiles, count, planes, x, false);
+    else if (job_.joined)
+      run_all<Joined>(&tiles, count, planes, x, false);
+    else
+      run_all<Plain>(&tiles, count, planes, x, false);
   }
 
-  void store_rows(Step at, Step step, const RowTile& rows, int64_t lanes) {
+  void run_packed(const RowTile& tile) {
+    const Step begin = strip_ * job_.strip * (job_.in.direct ? lat_.offset_in_step : 1);
+    if (packed_class_ != tile.rows || job_.in.direct) rows_.forget(begin);
+    packed_class_ = tile.rows;
+    RowTile packed;
+    pack_rows(tile, packed);
+    const E* x = rows_.data() - begin;
+    if (lat_.lines_per_out == 2)
+      run_all<Pairs>(&packed, 1, 1, x, true);
+    else if (job_.joined)
+      run_all<Joined>(&packed, 1, 1, x, true);
+    else
+      run_all<Plain>(&packed, 1, 1, x, true);
+  }
+
+  template <class V>
+  using Plain = V;
+
+  // All runs of a row, chunk by chunk.
+  template <template <class> class Kind>
+  void run_all(const RowTile* tiles, int64_t count, int64_t planes, const E* x, bool packed) {
+    const int64_t chunks = chunks_of_all(*tiles);
+    for (const Run* r = runs_; r < runs_ + run_count_; ++r)
+      for (int64_t i = 0; i < at_least(chunks, 1); ++i) {
+        if constexpr (halves)
+          if (r->half) {
+            run_as<Kind<Half>>(*r, tiles, count, planes, i, x, packed);
+            continue;
+          }
+        run_as<Kind<S>>(*r, tiles, count, planes, i, x, packed);
+      }
+  }
+
+  template <class V>
+  void run_as(const Run& r, const RowTile* tiles, int64_t count, int64_t planes, int64_t chunk, const E* x,
+              bool packed) {
+    const Step step = packed && !job_.in.direct ? 1 : lat_.offset_in_step;  // from lane to lane
+    const OffsetClass* c = lat_.offsets + r.first_class;
+    Rows<V> rows;
+    rows.x = x + r.column * step;
+    rows.w = w_;
+    rows.bias = job_.b ? bias_at_ : nullptr;
+    rows.x_plane = in_plane();
+    rows.w_plane = job_.divide > 1 ? job_.W_multiplier : job_.W_channel;
+    rows.bias_plane = job_.b_stride;
+    rows.y_plane = job_.out.channel;
+    rows.planes = planes;
+    rows.tiles = tiles;
+    rows.tile_count = count;
+    rows.chunk = chunk;
+    rows.adds = chunk > 0;
+    for (int i = 0; i < classes_of<V>; ++i) {
+      const int64_t tap = c[i].taps_begin + r.offsets_begin;
+      const int64_t end = classes_of<V> > 1 ? c[i].taps_end : c[i].taps_begin + r.offsets_end;
+      rows.taps[i] = {packed ? rows_.line_size() : lat_.line_in_step * job_.in.line,
+                      (packed ? packed_offset_ : x_offset_) + tap,
+                      w_offset_ + tap,
+                      end - tap,
+                      masks_of<V>(r.masks + tap - c->taps_begin),
+                      V::N};
+      rows.masks_vector[i] = c[classes_of<V> - 1].taps_end - c->taps_begin;
+    }
+    if (job_.out.direct) {
+      rows.y = static_cast<E*>(job_.out.data) + out_ + c->out0 + r.column * members_;
+      rows.y_line = tiles->rows->out_step * job_.out.line;
+    } else {
+      rows.y = y_ + r.first_class * max_lines * job_.strip + (r.column - strip_ * job_.strip) * members_ - tiles->y;
+      rows.y_line = staged_line();
+    }
+    rows.x_vector = V::N * step;
+    rows.vectors = r.vectors;
+    rows.last_lanes = r.last_lanes;
+    rows.fetch_bytes = packed || chunk ? 0 : job_.fetch_bytes * V::N / S::N;
+    rows.fetch_y = job_.out.direct;
+    const int taps = tiles->chunks[chunk].taps;
+    if constexpr (S::masked_fma)
+      run_rows<V, Lanes::columns_masked>(tiles->lines, taps, rows);
+    else if (r.edge)
+      run_rows<V, Lanes::columns_edge>(tiles->lines, taps, rows);
+    else
+      run_rows<V, Lanes::columns>(tiles->lines, taps, rows);
+  }
+
+  template <class V>
+  const typename V::M* masks_of(int64_t index) const {
+    if constexpr (V::N == S::N)
+      return masks_ + index;
+    else
+      return half_masks_ + index;
+  }
+
+  // Whether whole vectors of tiles [begin, end) read only what lies between the first and the last element of the input
+  // array. Asked only where lanes beside the row are loaded, though not used.
+  bool stays_inside(int64_t begin, int64_t end, Step plane) {
+    if (!S::masked_fma) return true;
+    Step lowest = INT64_MAX, highest = INT64_MIN;
+    for (int64_t i = begin; i < end; ++i) {
+      lowest = at_most(lowest, tile_at(i).lowest);
+      highest = at_least(highest, tile_at(i).highest);
+    }
+    if (lowest > highest) return true;
+    int64_t left = INT64_MAX, right = INT64_MIN;
+    for (const Run* r = runs_; r < runs_ + run_count_; ++r) {
+      const OffsetTap* tap = lat_.taps + lat_.offsets[r->first_class].taps_begin;
+      for (int64_t o = r->offsets_begin; o < r->offsets_end; ++o) {
+        left = at_most(left, input_column(tap[o], r->column));
+        right = at_least(right, input_column(tap[o], r->column + r->vectors * (r->half ? Half::N : S::N)) - 1);
+      }
+    }
+    return left > right || (plane + lowest + left >= first_element_ && plane + highest + right <= last_element_);
+  }
+
+  // Elements from line to line of y_: none between them where a tile is stored as one run.
+  Step staged_line() const { return job_.past_caches ? job_.out.offsets : job_.strip * members_; }
+
+  void store_rows(const RowTile& tile) {
+    if (job_.past_caches)
+      return stream_run<S>(static_cast<E*>(job_.out.data) + out_ + tile.y, y_, tile.lines * staged_line());
     with_type(job_.out.dtype, [&](auto type) {
       using O = typename decltype(type)::type;
-      O* to = static_cast<O*>(job_.out.data) + at;
-      for (int64_t t = 0; t < rows.T; ++t)
-        narrow_run<S, O>(to + t * rows.rows->out_step * job_.out.line, step, y_ + t * S::N, lanes);
+      const int64_t j0 = strip_ * job_.strip, step = job_.out.offset;
+      for (int64_t t = 0; t < tile.lines; ++t) {
+        O* row = static_cast<O*>(job_.out.data) + out_ + tile.y + t * tile.rows->out_step * job_.out.line;
+        const E* from = y_ + t * staged_line();
+        if (job_.joined)
+          narrow_run<S, O>(row + 2 * j0 * step, step, from, at_most(2 * job_.strip, job_.out.offsets - 2 * j0));
+        else
+          for (const OffsetClass* c = lat_.offsets; c < lat_.offsets + lat_.offset_classes; ++c)
+            narrow_run<S, O>(row + (c->out0 + j0 * c->out_step) * step, c->out_step * step,
+                             from + (c - lat_.offsets) * max_lines * job_.strip, at_most(job_.strip, c->outs - j0));
+      }
     });
   }
 
   const Correlation& job_;
   const depthwise::LatticeView& lat_;
+  const int64_t most_taps_, members_;  // classes of columns that are done together
   PackedRows<S> rows_;
   RowTile* tiles_ = nullptr;
   Chunk* chunks_ = nullptr;
   Run* runs_ = nullptr;
-  Step *x_offset_ = nullptr, *w_offset_ = nullptr;
+  Step *x_offset_ = nullptr, *packed_offset_ = nullptr, *w_offset_ = nullptr;
   typename S::M* masks_ = nullptr;
+  typename Half::M* half_masks_ = nullptr;
   E *weights_ = nullptr, *y_ = nullptr;
   const LineClass* packed_class_ = nullptr;
-  int64_t plane_ = -1, strip_ = -1, run_count_ = 0, scratch_bytes_ = 0;
+  int64_t plane_ = -1, strip_ = -1, run_count_ = 0, tile_chunks_ = 0, scratch_bytes_ = 0;
   Step in_ = 0, out_ = 0, first_element_ = 0, last_element_ = 0;
-  const E* w_ = nullptr;
+  const E *w_ = nullptr, *bias_at_ = nullptr;
   Step w_sum_ = 0, w_line_ = 0, w_offset_step_ = 0;
   E bias_ = 0;
 };

@@ -31,12 +31,16 @@ struct Correlation {
   LatticeView lattice;
   // The plan's numbers; units are numbered so that neighbours share what they read.
   int64_t strip, strips;                // outputs of a unit along the row
+  bool joined;                          // planar: columns of two classes are joined and stored together
   int64_t ring;                         // planar: packed input rows that are kept at once
+  int64_t fetch_bytes;                  // planar: input that a vector of one output row takes from memory; else 0
+  bool past_caches;                     // planar: output that is staged goes to memory past the caches, tile by tile
   int64_t rows_packed, columns_packed;  // channels last: the most that a unit packs
   int64_t band, bands;                  // channels last: output rows of a unit
   int64_t group, groups;                // channels last: vectors of channels of a unit
   bool rows_innermost;  // channels last: rows of one vector of channels follow one another, else the channels of a row
   bool streams;         // channels last: the arrays come from memory, not from a cache
+  bool fetches;         // channels last: what the next tile reads and writes is fetched meanwhile
   int64_t units;
 };
 
@@ -69,7 +73,7 @@ struct Kernel {
 
 // What one target offers; index 0 keeps float32 sums, index 1 float64.
 struct Kernels {
-  int lanes[2];
+  int lanes[2], half_lanes;  // of vectors, and of the narrower vectors of float32 for short rows, or 0
   int64_t max_lines;
   Kernel<Correlation> correlate_planar[2], correlate_channels_last[2];
   Kernel<WeightGradient> weight_grad_planar[2], weight_grad_channels_last[2];

@@ -14,9 +14,10 @@ class PackedRows {
   using E = typename S::E;
 
  public:
-  // `strip`: outputs along the row that are taken at once.
-  PackedRows(const depthwise::Side& side, const depthwise::LatticeView& lat, int64_t strip)
-      : side_(side), step_(lat.offset_in_step) {
+  // `strip`: outputs along the row that are taken at once. `step`: the number of phases, the lattice's or one.
+  PackedRows(const depthwise::Side& side, const depthwise::LatticeView& lat, int64_t strip, int64_t step)
+      : side_(side), step_(step) {
+    strip *= lat.offset_in_step / step;
     int64_t least = INT64_MAX, most = INT64_MIN;
     for (int64_t i = 0; i < lat.offset_classes; ++i) {
       const depthwise::OffsetClass& c = lat.offsets[i];

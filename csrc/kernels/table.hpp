@@ -10,6 +10,7 @@ namespace {
 
 constexpr depthwise::Kernels kernels_of_this_target = {
     {F32::N, F64::N},
+    F32::Half::N < F32::N ? F32::Half::N : 0,
     max_lines,
     {correlate_planar<F32>, correlate_planar<F64>},
     {correlate_channels_last<F32>, correlate_channels_last<F64>},

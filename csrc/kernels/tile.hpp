@@ -13,11 +13,11 @@ constexpr int max_lines = 8;
 
 // What the lanes hold decides how inputs and weights are loaded.
 enum class Lanes {
-  columns,        // all N lanes inside the row; one weight for all lanes
-  columns_edge,   // some lanes beside the row: their loads are masked
-  columns_inner,  // the same where loads beside the row stay inside the array: their products are masked
-  channels,       // N channels; one weight a lane
-  channels_edge,  // fewer than N channels left
+  columns,         // all N lanes inside the row; one weight for all lanes
+  columns_edge,    // some lanes beside the row: their loads are masked
+  columns_masked,  // loads may reach beside the row: their products are masked
+  channels,        // N channels; one weight a lane
+  channels_edge,   // fewer than N channels left
 };
 
 struct Chunk {
@@ -27,12 +27,22 @@ struct Chunk {
   Step w, w_tap;  // elements from the tile's w to the first weight, and from tap to tap
 };
 
+// The taps of the axis across the lines, and how far apart the lines lie.
 template <class S>
-struct Tile {
+struct Taps {
+  Step x_line;                      // elements from input line to input line
+  const Step *x_offset, *w_offset;  // elements to each tap
+  int64_t offsets;                  // how many
+  const typename S::M* masks;       // columns_edge, columns_masked: for each of these taps, the lanes inside the row
+  int64_t lanes;                    // edges: lanes to store
+};
+
+template <class S>
+struct Tile : Taps<S> {
   using E = typename S::E;
   const E *x, *w, *bias;
   E* y;
-  Step x_line, y_line;  // elements from line to line
+  Step y_line;  // elements from output line to output line
   // Steps from vector to vector, and how many; they follow one another along the lanes, or across the lines.
   Step x_vector, y_vector, w_vector, bias_vector, vectors;
   // Where the tile that comes next reads and writes: fetched meanwhile, since short rows at ten places at once defeat
@@ -41,10 +51,6 @@ struct Tile {
   bool fetch;  // not where both lie in the cache already
   const Chunk* chunks;
   int64_t chunk_count;
-  const Step *x_offset, *w_offset;  // elements to each tap of the axis across the lines
-  int64_t offsets;
-  const typename S::M* masks;  // columns_edge, columns_inner: for each of these taps, the lanes inside the row
-  int64_t lanes;               // edges: lanes to store
 };
 
 // Walks over evenly spaced lines with three registers, where the compiler would keep a multiple of the step for each.
@@ -71,23 +77,25 @@ class Walk {
   Step step_, three_;
 };
 
-// Unless Clip, all lines are live. O: the number of taps across the lines, or 0 where it is known at run time only. The
-// registers are pinned because GCC would else load a line again for each tap.
-template <class S, Lanes L, bool Clip, int T, int A, int O>
-DEPTHWISE_INLINE void add_chunk(typename S::V (&sum)[T], const Chunk& c, const Tile<S>& tile, const typename S::E* x,
-                                const typename S::E* w) {
+// Input lines from one output line to the next, for vectors that take a stride of two themselves.
+template <class S>
+constexpr int lines_per_out = 1;
+
+// Unless Clip, all lines are live. The registers are pinned because GCC would else load a line again for each tap.
+template <class S, Lanes L, bool Clip, int T, int A>
+DEPTHWISE_INLINE void add_live_lines(typename S::V (&sum)[T], const Chunk& c, const Taps<S>& taps,
+                                     const typename S::E* x, const typename S::E* w) {
   using V = typename S::V;
-  const Step x_line = tile.x_line, w_tap = c.w_tap;
-  const int64_t offsets = O ? O : tile.offsets;
-#pragma GCC unroll 3
-  for (int64_t o = 0; o < offsets; ++o) {
-    const auto* xo = x + tile.x_offset[o];
-    const auto* wo = w + tile.w_offset[o];
+  const Step x_line = taps.x_line, w_tap = c.w_tap;
+  constexpr int apart = lines_per_out<S>, lines_in = (T - 1) * apart + A;
+  for (int64_t o = 0; o < taps.offsets; ++o) {
+    const auto* xo = x + taps.x_offset[o];
+    const auto* wo = w + taps.w_offset[o];
     uint32_t live = c.live;
     DEPTHWISE_PIN_INTEGER(live);
     typename S::M mask{};
-    if constexpr (L == Lanes::columns_edge || L == Lanes::columns_inner) mask = tile.masks[o];
-    if constexpr (L == Lanes::channels_edge) mask = S::mask(0, tile.lanes);
+    if constexpr (L == Lanes::columns_edge || L == Lanes::columns_masked) mask = taps.masks[o];
+    if constexpr (L == Lanes::channels_edge) mask = S::mask(0, taps.lanes);
     V weight[A];
     Walk<typename S::E> weights(wo, w_tap), lines(xo, x_line);
 #pragma GCC unroll 16
@@ -98,10 +106,10 @@ DEPTHWISE_INLINE void add_chunk(typename S::V (&sum)[T], const Chunk& c, const T
         weight[a] = S::set1(*weights.line(a));
       weight[a] = S::pin(weight[a]);
     }
-#pragma GCC unroll 16
-    for (int s = 0; s < T + A - 1; ++s) {
+#pragma GCC unroll 32
+    for (int s = 0; s < lines_in; ++s) {
       const auto* line = lines.line(s);
-      if (Clip && !(live & (1u << s))) continue;
+      if (Clip && __builtin_expect(!(live & (1u << s)), 0)) continue;
       V v;
       if constexpr (L == Lanes::columns_edge || L == Lanes::channels_edge)
         v = S::pin(S::load(line, mask));
@@ -109,24 +117,109 @@ DEPTHWISE_INLINE void add_chunk(typename S::V (&sum)[T], const Chunk& c, const T
         v = S::pin(S::load(line));
 #pragma GCC unroll 16
       for (int a = 0; a < A; ++a) {
-        if (s - a < 0 || s - a >= T) continue;
-        if constexpr (L == Lanes::columns_inner)
-          sum[s - a] = S::fma(v, weight[a], sum[s - a], mask);
+        if (s - a < 0 || s - a >= T * apart || (s - a) % apart) continue;
+        if constexpr (L == Lanes::columns_masked)
+          sum[(s - a) / apart] = S::fma(v, weight[a], sum[(s - a) / apart], mask);
         else
-          sum[s - a] = S::fma(v, weight[a], sum[s - a]);
+          sum[(s - a) / apart] = S::fma(v, weight[a], sum[(s - a) / apart]);
       }
     }
   }
 }
 
-// The loop over the taps across the lines is unrolled for kernels of 3 by 3, where its end costs a fifth (AVX-512, Xeon
-// of the fourth generation: 22 against 31 ns a tile, 25 against 35 at an edge).
-template <class S, Lanes L, bool Clip, int T, int A>
-DEPTHWISE_INLINE void add_chunk_of(typename S::V (&sum)[T], const Chunk& c, const Tile<S>& tile, const typename S::E* x,
-                                   const typename S::E* w) {
-  if constexpr (A <= 3 && S::N > 4)
-    if (tile.offsets == 3) return add_chunk<S, L, Clip, T, A, 3>(sum, c, tile, x, w);
-  add_chunk<S, L, Clip, T, A, 0>(sum, c, tile, x, w);
+// Lines that meet one or two taps are not worth the question whether they are live where all are.
+template <class S, Lanes L, int T, int A>
+DEPTHWISE_INLINE void add_chunk(typename S::V (&sum)[T], const Chunk& c, const Taps<S>& taps, const typename S::E* x,
+                                const typename S::E* w) {
+  if constexpr (A <= 2 && T > 4)
+    if (c.live == (1u << ((T - 1) * lines_per_out<S> + A)) - 1u)
+      return add_live_lines<S, L, false, T, A>(sum, c, taps, x, w);
+  add_live_lines<S, L, true, T, A>(sum, c, taps, x, w);
+}
+
+// The same for three taps across the lines, with weights that stand in registers: lines go outermost, so that each is
+// asked for once whether it is live.
+template <class S, Lanes L, int T, int A>
+DEPTHWISE_INLINE void add_three(typename S::V (&sum)[T], uint32_t live, const typename S::E* line, Step x_line,
+                                const Step (&offset)[3], const typename S::M (&mask)[3],
+                                const typename S::V (&weight)[A][3]) {
+  constexpr int apart = lines_per_out<S>, lines_in = (T - 1) * apart + A;
+  DEPTHWISE_PIN_INTEGER(live);
+#pragma GCC unroll 32
+  for (int s = 0; s < lines_in; ++s) {
+    DEPTHWISE_PIN_INTEGER(line);
+    if (__builtin_expect(live & (1u << s), 1)) {
+#pragma GCC unroll 16
+      for (int o = 0; o < 3; ++o) {
+        typename S::V v;
+        if constexpr (L == Lanes::columns_edge || L == Lanes::channels_edge)
+          v = S::pin(S::load(line + offset[o], mask[o]));
+        else
+          v = S::pin(S::load(line + offset[o]));
+#pragma GCC unroll 16
+        for (int a = 0; a < A; ++a) {
+          if (s - a < 0 || s - a >= T * apart || (s - a) % apart) continue;
+          if constexpr (L == Lanes::columns_masked)
+            sum[(s - a) / apart] = S::fma(v, weight[a][o], sum[(s - a) / apart], mask[o]);
+          else
+            sum[(s - a) / apart] = S::fma(v, weight[a][o], sum[(s - a) / apart]);
+        }
+      }
+    }
+    line += x_line;
+  }
+}
+
+// All the taps of a tile of T lines.
+template <class S, Lanes L, int T>
+DEPTHWISE_INLINE void add_chunks(typename S::V (&sum)[T], const Chunk* chunks, int64_t count, const Taps<S>& taps,
+                                 const typename S::E* x_start, const typename S::E* w_start) {
+  if constexpr (S::N > 4)
+    if (count == 1 && chunks->taps == 3 && taps.offsets == 3) {
+      const Step offset[3] = {taps.x_offset[0], taps.x_offset[1], taps.x_offset[2]};
+      typename S::M mask[3] = {};
+      if constexpr (L == Lanes::channels_edge) mask[0] = mask[1] = mask[2] = S::pin(S::mask(0, taps.lanes));
+      typename S::V weight[3][3];
+#pragma GCC unroll 16
+      for (int a = 0; a < 3; ++a)
+#pragma GCC unroll 16
+        for (int o = 0; o < 3; ++o) weight[a][o] = S::load(w_start + chunks->w + a * chunks->w_tap + taps.w_offset[o]);
+      return add_three<S, L, T, 3>(sum, chunks->live, x_start + chunks->x, taps.x_line, offset, mask, weight);
+    }
+  for (const Chunk* c = chunks; c < chunks + count; ++c) {
+    const auto* x = x_start + c->x;
+    const auto* w = w_start + c->w;
+    switch (c->taps) {
+      case 1:
+        add_chunk<S, L, T, 1>(sum, *c, taps, x, w);
+        break;
+      case 2:
+        add_chunk<S, L, T, 2>(sum, *c, taps, x, w);
+        break;
+      case 3:
+        add_chunk<S, L, T, 3>(sum, *c, taps, x, w);
+        break;
+    }
+    if constexpr (S::max_taps > 3) switch (c->taps) {
+        case 4:
+          add_chunk<S, L, T, 4>(sum, *c, taps, x, w);
+          break;
+        case 5:
+          if constexpr (S::max_taps > 4) add_chunk<S, L, T, 5>(sum, *c, taps, x, w);
+          break;
+      }
+    if constexpr (S::max_taps > 5) switch (c->taps) {
+        case 6:
+          add_chunk<S, L, T, 6>(sum, *c, taps, x, w);
+          break;
+        case 7:
+          add_chunk<S, L, T, 7>(sum, *c, taps, x, w);
+          break;
+        case 8:
+          add_chunk<S, L, T, 8>(sum, *c, taps, x, w);
+          break;
+      }
+  }
 }
 
 template <int T, int write, class E>
@@ -135,19 +228,15 @@ DEPTHWISE_INLINE void fetch_lines(const E* at, Step line) {
   for (int t = 0; t < T; ++t, at += line) __builtin_prefetch(at, write);
 }
 
-template <class S, Lanes L, bool Clip, int T>
+template <class S, Lanes L, int T>
 void run_tile(const Tile<S>& tile) {
-  constexpr bool per_channel = L == Lanes::channels || L == Lanes::channels_edge;
   const auto *x_start = tile.x, *w_start = tile.w, *bias = tile.bias;
   auto* y = tile.y;
   for (Step left = tile.vectors; left > 0; --left) {
     typename S::V sum[T];
     typename S::V start = S::zero();
     if (bias) {
-      if constexpr (per_channel)
-        start = S::load(bias);
-      else
-        start = S::set1(*bias);
+      start = S::load(bias);
       bias += tile.bias_vector;
     }
 #pragma GCC unroll 16
@@ -157,46 +246,12 @@ void run_tile(const Tile<S>& tile) {
         fetch_lines<T, 0>(x_start + tile.x_ahead[place], tile.x_line);
       fetch_lines<T, 1>(y + tile.y_ahead, tile.y_line);
     }
-    for (int64_t i = 0; i < tile.chunk_count; ++i) {
-      const Chunk& c = tile.chunks[i];
-      const auto* x = x_start + c.x;
-      const auto* w = w_start + c.w;
-      switch (c.taps) {
-        case 1:
-          add_chunk_of<S, L, Clip, T, 1>(sum, c, tile, x, w);
-          break;
-        case 2:
-          add_chunk_of<S, L, Clip, T, 2>(sum, c, tile, x, w);
-          break;
-        case 3:
-          add_chunk_of<S, L, Clip, T, 3>(sum, c, tile, x, w);
-          break;
-      }
-      if constexpr (S::max_taps > 3) switch (c.taps) {
-          case 4:
-            add_chunk_of<S, L, Clip, T, 4>(sum, c, tile, x, w);
-            break;
-          case 5:
-            add_chunk_of<S, L, Clip, T, 5>(sum, c, tile, x, w);
-            break;
-        }
-      if constexpr (S::max_taps > 5) switch (c.taps) {
-          case 6:
-            add_chunk_of<S, L, Clip, T, 6>(sum, c, tile, x, w);
-            break;
-          case 7:
-            add_chunk_of<S, L, Clip, T, 7>(sum, c, tile, x, w);
-            break;
-          case 8:
-            add_chunk_of<S, L, Clip, T, 8>(sum, c, tile, x, w);
-            break;
-        }
-    }
+    add_chunks<S, L, T>(sum, tile.chunks, tile.chunk_count, tile, x_start, w_start);
     Walk<typename S::E> lines(y, tile.y_line);
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) {
       auto* line = const_cast<typename S::E*>(lines.line(t));
-      if constexpr (L == Lanes::columns || L == Lanes::channels)
+      if constexpr (L == Lanes::channels)
         S::store(line, sum[t]);
       else
         S::store(line, sum[t], S::mask(0, tile.lanes));
@@ -207,45 +262,17 @@ void run_tile(const Tile<S>& tile) {
   }
 }
 
-template <class S, Lanes L, bool Clip>
-struct TileTable {
-  using Run = void (*)(const Tile<S>&);
-  // Tiles of few lines are all compiled in the clipping kind, which costs them little.
-  static constexpr Run run[max_lines + 1] = {nullptr,
-                                             run_tile<S, L, true, 1>,
-                                             run_tile<S, L, true, 2>,
-                                             run_tile<S, L, true, 3>,
-                                             run_tile<S, L, true, 4>,
-                                             run_tile<S, L, Clip, 5>,
-                                             run_tile<S, L, Clip, 6>,
-                                             run_tile<S, L, Clip, 7>,
-                                             run_tile<S, L, Clip, 8>};
-};
-
-// Runs a tile of T lines. Edges are few enough to be compiled in the clipping kind alone.
-template <class S>
-inline void run_tile(Lanes lanes, bool clip, int64_t T, const Tile<S>& tile) {
-  switch (lanes) {
-    case Lanes::columns:
-      return (clip ? TileTable<S, Lanes::columns, true>::run : TileTable<S, Lanes::columns, false>::run)[T](tile);
-    case Lanes::channels:
-      return (clip ? TileTable<S, Lanes::channels, true>::run : TileTable<S, Lanes::channels, false>::run)[T](tile);
-    case Lanes::columns_inner:
-      if constexpr (S::masked_fma) return TileTable<S, Lanes::columns_inner, true>::run[T](tile);
-      [[fallthrough]];
-    case Lanes::columns_edge:
-      return TileTable<S, Lanes::columns_edge, true>::run[T](tile);
-    case Lanes::channels_edge:
-      return TileTable<S, Lanes::channels_edge, true>::run[T](tile);
-  }
+template <class S, Lanes L>
+inline void run_tile(int64_t T, const Tile<S>& tile) {
+  static constexpr void (*run[max_lines + 1])(const Tile<S>&) = {
+      nullptr,           run_tile<S, L, 1>, run_tile<S, L, 2>, run_tile<S, L, 3>, run_tile<S, L, 4>,
+      run_tile<S, L, 5>, run_tile<S, L, 6>, run_tile<S, L, 7>, run_tile<S, L, 8>};
+  run[T](tile);
 }
 
-// Taps [a0, a1) of a part in the i-th of the fewest nearly equal chunks that max_taps allows. The cut depends on the
-// taps alone, so that every output is summed in the same order whatever tile it lies in.
-template <class S>
-DEPTHWISE_INLINE int64_t chunks_of(int64_t taps) {
-  return divide_up(taps, S::max_taps);
-}
+// Taps of a part are taken in the fewest nearly equal chunks of at most `most`. The cut depends on the taps alone, so
+// that every output is summed in the same order whatever tile it lies in.
+DEPTHWISE_INLINE int64_t chunks_of(int64_t taps, int64_t most) { return divide_up(taps, most); }
 
 // Bits [first, last) of a chunk's T + taps - 1 lines.
 DEPTHWISE_INLINE uint32_t live_lines(int64_t first, int64_t last, int64_t lines) {

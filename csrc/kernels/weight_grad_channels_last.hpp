@@ -163,7 +163,7 @@ class WeightGradChannelsLast {
 
   void run_taps(const Products<E>& tile, const Part& part, int64_t t0, int T, int64_t u0, int64_t u1, E* sums) {
     const OffsetTap* tap = lat_.taps + rows_->taps_begin;
-    const int64_t count = chunks_of<S>(part.taps), offsets = rows_->taps_end - rows_->taps_begin;
+    const int64_t count = chunks_of(part.taps, S::max_taps), offsets = rows_->taps_end - rows_->taps_begin;
     for (int64_t k = 0; k < count; ++k) {
       const int64_t a0 = k * part.taps / count, a1 = (k + 1) * part.taps / count;
       Products<E> p = tile;

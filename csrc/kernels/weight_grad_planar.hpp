@@ -25,8 +25,8 @@ class WeightGradPlanar {
   WeightGradPlanar(const WeightGradient& job, void* scratch)
       : job_(job),
         lat_(job.lattice),
-        x_rows_(job.x, job.lattice, job.strip),
-        g_rows_(job.g, plain_rows, job.strip),
+        x_rows_(job.x, job.lattice, job.strip, job.lattice.offset_in_step),
+        g_rows_(job.g, plain_rows, job.strip, 1),
         taps_(job.kernel_lines * job.kernel_offsets) {
     Arena arena(scratch);
     x_offset_ = arena.take<Step>(job.kernel_offsets);
@@ -64,7 +64,7 @@ class WeightGradPlanar {
 
  private:
   // gy's rows are packed as they are: no phases, no padding.
-  static constexpr depthwise::LatticeView plain_rows = {nullptr, 0, 1, 0, nullptr, 0, 0, nullptr, 0, 1, nullptr};
+  static constexpr depthwise::LatticeView plain_rows = {nullptr, 0, 1, 0, 1, nullptr, 0, 0, nullptr, 0, 1, nullptr};
 
   void run_cell(int64_t o, int64_t n, int64_t band) {
     x_from_ = n * job_.x.batch + o / job_.divide * job_.x.channel;
@@ -116,7 +116,7 @@ class WeightGradPlanar {
         });
         x = x_rows_.data() - j0 + at + (t0 - first) * p.x_line;
       }
-      const int64_t count = chunks_of<S>(part.taps);
+      const int64_t count = chunks_of(part.taps, S::max_taps);
       for (int64_t k = 0; k < count; ++k) {
         const int64_t a0 = k * part.taps / count, a1 = (k + 1) * part.taps / count;
         p.live = live_lines(part.first - t0 - a0, part.last - t0 - a0, T + a1 - a0 - 1);

@@ -7,6 +7,7 @@
 namespace {
 
 struct F32 {
+  using Half = F32;
   using E = float;
   using V = __m256;
   using M = __m256i;
@@ -31,6 +32,15 @@ struct F32 {
     even = _mm256_shuffle_ps(low, high, 0x88);
     odd = _mm256_shuffle_ps(low, high, 0xdd);
   }
+  // The way back.
+  static void join(V even, V odd, V& a, V& b) {
+    const V low = _mm256_unpacklo_ps(even, odd), high = _mm256_unpackhi_ps(even, odd);
+    a = _mm256_permute2f128_ps(low, high, 0x20);
+    b = _mm256_permute2f128_ps(low, high, 0x31);
+  }
+  // To memory past the caches; `fence` ends a run of such stores.
+  static void store_past(E* p, V v) { _mm256_stream_ps(p, v); }
+  static void fence() { _mm_sfence(); }
   // Elements `step` apart; the indices must fit 32 bits.
   static V load_apart(const E* p, Step step) {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -40,6 +50,7 @@ struct F32 {
     asm("" : "+x"(v));
     return v;
   }
+  static M pin(M m) { return m; }
   // Blocks of `block` neighbouring elements, `step` apart: N / block of them make a vector.
   static constexpr int block = 4;
   static V load_blocks(const E* p, Step step) {
@@ -85,6 +96,7 @@ struct F32 {
 };
 
 struct F64 {
+  using Half = F64;
   using E = double;
   using V = __m256d;
   using M = __m256i;
@@ -107,11 +119,19 @@ struct F64 {
     even = _mm256_unpacklo_pd(low, high);
     odd = _mm256_unpackhi_pd(low, high);
   }
+  static void join(V even, V odd, V& a, V& b) {
+    const V low = _mm256_unpacklo_pd(even, odd), high = _mm256_unpackhi_pd(even, odd);
+    a = _mm256_permute2f128_pd(low, high, 0x20);
+    b = _mm256_permute2f128_pd(low, high, 0x31);
+  }
+  static void store_past(E* p, V v) { _mm256_stream_pd(p, v); }
+  static void fence() { _mm_sfence(); }
   static V load_apart(const E* p, Step step) { return _mm256_setr_pd(p[0], p[step], p[2 * step], p[3 * step]); }
   static V pin(V v) {
     asm("" : "+x"(v));
     return v;
   }
+  static M pin(M m) { return m; }
   static constexpr int block = 2;
   static V load_blocks(const E* p, Step step) {
     return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + step), 1);

@@ -6,7 +6,47 @@
 
 namespace {
 
+// Half a vector: rows of at most eight columns, which whole vectors would leave half idle.
+struct F32Half {
+  using E = float;
+  using V = __m256;
+  using M = __mmask8;
+  static constexpr int N = 8, max_taps = 8;
+  static constexpr bool masked_fma = true;
+
+  static V zero() { return _mm256_setzero_ps(); }
+  static V set1(E v) { return _mm256_set1_ps(v); }
+  static V load(const E* p) { return _mm256_loadu_ps(p); }
+  static void store(E* p, V v) { _mm256_storeu_ps(p, v); }
+  static M mask(int64_t first, int64_t last) {
+    return static_cast<M>(((1u << clamp(last, 0, N)) - 1u) & ~((1u << clamp(first, 0, N)) - 1u));
+  }
+  static V load(const E* p, M m) { return _mm256_maskz_loadu_ps(m, p); }
+  static void store(E* p, V v, M m) { _mm256_mask_storeu_ps(p, m, v); }
+  static void split(V a, V b, V& even, V& odd) {
+    const __m256i e = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
+    even = _mm256_permutex2var_ps(a, e, b);
+    odd = _mm256_permutex2var_ps(a, _mm256_add_epi32(e, _mm256_set1_epi32(1)), b);
+  }
+  static void join(V even, V odd, V& a, V& b) {
+    const __m256i i = _mm256_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11);
+    a = _mm256_permutex2var_ps(even, i, odd);
+    b = _mm256_permutex2var_ps(even, _mm256_add_epi32(i, _mm256_set1_epi32(4)), odd);
+  }
+  static V pin(V v) {
+    asm("" : "+v"(v));
+    return v;
+  }
+  static M pin(M m) {
+    asm("" : "+k"(m));
+    return m;
+  }
+  static V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+  static V fma(V a, V b, V c, M m) { return _mm256_mask3_fmadd_ps(a, b, c, m); }
+};
+
 struct F32 {
+  using Half = F32Half;
   using E = float;
   using V = __m512;
   using M = __mmask16;
@@ -28,6 +68,15 @@ struct F32 {
     even = _mm512_permutex2var_ps(a, e, b);
     odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(e, _mm512_set1_epi32(1)), b);
   }
+  // The way back.
+  static void join(V even, V odd, V& a, V& b) {
+    const __m512i i = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    a = _mm512_permutex2var_ps(even, i, odd);
+    b = _mm512_permutex2var_ps(even, _mm512_add_epi32(i, _mm512_set1_epi32(8)), odd);
+  }
+  // To memory past the caches; `fence` ends a run of such stores.
+  static void store_past(E* p, V v) { _mm512_stream_ps(p, v); }
+  static void fence() { _mm_sfence(); }
   // Elements `step` apart; the indices must fit 32 bits.
   static V load_apart(const E* p, Step step) {
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -36,6 +85,10 @@ struct F32 {
   static V pin(V v) {
     asm("" : "+v"(v));
     return v;
+  }
+  static M pin(M m) {
+    asm("" : "+k"(m));
+    return m;
   }
   // Blocks of `block` neighbouring elements, `step` apart: N / block of them make a vector.
   static constexpr int block = 4;
@@ -83,6 +136,7 @@ struct F32 {
 };
 
 struct F64 {
+  using Half = F64;
   using E = double;
   using V = __m512d;
   using M = __mmask8;
@@ -103,6 +157,13 @@ struct F64 {
     even = _mm512_permutex2var_pd(a, e, b);
     odd = _mm512_permutex2var_pd(a, _mm512_add_epi64(e, _mm512_set1_epi64(1)), b);
   }
+  static void join(V even, V odd, V& a, V& b) {
+    const __m512i i = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+    a = _mm512_permutex2var_pd(even, i, odd);
+    b = _mm512_permutex2var_pd(even, _mm512_add_epi64(i, _mm512_set1_epi64(4)), odd);
+  }
+  static void store_past(E* p, V v) { _mm512_stream_pd(p, v); }
+  static void fence() { _mm_sfence(); }
   static V load_apart(const E* p, Step step) {
     const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
     return _mm512_i64gather_pd(_mm512_mullo_epi64(lane, _mm512_set1_epi64(step)), p, sizeof(E));
@@ -110,6 +171,10 @@ struct F64 {
   static V pin(V v) {
     asm("" : "+v"(v));
     return v;
+  }
+  static M pin(M m) {
+    asm("" : "+k"(m));
+    return m;
   }
   static constexpr int block = 2;
   static V load_blocks(const E* p, Step step) {

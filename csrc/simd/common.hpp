@@ -108,6 +108,16 @@ DEPTHWISE_INLINE typename S::V load_lanes(const typename S::E* p, LaneRange m) {
   return S::load(lanes);
 }
 
+// to[i] = from[i] for i < count, past the caches where S::store_past can: it takes whole, aligned vectors.
+template <class S>
+inline void stream_run(typename S::E* to, const typename S::E* from, int64_t count) {
+  constexpr int64_t bytes = S::N * sizeof(typename S::E);
+  int64_t i = at_most(count, static_cast<int64_t>(-reinterpret_cast<uintptr_t>(to) % bytes / sizeof(typename S::E)));
+  for (int64_t k = 0; k < i; ++k) to[k] = from[k];
+  for (; i + S::N <= count; i += S::N) S::store_past(to + i, S::load(from + i));
+  for (; i < count; ++i) to[i] = from[i];
+}
+
 template <class S>
 DEPTHWISE_INLINE void store_lanes(typename S::E* p, typename S::V v, LaneRange m) {
   typename S::E lanes[S::N];

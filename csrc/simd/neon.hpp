@@ -7,6 +7,7 @@
 namespace {
 
 struct F32 {
+  using Half = F32;
   using E = float;
   using V = float32x4_t;
   using M = LaneRange;
@@ -27,6 +28,14 @@ struct F32 {
     even = vuzp1q_f32(a, b);
     odd = vuzp2q_f32(a, b);
   }
+  // The way back.
+  static void join(V even, V odd, V& a, V& b) {
+    a = vzip1q_f32(even, odd);
+    b = vzip2q_f32(even, odd);
+  }
+  // No stores past the caches here.
+  static void store_past(E* p, V v) { store(p, v); }
+  static void fence() {}
   // Elements `step` apart.
   static V load_apart(const E* p, Step step) {
     const E lanes[N] = {p[0], p[step], p[2 * step], p[3 * step]};
@@ -36,6 +45,7 @@ struct F32 {
     asm("" : "+w"(v));
     return v;
   }
+  static M pin(M m) { return m; }
   // Blocks of `block` neighbouring elements, `step` apart: N / block of them make a vector.
   static constexpr int block = 4;
   static V load_blocks(const E* p, Step) { return load(p); }
@@ -67,6 +77,7 @@ struct F32 {
 };
 
 struct F64 {
+  using Half = F64;
   using E = double;
   using V = float64x2_t;
   using M = LaneRange;
@@ -86,6 +97,9 @@ struct F64 {
     even = vuzp1q_f64(a, b);
     odd = vuzp2q_f64(a, b);
   }
+  static void join(V even, V odd, V& a, V& b) { split(even, odd, a, b); }
+  static void store_past(E* p, V v) { store(p, v); }
+  static void fence() {}
   static V load_apart(const E* p, Step step) {
     const E lanes[N] = {p[0], p[step]};
     return vld1q_f64(lanes);
@@ -94,6 +108,7 @@ struct F64 {
     asm("" : "+w"(v));
     return v;
   }
+  static M pin(M m) { return m; }
   static constexpr int block = 2;
   static V load_blocks(const E* p, Step) { return load(p); }
   static void store_blocks(E* p, Step, V v) { store(p, v); }

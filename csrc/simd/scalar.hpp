@@ -6,6 +6,7 @@ namespace {
 
 template <class Element>
 struct Scalar {
+  using Half = Scalar;
   using E = Element;
   using V = Element;
   using M = bool;
@@ -26,6 +27,10 @@ struct Scalar {
     even = a;
     odd = b;
   }
+  static void join(V even, V odd, V& a, V& b) { split(even, odd, a, b); }
+  // No stores past the caches here.
+  static void store_past(E* p, V v) { store(p, v); }
+  static void fence() {}
   // Elements `step` apart.
   static V load_apart(const E* p, Step) { return *p; }
   static V pin(V v) { return v; }

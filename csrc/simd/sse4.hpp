@@ -7,6 +7,7 @@
 namespace {
 
 struct F32 {
+  using Half = F32;
   using E = float;
   using V = __m128;
   using M = LaneRange;
@@ -27,12 +28,21 @@ struct F32 {
     even = _mm_shuffle_ps(a, b, 0x88);
     odd = _mm_shuffle_ps(a, b, 0xdd);
   }
+  // The way back.
+  static void join(V even, V odd, V& a, V& b) {
+    a = _mm_unpacklo_ps(even, odd);
+    b = _mm_unpackhi_ps(even, odd);
+  }
+  // To memory past the caches; `fence` ends a run of such stores.
+  static void store_past(E* p, V v) { _mm_stream_ps(p, v); }
+  static void fence() { _mm_sfence(); }
   // Elements `step` apart.
   static V load_apart(const E* p, Step step) { return _mm_setr_ps(p[0], p[step], p[2 * step], p[3 * step]); }
   static V pin(V v) {
     asm("" : "+x"(v));
     return v;
   }
+  static M pin(M m) { return m; }
   // Blocks of `block` neighbouring elements, `step` apart: N / block of them make a vector.
   static constexpr int block = 4;
   static V load_blocks(const E* p, Step) { return load(p); }
@@ -61,6 +71,7 @@ struct F32 {
 };
 
 struct F64 {
+  using Half = F64;
   using E = double;
   using V = __m128d;
   using M = LaneRange;
@@ -80,11 +91,15 @@ struct F64 {
     even = _mm_unpacklo_pd(a, b);
     odd = _mm_unpackhi_pd(a, b);
   }
+  static void join(V even, V odd, V& a, V& b) { split(even, odd, a, b); }
+  static void store_past(E* p, V v) { _mm_stream_pd(p, v); }
+  static void fence() { _mm_sfence(); }
   static V load_apart(const E* p, Step step) { return _mm_setr_pd(p[0], p[step]); }
   static V pin(V v) {
     asm("" : "+x"(v));
     return v;
   }
+  static M pin(M m) { return m; }
   static constexpr int block = 2;
   static V load_blocks(const E* p, Step) { return load(p); }
   static void store_blocks(E* p, Step, V v) { store(p, v); }

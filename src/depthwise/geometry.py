@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import index
 from typing import Any, SupportsIndex, TypeAlias
 
@@ -50,7 +50,7 @@ class Geometry:
         """Shape of W: (c_M, c_I, k_H, k_W)."""
         return self.multiplier, self.channels, self.h.kernel, self.w.kernel
 
-    @property
+    @cached_property
     def y_shape(self) -> tuple[int, int, int, int]:
         """Shape of y: (n, c_I * c_M, h_O, w_O)."""
         return self.batch, self.channels * self.multiplier, self.h.out, self.w.out
@@ -169,6 +169,13 @@ def _geometry(
     return Geometry(batch, channels, multiplier, h, w, sizes)
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether a value is an int or a pair of ints itself, so that equal ones mean the same."""
+    return type(value) is int or (
+        type(value) is tuple and len(value) == 2 and type(value[0]) is int and type(value[1]) is int
+    )
+
+
 def geometry(x_shape: tuple[int, ...], W_shape: tuple[int, ...], stride: Any, pad: Any, dilate: Any) -> Geometry:
     """Sizes of a convolution of x (n, c_I, h, w) with W (c_M, c_I, k_H, k_W).
 
@@ -179,6 +186,14 @@ def geometry(x_shape: tuple[int, ...], W_shape: tuple[int, ...], stride: Any, pa
     ValueError
         A shape has another number of axes, the channels differ, a value is out of range, or the output is empty.
     """
+    if _is_plain(stride) and _is_plain(pad) and _is_plain(dilate):
+        return _geometry_of_plain(x_shape, W_shape, stride, pad, dilate)
+    return _checked_geometry(x_shape, W_shape, stride, pad, dilate)
+
+
+def _checked_geometry(
+    x_shape: tuple[int, ...], W_shape: tuple[int, ...], stride: Any, pad: Any, dilate: Any
+) -> Geometry:
     for name, shape, axes in (("W", W_shape, "(c_M, c_I, k_H, k_W)"), ("x", x_shape, "(n, c_I, h, w)")):
         if len(shape) != 4:
             msg = f"{name} must have 4 axes {axes}, got {len(shape)}: shape {shape}"
@@ -187,6 +202,9 @@ def geometry(x_shape: tuple[int, ...], W_shape: tuple[int, ...], stride: Any, pa
         msg = f"W has {W_shape[1]} input channels but x has {x_shape[1]} (x {x_shape}, W {W_shape})"
         raise ValueError(msg)
     return _geometry(x_shape, W_shape, pair("stride", stride, 1), _pads(pad), pair("dilate", dilate, 1))
+
+
+_geometry_of_plain = lru_cache(maxsize=4096)(_checked_geometry)
 
 
 def output_size(

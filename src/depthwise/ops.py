@@ -15,6 +15,10 @@ __all__ = ["bias_grad", "forward", "input_grad", "weight_grad"]
 
 AnyArray = npt.NDArray[Any]
 
+# New arrays of this size start where vectors do: NumPy's start 16 bytes behind, and each store then meets two lines of
+# the cache (AVX-512, EPYC of the fourth generation: 512x14x14 with 3x3 channels last 68 us, and 58).
+_ALIGNED_BYTES = 1 << 15
+
 FORWARD, INPUT_GRAD, WEIGHT_GRAD = range(3)  # as enum Pass in the engine
 _FLOAT16, _BFLOAT16, _FLOAT32, _FLOAT64 = range(4)  # as enum DType in the engine
 _codes: dict[np.dtype[Any], int] = {
@@ -46,17 +50,13 @@ def check_array(name: str, a: object) -> None:
         raise TypeError(msg)
 
 
-def _view(a: AnyArray, code: int) -> AnyArray:
+def _fitting(a: AnyArray | None) -> AnyArray | None:
     """`a` as the engine takes it: aligned, native, its strides whole elements; a copy only where it is not."""
+    if a is None:
+        return a
     if not a.dtype.isnative:
         a = a.astype(a.dtype.newbyteorder("="))
-    if not a.flags.c_contiguous:
-        item = a.itemsize
-        if not a.flags.aligned or any(s % item for s in a.strides):
-            a = a.copy()
-    elif not a.flags.aligned:
-        a = a.copy()
-    return a.view(np.uint16) if code == _BFLOAT16 else a
+    return a if _is_writable(a) else a.copy()
 
 
 def _channels_last(a: AnyArray) -> bool:
@@ -64,10 +64,16 @@ def _channels_last(a: AnyArray) -> bool:
 
 
 def _empty(shape: tuple[int, int, int, int], dtype: np.dtype[Any], channels_last: bool) -> AnyArray:
-    if not channels_last:
-        return np.empty(shape, dtype)
     n, c, h, w = shape
-    return np.empty((n, h, w, c), dtype).transpose(0, 3, 1, 2)
+    n_bytes = n * c * h * w * dtype.itemsize
+    if channels_last:
+        shape = n, h, w, c
+    if n_bytes < _ALIGNED_BYTES:
+        y: AnyArray = np.empty(shape, dtype)
+    else:
+        memory = np.empty(n_bytes + 64, np.uint8)
+        y = np.ndarray(shape, dtype, memory, _core.misaligned_bytes(memory))
+    return y.transpose(0, 3, 1, 2) if channels_last else y
 
 
 def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], *inputs: tuple[str, AnyArray | None]) -> None:
@@ -105,20 +111,18 @@ def _run(
     kind: int, g: Geometry, x: AnyArray, W: AnyArray, b: AnyArray | None, y: AnyArray, codes: tuple[int, int, int, int]
 ) -> None:
     """Run the engine; the array that `kind` computes is already one that it can write."""
-    _core.run(
-        kind,
-        g.sizes,
-        _view(x, codes[0]),
-        codes[0],
-        _view(W, codes[1]),
-        codes[1],
-        None if b is None else _view(b, codes[2]),
-        codes[2],
-        _view(y, codes[3]),
-        codes[3],
-        active_target(),
-        get_num_threads(),
-    )
+    x_code, W_code, b_code, y_code = codes
+    if _BFLOAT16 in codes:  # a buffer has no name for it
+        x, W, y = _bits(x, x_code), _bits(W, W_code), _bits(y, y_code)
+        b = None if b is None else _bits(b, b_code)
+    target, threads = active_target(), get_num_threads()
+    if not _core.run(kind, g.sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads):
+        x, W, b, y = (_fitting(a) for a in (x, W, b, y))  # type: ignore[assignment]
+        _core.run(kind, g.sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads)
+
+
+def _bits(a: AnyArray, code: int) -> AnyArray:
+    return a.view(np.uint16) if code == _BFLOAT16 else a
 
 
 def describe(kind: int, x: Any, W: Any, stride: Any, pad: Any, dilate: Any) -> tuple[Any, int, float, float]:
