@@ -127,7 +127,9 @@ double cost_by_columns(const Problem& p, const Kernels& k, int64_t N) {
   const int64_t lanes = k.half_lanes && outs <= k.half_lanes && N == k.lanes[0] ? k.half_lanes : ceil_div(outs, N) * N;
   const double taps = static_cast<double>(p.w.kernel) / (gradient ? static_cast<double>(p.w.stride) : 1.0);
   const double rows = gradient ? static_cast<double>(p.w.stride) : 1.0;
-  return rows * static_cast<double>(lanes) * taps / std::max(1.0, valid_taps(p.w));
+  // A single row is summed by chains of one vector where taps reach beside it.
+  const bool chains = p.h.size == 1 && p.h.out == 1 && outs < 8 * N + 2 * p.w.kernel;
+  return (chains ? 2.5 : 1.0) * rows * static_cast<double>(lanes) * taps / std::max(1.0, valid_taps(p.w));
 }
 
 // The same with lanes along the channels where memory is planar: every lane is of use, but all elements are transposed.
@@ -290,8 +292,10 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
     job.joined = out_step == 2 && lat.offset_classes == 2;
     job.out.direct =
         job.out.dtype == sums && (job.out.offset == 1 || job.out.offsets <= 1) && (out_step == 1 || job.joined);
-    job.ring = lat.max_part_taps + 3 * k.max_lines;  // so that the window seldom has to slide
-    job.strip = ceil_div(std::clamp<int64_t>(class_outs, 1, job.out.direct ? direct_strip : staged_strip), N) * N;
+    const bool one_row = job.in.lines == 1 && job.out.lines == 1;
+    job.ring = one_row ? 1 : lat.max_part_taps + 3 * k.max_lines;  // so that the window seldom has to slide
+    const int64_t widest = !job.out.direct ? staged_strip : one_row ? k.max_lines * direct_strip : direct_strip;
+    job.strip = ceil_div(std::clamp<int64_t>(class_outs, 1, widest), N) * N;
     const bool dense = job.in.line == job.in.offsets && job.out.line == job.out.offsets;
     if (bytes > second_cache_bytes && job.in.direct && job.out.direct && dense)
       job.fetch_bytes = std::max<int64_t>(1, job.in.lines / job.out.lines) *

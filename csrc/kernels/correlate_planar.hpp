@@ -30,6 +30,7 @@ class CorrelatePlanar {
         lat_(job.lattice),
         most_taps_(job.joined ? Joined<S>::max_taps : S::max_taps),
         members_(job.joined ? 2 : 1),
+        one_row_(job.out.lines == 1 && job.kernel_lines == 1 && !job.joined && lat_.lines_per_out == 1),
         rows_(job.in, job.lattice, job.strip, job.in.direct ? 1 : job.lattice.offset_in_step) {
     Arena arena(scratch);
     tile_chunks_ = at_least(1, job.sum * lat_.max_parts * chunks_of(lat_.max_part_taps, most_taps_));
@@ -80,6 +81,7 @@ class CorrelatePlanar {
     int64_t offsets_begin, offsets_end;   // taps of the one class that some lane has inside the row
     int64_t first_class;
     int64_t masks;  // index of the first
+    int64_t stack;  // a single row: so many vectors are the lines of a tile; else 0
   };
 
   bool weights_direct() const { return job_.W_dtype == (sizeof(E) == 4 ? DType::f32 : DType::f64); }
@@ -156,7 +158,8 @@ class CorrelatePlanar {
       for (int64_t j = 0; j < count;) {
         const bool half = halves && count <= Half::N * members_;
         const int64_t N = half ? Half::N : S::N, lanes = at_most(N * members_, count - j), at = j0 + j / members_;
-        Run next{reaches_beside(tap, taps, at, N), half, at, 1, lanes, 0, taps, i, half ? c.taps_begin : masks};
+        const bool edge = reaches_beside(tap, taps, at, N) && (!S::masked_fma || one_row_);
+        Run next{edge || (one_row_ && lanes < N), half, at, 1, lanes, 0, taps, i, half ? c.taps_begin : masks, 0};
         if (!job_.joined) {
           while (next.offsets_begin < taps && input_column(tap[next.offsets_begin], at + lanes - 1) < 0)
             ++next.offsets_begin;
@@ -178,13 +181,32 @@ class CorrelatePlanar {
         j += N * members_;
       }
     }
+    if (one_row_) stack_runs();
+  }
+
+  // Neighbouring vectors of a single row become the lines of a tile: alone each would be a chain of sums.
+  void stack_runs() {
+    for (int64_t i = 0; i < run_count_; ++i) {
+      Run& r = runs_[i];
+      if (r.edge || r.half || r.vectors < 2) continue;
+      const int64_t lines = at_most(r.vectors, max_lines), rest = r.vectors % lines;
+      r.vectors /= lines;
+      r.stack = lines;
+      if (!rest) continue;
+      for (int64_t k = run_count_++; k > i + 1; --k) runs_[k] = runs_[k - 1];
+      Run& last = runs_[i + 1] = r;
+      last.column += r.vectors * lines * S::N;
+      last.vectors = 1;
+      last.stack = rest;
+      ++i;
+    }
   }
 
   int64_t input_column(const OffsetTap& tap, int64_t output) const { return tap.in0 + output * lat_.offset_in_step; }
 
-  // Whether some lane of a vector reads beside the row, for targets that cannot mask products.
+  // Whether some lane of a vector reads beside the row.
   bool reaches_beside(const OffsetTap* tap, int64_t taps, int64_t j, int64_t N) const {
-    if (S::masked_fma || !job_.in.direct) return false;
+    if (!S::masked_fma && !job_.in.direct) return false;
     for (int64_t o = 0; o < taps; ++o)
       if (input_column(tap[o], j) < 0 || input_column(tap[o], j + N) > job_.in.offsets) return true;
     return false;
@@ -377,17 +399,35 @@ class CorrelatePlanar {
       rows.y_line = staged_line();
     }
     rows.x_vector = V::N * step;
+    rows.y_vector = V::N * members_;
     rows.vectors = r.vectors;
     rows.last_lanes = r.last_lanes;
     rows.fetch_bytes = packed || chunk ? 0 : job_.fetch_bytes * V::N / S::N;
     rows.fetch_y = job_.out.direct;
     const int taps = tiles->chunks[chunk].taps;
+    int64_t lines = tiles->lines;
+    RowTile stack;
+    Chunk stacked;
+    if (r.stack) {
+      lines = r.stack;
+      stacked = tiles->chunks[chunk];
+      if (stacked.live) stacked.live = (1u << lines) - 1u;
+      stack = *tiles;
+      stack.chunks = &stacked;
+      rows.tiles = &stack;
+      rows.chunk = 0;
+      rows.taps[0].x_line = rows.x_vector;
+      rows.y_line = V::N;
+      rows.x_vector *= lines;
+      rows.y_vector *= lines;
+      rows.masks_vector[0] = 0;
+    }
     if constexpr (S::masked_fma)
-      run_rows<V, Lanes::columns_masked>(tiles->lines, taps, rows);
+      run_rows<V, Lanes::columns_masked>(lines, taps, rows);
     else if (r.edge)
-      run_rows<V, Lanes::columns_edge>(tiles->lines, taps, rows);
+      run_rows<V, Lanes::columns_edge>(lines, taps, rows);
     else
-      run_rows<V, Lanes::columns>(tiles->lines, taps, rows);
+      run_rows<V, Lanes::columns>(lines, taps, rows);
   }
 
   template <class V>
@@ -413,7 +453,7 @@ class CorrelatePlanar {
       const OffsetTap* tap = lat_.taps + lat_.offsets[r->first_class].taps_begin;
       for (int64_t o = r->offsets_begin; o < r->offsets_end; ++o) {
         left = at_most(left, input_column(tap[o], r->column));
-        right = at_least(right, input_column(tap[o], r->column + r->vectors * (r->half ? Half::N : S::N)) - 1);
+        right = at_least(right, input_column(tap[o], r->column + r->vectors * (r->half ? Half::N : S::N * at_least(r->stack, 1))) - 1);
       }
     }
     return left > right || (plane + lowest + left >= first_element_ && plane + highest + right <= last_element_);
@@ -444,6 +484,7 @@ class CorrelatePlanar {
   const Correlation& job_;
   const depthwise::LatticeView& lat_;
   const int64_t most_taps_, members_;  // classes of columns that are done together
+  const bool one_row_;
   PackedRows<S> rows_;
   RowTile* tiles_ = nullptr;
   Chunk* chunks_ = nullptr;

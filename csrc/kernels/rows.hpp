@@ -64,7 +64,7 @@ struct Rows {
   int64_t tile_count, chunk;
   bool adds;                    // to what y holds, else to the bias
   Taps<S> taps[classes_of<S>];  // their masks are those of the first vector
-  Step y_line, x_vector;        // elements from line to line, and from vector to vector
+  Step y_line, x_vector, y_vector;  // elements from line to line, and from vector to vector
   Step masks_vector[classes_of<S>];
   int64_t vectors, last_lanes;  // all but the last vector are stored whole
   int64_t fetch_bytes;          // of x for each output line of a vector, or 0: see Plan
@@ -168,7 +168,7 @@ void run_rows(const Rows<S>& r) {
           if (lanes > S::N) store_lines<S, T>(y + S::N, r.y_line, lanes - S::N, odd);
         }
         x += r.x_vector;
-        y += S::N * classes;
+        y += r.y_vector;
         lanes -= S::N * classes;
         for (int i = 0; i < classes; ++i) taps[i].masks += r.masks_vector[i];
       }
@@ -215,7 +215,7 @@ void run_rows_of_three(const Rows<S>& r) {
         add_three<S, L, T, A>(sum, chunk.live, x, x_line, offset, mask, weight);
         store_lines<Out, T>(y, r.y_line, lanes, sum);
         x += r.x_vector;
-        y += S::N;
+        y += r.y_vector;
         lanes -= S::N;
         masks += r.masks_vector[0];
       }
