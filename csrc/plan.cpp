@@ -124,7 +124,7 @@ Side side(const Array& a, int64_t height, int64_t width, bool channel_lanes) {
 double cost_by_columns(const Problem& p, const Kernels& k, int64_t N) {
   const bool gradient = p.pass == Pass::input_grad;
   const int64_t outs = gradient ? ceil_div(p.w.size, p.w.stride) : p.w.out;
-  const int64_t lanes = k.half_lanes && outs <= k.half_lanes && N == k.lanes[0] ? k.half_lanes : ceil_div(outs, N) * N;
+  const int64_t lanes = k.half_lanes && outs <= k.half_lanes && N == k.lanes[0] && (p.w.stride == 1 || p.pass == Pass::forward) ? k.half_lanes : ceil_div(outs, N) * N;
   const double taps = static_cast<double>(p.w.kernel) / (gradient ? static_cast<double>(p.w.stride) : 1.0);
   const double rows = gradient ? static_cast<double>(p.w.stride) : 1.0;
   // A single row is summed by chains of one vector where taps reach beside it.
@@ -150,7 +150,7 @@ bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
   if (channels_are_closest(in.strides, channels, gradient ? p.h.out : p.h.size, gradient ? p.w.out : p.w.size))
     return 2 * outs >= N;
   if (N == 1) return false;
-  if (p.pass != Pass::weight_grad) return cost_by_channels(p, N) < cost_by_columns(p, k, N);
+  if (p.pass != Pass::weight_grad || k.half_lanes) return cost_by_channels(p, N) < cost_by_columns(p, k, N);
   const bool wide = p.pass == Pass::weight_grad && array_bytes(p) > last_cache_bytes;
   const int64_t widest = wide ? 8 * N : std::min(8 * N, transposed_width);
   const bool filled = 8 * outs >= 5 * N * ceil_div(outs, N);
@@ -160,7 +160,7 @@ bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
 
 // Whether a stride of two is taken by loads of every other element, from every other row.
 bool takes_pairs(const Problem& p, DType sums) {
-  return p.pass == Pass::forward && p.h.stride == 2 && p.w.stride == 2 && p.h.dilate == 1 && p.x.dtype == sums &&
+  return p.pass != Pass::input_grad && p.h.stride == 2 && p.w.stride == 2 && p.h.dilate == 1 && p.x.dtype == sums &&
          (p.x.strides[3] == 1 || p.w.size <= 1);
 }
 
@@ -365,7 +365,10 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
   } else {
     kernel = "weight_grad_planar";
     sum_products = &k.weight_grad_planar[sums == DType::f64];
-    job.x.direct = job.x.dtype == sums && (job.x.offset == 1 || job.x.offsets <= 1) && lat.offset_in_step == 1;
+    job.x.direct = job.x.dtype == sums && (job.x.offset == 1 || job.x.offsets <= 1) &&
+                   (lat.offset_in_step == 1 || lat.lines_per_out == 2);
+    const bool dense = job.x.line == job.x.offsets && job.g.line == job.g.offsets;
+    job.fetches = bytes > second_cache_bytes && dense && lat.line_classes == 1;
     job.g.direct = job.g.dtype == sums && (job.g.offset == 1 || job.g.offsets <= 1);
     job.ring = lat.max_part_taps + 3 * k.max_lines;  // so that the window seldom has to slide
     job.strip = ceil_div(std::clamp<int64_t>(p.w.out, 1, std::min(direct_strip, steps_kept / k.max_lines * N)), N) * N;

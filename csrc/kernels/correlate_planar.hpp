@@ -156,7 +156,7 @@ class CorrelatePlanar {
                                         : at_most(job_.strip, c.outs - j0);  // outputs of the strip
       Run* last = nullptr;
       for (int64_t j = 0; j < count;) {
-        const bool half = halves && count <= Half::N * members_;
+        const bool half = halves && count <= Half::N && !job_.joined;
         const int64_t N = half ? Half::N : S::N, lanes = at_most(N * members_, count - j), at = j0 + j / members_;
         const bool edge = reaches_beside(tap, taps, at, N) && (!S::masked_fma || one_row_);
         Run next{edge || (one_row_ && lanes < N), half, at, 1, lanes, 0, taps, i, half ? c.taps_begin : masks, 0};
@@ -353,7 +353,7 @@ class CorrelatePlanar {
     const int64_t chunks = chunks_of_all(*tiles);
     for (const Run* r = runs_; r < runs_ + run_count_; ++r)
       for (int64_t i = 0; i < at_least(chunks, 1); ++i) {
-        if constexpr (halves)
+        if constexpr (halves && classes_of<Kind<S>> == 1)
           if (r->half) {
             run_as<Kind<Half>>(*r, tiles, count, planes, i, x, packed);
             continue;

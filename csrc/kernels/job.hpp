@@ -60,6 +60,7 @@ struct WeightGradient {
   int64_t band, bands;     // rows of gy in a cell, cells in an image
   int64_t parts;           // shares of the batch * bands cells
   int64_t group, groups;   // channels last: vectors of channels of a unit
+  bool fetches;            // planar: the arrays come from memory, and what follows a tile is fetched meanwhile
   bool vectors_outermost;  // channels last: a band is walked for one vector of channels after another
   int64_t units;           // groups (or planes) * parts
 };

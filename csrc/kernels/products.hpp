@@ -17,7 +17,7 @@ inline int product_lines(int64_t left) {
 // Most taps across the lines that are summed at once: their sums, eight gy lines and an x line fit the registers.
 template <class S>
 constexpr int max_offsets(int taps) {
-  constexpr int registers = S::max_taps == 8 ? 32 : 16;
+  constexpr int registers = S::registers;
   const int fit = (registers - 9) / taps;
   return fit > 3 ? 3 : fit < 1 ? 1 : fit;
 }
@@ -114,7 +114,7 @@ void add_products_of(int taps, int offsets, const Products<typename S::E>& p) {
       case 4:
         return add_products_of<S, T, 4, Edge, Clip>(offsets, p);
       case 5:
-        return add_products_of<S, T, 5, Edge, Clip>(offsets, p);
+        if constexpr (S::max_taps > 4) return add_products_of<S, T, 5, Edge, Clip>(offsets, p);
     }
   if constexpr (S::max_taps > 5) switch (taps) {
       case 6:
@@ -122,7 +122,7 @@ void add_products_of(int taps, int offsets, const Products<typename S::E>& p) {
       case 7:
         return add_products_of<S, T, 7, Edge, Clip>(offsets, p);
       case 8:
-        return add_products_of<S, T, 8, Edge, Clip>(offsets, p);
+        if constexpr (S::max_taps > 7) return add_products_of<S, T, 8, Edge, Clip>(offsets, p);
     }
 }
 

@@ -274,7 +274,7 @@ inline void run_rows(int64_t lines, int taps, const Rows<S>& rows) {
       case 7:
         return RowsTable<S, L, 7>::run[lines](rows);
       case 8:
-        return RowsTable<S, L, 8>::run[lines](rows);
+        if constexpr (S::max_taps > 7) return RowsTable<S, L, 8>::run[lines](rows);
     }
 }
 

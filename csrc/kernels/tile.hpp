@@ -216,7 +216,7 @@ DEPTHWISE_INLINE void add_chunks(typename S::V (&sum)[T], const Chunk* chunks, i
           add_chunk<S, L, T, 7>(sum, *c, taps, x, w);
           break;
         case 8:
-          add_chunk<S, L, T, 8>(sum, *c, taps, x, w);
+          if constexpr (S::max_taps > 7) add_chunk<S, L, T, 8>(sum, *c, taps, x, w);
           break;
       }
   }

@@ -1,11 +1,11 @@
 // Weight gradient with lanes along the columns: lines are image rows, offsets are kernel columns.
 //
-// A unit is one output channel and one part of the images and bands. The sums of all its taps are vectors of
-// lane-wise partial sums; the lanes are added once, at the end.
+// A unit is one output channel and one part of the images and bands. The sums of its taps are vectors of lane-wise
+// partial sums; the lanes are added once, at the end. Channels of small images are done several in a call.
 #pragma once
 #include "job.hpp"
 #include "packed_rows.hpp"
-#include "products.hpp"
+#include "row_products.hpp"
 #include "sums.hpp"
 #include "walk.hpp"
 
@@ -19,146 +19,317 @@ using depthwise::WeightGradient;
 template <class S>
 class WeightGradPlanar {
   using E = typename S::E;
+  using Half = typename S::Half;
+  static constexpr bool halves = Half::N < S::N;
 
  public:
   // Lays the scratch memory out; without memory, only measures it.
   WeightGradPlanar(const WeightGradient& job, void* scratch)
       : job_(job),
         lat_(job.lattice),
-        x_rows_(job.x, job.lattice, job.strip, job.lattice.offset_in_step),
+        x_rows_(job.x, job.lattice, job.strip, job.x.direct ? 1 : job.lattice.offset_in_step),
         g_rows_(job.g, plain_rows, job.strip, 1),
         taps_(job.kernel_lines * job.kernel_offsets) {
     Arena arena(scratch);
     x_offset_ = arena.take<Step>(job.kernel_offsets);
-    first_ = arena.take<int64_t>(job.kernel_offsets);
-    last_ = arena.take<int64_t>(job.kernel_offsets);
+    packed_offset_ = arena.take<Step>(job.kernel_offsets);
+    runs_ = arena.take<Run>(job.strip / S::N + 1);
+    masks_ = arena.take<typename S::M>((job.strip / S::N + 1) * job.kernel_offsets);
+    half_masks_ = arena.take<typename Half::M>(job.kernel_offsets);
     sums_.take(arena, 1, taps_);
-    if (!job.x.direct) x_rows_.take(arena, lat_.max_parts, job.ring);
+    if (S::masked_fma || !job.x.direct) x_rows_.take(arena, lat_.max_parts, job.ring);
     if (!job.g.direct) g_rows_.take(arena, 1, max_lines);
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
-    const int64_t step = lat_.offset_in_step;
     for (int64_t o = 0; o < job.kernel_offsets; ++o) {
-      const int64_t in0 = lat_.taps[o].in0;
-      x_offset_[o] = job.x.direct ? in0 : x_rows_.offset(in0);
-      first_[o] = at_least(0, -floor_div(in0, step));  // the first output whose input is not left of the row
-      last_[o] = floor_div(job.x.offsets - 1 - in0, step) + 1;
+      x_offset_[o] = lat_.taps[o].in0;
+      packed_offset_[o] = x_rows_.offset(lat_.taps[o].in0);
     }
+    const int64_t channels = job.out_channels / job.divide;
+    for (const Step reach : {(job.batch - 1) * job.x.batch, (channels - 1) * job.x.channel,
+                             (job.x.lines - 1) * job.x.line, job.x.offsets - 1})
+      (reach < 0 ? first_element_ : last_element_) += reach;
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
   void run(int64_t begin, int64_t end) {
-    const int64_t cells = job_.batch * job_.bands;
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t o = unit / job_.parts, part = unit % job_.parts;
-      sums_.clear();
-      for (int64_t cell = part * cells / job_.parts; cell < (part + 1) * cells / job_.parts; ++cell)
-        run_cell(o, cell / job_.bands, cell % job_.bands);
-      for (int64_t tap = 0; tap < taps_; ++tap)
-        if (job_.gW)
-          static_cast<E*>(job_.gW)[o * job_.gW_channel + tap] = static_cast<E>(sums_.all_lanes(0, tap));
-        else
-          job_.sums[(part * job_.out_channels + o) * taps_ + tap] = sums_.all_lanes(0, tap);
+    for (int64_t unit = begin; unit < end;) {
+      const int64_t o = unit / job_.parts, planes = planes_together(o, end - unit);
+      if (planes)
+        run_planes(o, planes);
+      else
+        run_part(o, unit % job_.parts);
+      unit += at_least(planes, 1);
     }
   }
 
  private:
   // gy's rows are packed as they are: no phases, no padding.
   static constexpr depthwise::LatticeView plain_rows = {nullptr, 0, 1, 0, 1, nullptr, 0, 0, nullptr, 0, 1, nullptr};
+  static constexpr int64_t planes_bytes = 16 << 10;
+
+  // Neighbouring vectors of a strip that are done alike.
+  struct Run {
+    bool edge;
+    int64_t column, vectors, last_lanes, masks;
+  };
+
+  // Rows [t0, t1) of a class in few tiles of equal height, or nearly so where only low ones are equal.
+  struct Tiles {
+    int64_t t0, count, least = 0, longer = 0;  // so many of the tiles, the first, have a row more
+    Tiles(int64_t begin, int64_t end) : t0(begin), count(divide_up(end - begin, max_lines)) {
+      const int64_t rows = end - begin;
+      if (!count) return;
+      for (int64_t more = count; rows / more >= max_lines / 2; ++more)
+        if (rows % more == 0) {
+          count = more;
+          break;
+        }
+      least = rows / count;
+      longer = rows % count;
+    }
+    int64_t first(int64_t k) const { return t0 + k * least + at_most(k, longer); }
+    int64_t lines(int64_t k) const { return least + (k < longer); }
+  };
+
+  void run_part(int64_t o, int64_t part) {
+    const int64_t cells = job_.batch * job_.bands;
+    sums_.clear();
+    for (int64_t cell = part * cells / job_.parts; cell < (part + 1) * cells / job_.parts; ++cell)
+      run_cell(o, cell / job_.bands, cell % job_.bands);
+    for (int64_t tap = 0; tap < taps_; ++tap)
+      if (job_.gW)
+        static_cast<E*>(job_.gW)[o * job_.gW_channel + tap] = static_cast<E>(sums_.all_lanes(0, tap));
+      else
+        job_.sums[(part * job_.out_channels + o) * taps_ + tap] = sums_.all_lanes(0, tap);
+  }
+
+  // How many channels, from this one on, are summed by calls of their own for each chunk of taps, lanes and all; 0 where
+  // sums have to be kept between calls.
+  int64_t planes_together(int64_t o, int64_t most) {
+    const Tiles tiles(0, job_.g.lines);
+    if (!job_.gW || job_.parts != 1 || !job_.x.direct || !job_.g.direct || lat_.line_classes != 1 ||
+        job_.g.offsets > job_.strip || tiles.count > tiles_kept)
+      return 0;
+    enter_strip(0, job_.g.offsets);
+    if (run_count_ != 1 || job_.batch * job_.g.lines * runs_->vectors > steps_kept) return 0;
+    const int64_t bytes = job_.batch * (job_.x.lines * job_.x.offsets + job_.g.lines * job_.g.offsets) * Step{sizeof(E)};
+    if (tiles.longer) most = 1;
+    if (job_.kernel_lines > 3 || job_.kernel_offsets > 3) most = at_most(most, at_least(1, planes_bytes / bytes));
+    const auto inside = [&](int64_t channel) {
+      return stays_inside(0, job_.g.lines, channel * job_.x.channel) &&
+             stays_inside(0, job_.g.lines, channel * job_.x.channel + (job_.batch - 1) * job_.x.batch);
+    };
+    if (!inside(o)) return 0;
+    while (most > 1 && !inside(o + most - 1)) --most;
+    return most;
+  }
+  static constexpr int64_t tiles_kept = 64;
+
+  void run_planes(int64_t o, int64_t planes) {
+    const Tiles tiles(0, job_.g.lines);
+    RowProducts<E> p = call(o * job_.x.channel, o * job_.g.channel, *runs_);
+    p.planes = planes;
+    p.images = job_.batch;
+    if (tiles.longer) {
+      sums_.clear();
+      run_taps(p, *runs_, lat_.lines[0], tiles, 0, tiles.longer);
+      p.adds = true;
+    }
+    p.totals = static_cast<E*>(job_.gW) + o * job_.gW_channel;
+    run_taps(p, *runs_, lat_.lines[0], tiles, tiles.longer, tiles.count);
+  }
+
+  // What all calls for a run of vectors have in common; x and g are the elements at row 0, column 0.
+  RowProducts<E> call(Step x, Step g, const Run& r) {
+    RowProducts<E> p{};
+    p.x = static_cast<const E*>(job_.x.data) + x + r.column * lat_.offset_in_step;
+    p.g = static_cast<const E*>(job_.g.data) + g + r.column;
+    p.x_plane = job_.x.channel;
+    p.g_plane = job_.g.channel;
+    p.x_image = job_.x.batch;
+    p.g_image = job_.g.batch;
+    p.planes = p.images = 1;
+    p.x_line = lat_.line_in_step * job_.x.line;
+    p.x_offset = x_offset_;
+    p.vectors = r.vectors;
+    p.last_lanes = r.last_lanes;
+    p.masks_vector = job_.kernel_offsets;
+    p.sums_offset = job_.sum_offset * S::N;
+    p.totals_plane = job_.gW_channel;
+    p.totals_offset = job_.sum_offset;
+    p.fetch = job_.fetches;
+    return p;
+  }
 
   void run_cell(int64_t o, int64_t n, int64_t band) {
-    x_from_ = n * job_.x.batch + o / job_.divide * job_.x.channel;
-    g_from_ = n * job_.g.batch + o * job_.g.channel;
+    const Step x = n * job_.x.batch + o / job_.divide * job_.x.channel, g = n * job_.g.batch + o * job_.g.channel;
     const int64_t row0 = band * job_.band, row1 = at_most(job_.g.lines, row0 + job_.band);
     for (int64_t j0 = 0; j0 < job_.g.offsets; j0 += job_.strip) {
-      const int64_t j1 = at_most(job_.g.offsets, j0 + job_.strip);
+      enter_strip(j0, at_most(job_.g.offsets, j0 + job_.strip));
       for (int64_t i = 0; i < lat_.line_classes; ++i) {
         const LineClass& c = lat_.lines[i];
         if (!job_.x.direct) x_rows_.forget(j0);
-        const int64_t t1 = first_of(c, row1);
-        for (int64_t t = first_of(c, row0); t < t1;) {
-          const int lines = product_lines(t1 - t);
-          sums_.count(0, lines * divide_up(j1 - j0, S::N));
-          run_rows(c, t, lines, j0, j1);
-          t += lines;
-        }
+        const Tiles tiles(first_of(c, row0), first_of(c, row1));
+        for (int64_t k = 0; k < tiles.count; ++k) run_tile_of_rows(c, tiles, k, x, g);
       }
     }
   }
 
-  // gy rows [t0, t0 + T) of the class, columns [j0, j1).
-  void run_rows(const LineClass& c, int64_t t0, int T, int64_t j0, int64_t j1) {
-    Products<E> p{};
-    p.x_tile = p.g_tile = S::N;
-    const Step row = g_from_ + (c.out0 + t0 * c.out_step) * job_.g.line;
-    const E* g = nullptr;
-    if (job_.g.direct) {
-      p.g_line = c.out_step * job_.g.line;
-      g = static_cast<const E*>(job_.g.data) + row;
-    } else {
-      g_rows_.forget(j0);
-      const Step line = c.out_step * job_.g.line;
-      g = g_rows_.data() - j0 + g_rows_.lines(0, 0, T, [&](int64_t t) { return row + t * line; });
-      p.g_line = g_rows_.line_size();
+  // One tile of gy rows, through packed rows where memory is not as lanes want it.
+  void run_tile_of_rows(const LineClass& c, const Tiles& tiles, int64_t k, Step x, Step g) {
+    const int64_t t0 = tiles.first(k), lines = tiles.lines(k);
+    int64_t vectors = 0;
+    for (const Run* r = runs_; r < runs_ + run_count_; ++r) vectors += r->vectors;
+    sums_.count(0, lines * vectors);
+    const bool packs = !job_.x.direct || !stays_inside_of(c, t0, t0 + lines, x);
+    const Step column = runs_->column;
+    const E* packed_g = nullptr;
+    if (!job_.g.direct) {
+      g_rows_.forget(column);
+      const Step row = g + (c.out0 + t0 * c.out_step) * job_.g.line, line = c.out_step * job_.g.line;
+      packed_g = g_rows_.data() - column + g_rows_.lines(0, 0, lines, [&](int64_t t) { return row + t * line; });
     }
+    if (packs && job_.x.direct) x_rows_.forget(column * lat_.offset_in_step);
+    for (const Run* r = runs_; r < runs_ + run_count_; ++r) {
+      RowProducts<E> p = call(x, g, *r);
+      if (packed_g) p.g = packed_g + r->column;
+      run_taps(p, *r, c, tiles, k, k + 1, packs, packed_g != nullptr, x, column);
+    }
+  }
+
+  // All taps of tiles [begin, end), of one height, of a run.
+  void run_taps(RowProducts<E>& p, const Run& r, const LineClass& c, const Tiles& tiles, int64_t begin, int64_t end,
+                bool packs = false, bool packed_g = false, Step x = 0, Step column = 0) {
+    ProductTile list[tiles_kept];
+    p.tiles = list;
+    p.tile_count = end - begin;
+    p.g_line = packed_g ? g_rows_.line_size() : c.out_step * job_.g.line;
+    const int64_t apart = lat_.lines_per_out, lines = tiles.lines(begin);
+    p.fetch = p.fetch && !packs && !packed_g;
+    const Step step = packs && !job_.x.direct ? 1 : lat_.offset_in_step;  // from lane to lane
     for (int64_t i = c.parts_begin; i < c.parts_end; ++i) {
       const Part& part = lat_.parts[i];
-      const int64_t first = at_least(part.first, t0), last = at_most(part.last, t0 + T + part.taps - 1);
-      if (first >= last) continue;
-      const E* x = nullptr;  // the line of output t0 and tap 0
-      if (job_.x.direct) {
-        p.x_line = lat_.line_in_step * job_.x.line;
-        x = static_cast<const E*>(job_.x.data) + x_from_ + part.in0 * job_.x.line + t0 * p.x_line;
-      } else {
-        p.x_line = x_rows_.line_size();
-        const Step at = x_rows_.lines(i - c.parts_begin, first, last, [&](int64_t s) {
-          return x_from_ + (part.in0 + s * lat_.line_in_step) * job_.x.line;
+      const int64_t t0 = tiles.first(begin) * apart;
+      Step packed = 0;  // of the line of the tile's first row and tap 0
+      if (packs) {
+        const int64_t first = at_least(part.first, t0);
+        const int64_t last = at_most(part.last, t0 + (lines - 1) * apart + part.taps);
+        if (first >= last) continue;
+        packed = x_rows_.lines(i - c.parts_begin, first, last, [&](int64_t s) {
+          return x + (part.in0 + s * lat_.line_in_step) * job_.x.line;
         });
-        x = x_rows_.data() - j0 + at + (t0 - first) * p.x_line;
+        packed += (t0 - first) * x_rows_.line_size();
+        p.x = x_rows_.data() + (r.column - column) * step;
+        p.x_line = x_rows_.line_size();
       }
       const int64_t count = chunks_of(part.taps, S::max_taps);
       for (int64_t k = 0; k < count; ++k) {
         const int64_t a0 = k * part.taps / count, a1 = (k + 1) * part.taps / count;
-        p.live = live_lines(part.first - t0 - a0, part.last - t0 - a0, T + a1 - a0 - 1);
-        if (!p.live) continue;
-        p.sums_offset = job_.sum_offset * S::N;
+        uint32_t any = 0;
+        for (int64_t t = begin; t < end; ++t) {
+          const int64_t s0 = tiles.first(t) * apart + a0;
+          ProductTile& tile = list[t - begin];
+          tile.live = live_lines(part.first - s0, part.last - s0, (lines - 1) * apart + a1 - a0);
+          tile.x = packs ? packed + a0 * p.x_line : (part.in0 + s0 * lat_.line_in_step) * job_.x.line;
+          tile.g = packed_g ? 0 : (c.out0 + tiles.first(t) * c.out_step) * job_.g.line;
+          any |= tile.live;
+        }
+        if (!any && !p.totals) continue;
+        const Step tap = (part.tap0 + a0 * part.tap_step) * job_.sum_line;
         p.sums_tap = part.tap_step * job_.sum_line * S::N;
-        run_columns(p, x + a0 * p.x_line, g, T, static_cast<int>(a1 - a0),
-                    sums_.set(0) + (part.tap0 + a0 * part.tap_step) * job_.sum_line * S::N, j0, j1);
+        p.totals_tap = part.tap_step * job_.sum_line;
+        run_columns(p, r, lines, a1 - a0, tap, packs ? packed_offset_ : x_offset_, step);
       }
     }
   }
 
-  void run_columns(Products<E>& p, const E* x, const E* g, int T, int A, E* sums, int64_t j0, int64_t j1) {
-    const int most = max_offsets<S>(A);
-    const int64_t offsets = job_.kernel_offsets, count = divide_up(offsets, most);
+  void run_columns(RowProducts<E> p, const Run& r, int64_t lines, int64_t taps, Step tap, const Step* offset, Step step) {
+    E* const totals = p.totals;
+    const int64_t most = r.edge ? 1 : max_columns<S>(static_cast<int>(taps)), offsets = job_.kernel_offsets;
+    const int64_t count = divide_up(offsets, lines < 4 ? 1 : most);
     for (int64_t k = 0; k < count; ++k) {
       const int64_t o0 = k * offsets / count, o1 = (k + 1) * offsets / count;
-      // Vectors in [inner, inner_end) have every lane of every tap inside the row.
-      int64_t first = INT64_MAX, last = INT64_MIN, inner = j0, inner_end = j1;
-      for (int64_t o = o0; o < o1; ++o) {
-        first = at_most(first, first_[o]);
-        last = at_least(last, last_[o]);
-        inner = at_least(inner, first_[o]);
-        inner_end = at_most(inner_end, last_[o]);
+      p.x_offset = offset + o0;
+      p.sums = sums_.set(0) + (tap + o0 * job_.sum_offset) * S::N;
+      p.totals = totals ? totals + tap + o0 * job_.sum_offset : nullptr;
+      if constexpr (halves)
+        if (half_) {
+          p.masks = half_masks_ + r.masks + o0;
+          p.x_vector = p.g_vector = Half::N;
+          add<Half>(r, lines, taps, o1 - o0, p);
+          continue;
+        }
+      p.masks = masks_ + r.masks + o0;
+      p.x_vector = S::N * step;
+      p.g_vector = S::N;
+      if (lat_.lines_per_out == 2)
+        add<Pairs<S>>(r, lines, taps, o1 - o0, p);
+      else
+        add<S>(r, lines, taps, o1 - o0, p);
+    }
+  }
+
+  template <class V>
+  static void add(const Run& r, int64_t lines, int64_t taps, int64_t columns, const RowProducts<E>& p) {
+    if constexpr (S::masked_fma)
+      add_row_products<V, Reach::masked>(lines, taps, columns, p);
+    else if (r.edge)
+      add_row_products<V, Reach::edge>(lines, taps, columns, p);
+    else
+      add_row_products<V, Reach::inside>(lines, taps, columns, p);
+  }
+
+  int64_t input_column(int64_t o, int64_t output) const { return lat_.taps[o].in0 + output * lat_.offset_in_step; }
+
+  void enter_strip(int64_t j0, int64_t j1) {
+    if (j0 == strip_begin_) return;
+    strip_begin_ = j0;
+    run_count_ = 0;
+    half_ = halves && lat_.lines_per_out == 1 && job_.g.offsets <= Half::N;
+    const int64_t N = half_ ? Half::N : S::N, offsets = job_.kernel_offsets, step = lat_.offset_in_step;
+    for (int64_t j = j0, v = 0; j < j1; j += N, ++v) {
+      const int64_t lanes = at_most(N, j1 - j);
+      bool edge = !S::masked_fma && lanes < N;
+      for (int64_t o = 0; o < offsets; ++o) {
+        const int64_t at = input_column(o, j);
+        const int64_t first = divide_up(at_least(-at, 0), step);
+        const int64_t last = at_most(lanes, floor_div(job_.x.offsets - 1 - at, step) + 1);
+        if (!S::masked_fma && (at < 0 || input_column(o, j + N) > job_.x.offsets)) edge = true;
+        if (half_)
+          half_masks_[o] = Half::mask(first, last);
+        else
+          masks_[v * offsets + o] = S::mask(first, last);
       }
-      inner = j0 + divide_up(inner - j0, S::N) * S::N;
-      inner_end = at_least(inner, j0 + floor_div(inner_end - j0, S::N) * S::N);
-      p.x_offset = x_offset_ + o0;
-      p.first = first_ + o0;
-      p.last = last_ + o0;
-      p.sums = sums + o0 * p.sums_offset;
-      for (int64_t j = j0; j < j1;) {
-        const bool edge = j < inner || j >= inner_end;
-        p.x = x + j;
-        p.g = g + j;
-        p.tiles = edge ? 1 : (inner_end - j) / S::N;
-        p.column = j;
-        p.lanes = at_most(S::N, j1 - j);
-        if (!edge || (j + S::N > first && j < last)) add_products_of<S>(edge, T, A, static_cast<int>(o1 - o0), p);
-        j += p.tiles * S::N;
+      if (run_count_ && runs_[run_count_ - 1].edge == edge) {
+        runs_[run_count_ - 1].vectors += 1;
+        runs_[run_count_ - 1].last_lanes = lanes;
+      } else {
+        runs_[run_count_++] = {edge, j, 1, lanes, half_ ? 0 : v * offsets};
       }
     }
+  }
+
+  bool stays_inside(int64_t t0, int64_t t1, Step plane) const { return stays_inside_of(lat_.lines[0], t0, t1, plane); }
+
+  // Whether whole vectors read only what lies between the first and the last element of x.
+  bool stays_inside_of(const LineClass& c, int64_t t0, int64_t t1, Step plane) const {
+    if (!S::masked_fma || !run_count_) return true;
+    Step lowest = INT64_MAX, highest = INT64_MIN;
+    for (const Part* p = lat_.parts + c.parts_begin; p < lat_.parts + c.parts_end; ++p) {
+      const int64_t first = at_least(p->first, t0 * lat_.lines_per_out);
+      const int64_t last = at_most(p->last, (t1 - 1) * lat_.lines_per_out + p->taps) - 1;
+      for (const int64_t s : {first, last}) {
+        if (first > last) break;
+        lowest = at_most(lowest, (p->in0 + s * lat_.line_in_step) * job_.x.line);
+        highest = at_least(highest, (p->in0 + s * lat_.line_in_step) * job_.x.line);
+      }
+    }
+    if (lowest > highest) return true;
+    const Run& last = runs_[run_count_ - 1];
+    const int64_t end = last.column + last.vectors * (half_ ? Half::N : S::N);
+    return plane + lowest + input_column(0, runs_->column) >= first_element_ &&
+           plane + highest + input_column(job_.kernel_offsets - 1, end) - 1 <= last_element_;
   }
 
   const WeightGradient& job_;
@@ -166,10 +337,13 @@ class WeightGradPlanar {
   PackedRows<S> x_rows_, g_rows_;
   Sums<S> sums_;
   const int64_t taps_;
-  int64_t scratch_bytes_ = 0;
-  Step* x_offset_ = nullptr;
-  int64_t *first_ = nullptr, *last_ = nullptr;
-  Step x_from_ = 0, g_from_ = 0;
+  int64_t scratch_bytes_ = 0, run_count_ = 0, strip_begin_ = -1;
+  bool half_ = false;
+  Step *x_offset_ = nullptr, *packed_offset_ = nullptr;
+  Run* runs_ = nullptr;
+  typename S::M* masks_ = nullptr;
+  typename Half::M* half_masks_ = nullptr;
+  Step first_element_ = 0, last_element_ = 0;
 };
 
 template <class S>

@@ -11,7 +11,7 @@ struct F32Half {
   using E = float;
   using V = __m256;
   using M = __mmask8;
-  static constexpr int N = 8, max_taps = 8;
+  static constexpr int N = 8, max_taps = 7, registers = 32;
   static constexpr bool masked_fma = true;
 
   static V zero() { return _mm256_setzero_ps(); }
@@ -43,6 +43,11 @@ struct F32Half {
   }
   static V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
   static V fma(V a, V b, V c, M m) { return _mm256_mask3_fmadd_ps(a, b, c, m); }
+  static E sum(V v) {
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+  }
 };
 
 struct F32 {
@@ -50,7 +55,7 @@ struct F32 {
   using E = float;
   using V = __m512;
   using M = __mmask16;
-  static constexpr int N = 16, max_taps = 8;
+  static constexpr int N = 16, max_taps = 7, registers = 32;
   static constexpr bool masked_fma = true;
 
   static V zero() { return _mm512_setzero_ps(); }
@@ -140,7 +145,7 @@ struct F64 {
   using E = double;
   using V = __m512d;
   using M = __mmask8;
-  static constexpr int N = 8, max_taps = 8;
+  static constexpr int N = 8, max_taps = 4, registers = 32;
   static constexpr bool masked_fma = true;
 
   static V zero() { return _mm512_setzero_pd(); }

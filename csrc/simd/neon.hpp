@@ -11,7 +11,7 @@ struct F32 {
   using E = float;
   using V = float32x4_t;
   using M = LaneRange;
-  static constexpr int N = 4, max_taps = 8;
+  static constexpr int N = 4, max_taps = 7, registers = 32;
   static constexpr bool masked_fma = false;
 
   static V zero() { return vdupq_n_f32(0); }
@@ -81,7 +81,7 @@ struct F64 {
   using E = double;
   using V = float64x2_t;
   using M = LaneRange;
-  static constexpr int N = 2, max_taps = 8;
+  static constexpr int N = 2, max_taps = 4, registers = 32;
   static constexpr bool masked_fma = false;
 
   static V zero() { return vdupq_n_f64(0); }

@@ -10,7 +10,7 @@ struct Scalar {
   using E = Element;
   using V = Element;
   using M = bool;
-  static constexpr int N = 1, max_taps = 3;
+  static constexpr int N = 1, max_taps = 3, registers = 16;
   static constexpr bool masked_fma = false;
 
   static V zero() { return 0; }

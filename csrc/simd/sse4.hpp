@@ -11,7 +11,7 @@ struct F32 {
   using E = float;
   using V = __m128;
   using M = LaneRange;
-  static constexpr int N = 4, max_taps = 5;
+  static constexpr int N = 4, max_taps = 3, registers = 16;
   static constexpr bool masked_fma = false;
 
   static V zero() { return _mm_setzero_ps(); }
@@ -75,7 +75,7 @@ struct F64 {
   using E = double;
   using V = __m128d;
   using M = LaneRange;
-  static constexpr int N = 2, max_taps = 5;
+  static constexpr int N = 2, max_taps = 3, registers = 16;
   static constexpr bool masked_fma = false;
 
   static V zero() { return _mm_setzero_pd(); }

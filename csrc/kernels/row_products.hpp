@@ -1,0 +1,186 @@
+// The loop under a weight gradient whose lanes hold columns: the products of gy rows and x rows under A by O taps, over
+// the vectors, row tiles, images and planes of a call.
+//
+// The sums of all those taps stay in registers meanwhile. T rows of gy, one vector each, are held while the x rows that
+// they meet stream past: each is loaded once for each of the O columns of taps and meets every gy row t and tap a with
+// t * lines_per_out + a == s.
+#pragma once
+#include "rows.hpp"
+
+namespace {
+
+enum class Reach {
+  inside,  // all lanes of x lie inside the row
+  edge,    // some lie beside it: loads are masked, one column of taps at a time
+  masked,  // loads may reach beside the row: products are masked
+};
+
+struct ProductTile {
+  Step x, g;      // elements from the plane's start to the first line that it meets, and to its first gy row
+  uint32_t live;  // bit s: x line s is inside the image
+};
+
+template <class E>
+struct RowProducts {
+  const E *x, *g;
+  Step x_plane, g_plane, planes, x_image, g_image, images;
+  const ProductTile* tiles;  // all of as many gy rows
+  Step tile_count, x_line, g_line;
+  Step x_vector, g_vector, vectors, last_lanes;
+  const Step* x_offset;  // elements to each of the O columns of taps
+  const void* masks;     // for each of them, the lanes that count: of the first vector, and steps to the next
+  Step masks_vector;
+  // Vectors [O][A] of sums, added to; or, where each plane is done by this call alone, its totals.
+  E* sums;
+  Step sums_offset, sums_tap, totals_plane, totals_offset, totals_tap;
+  E* totals;
+  bool adds;   // totals are of what the sums hold, too
+  bool fetch;  // the lines behind those of a tile meanwhile
+};
+
+template <class S, Reach R, int T, int A, int O>
+void add_row_products(const RowProducts<typename S::E>& p) {
+  using E = typename S::E;
+  using V = typename S::V;
+  using M = typename S::M;
+  using G = typename Stored<S>::type;
+  constexpr int apart = lines_per_out<S>, lines_in = (T - 1) * apart + A;
+  Step offset[O];
+  for (int o = 0; o < O; ++o) offset[o] = p.x_offset[o];
+  for (Step plane = 0; plane < p.planes; ++plane) {
+    V sum[O][A];
+#pragma GCC unroll 16
+    for (int o = 0; o < O; ++o)
+#pragma GCC unroll 16
+      for (int a = 0; a < A; ++a) sum[o][a] = p.totals && !p.adds ? S::zero() : G::load(p.sums + o * p.sums_offset + a * p.sums_tap);
+    for (Step image = 0; image < p.images; ++image) {
+      const E* x_start = p.x + plane * p.x_plane + image * p.x_image;
+      const E* g_start = p.g + plane * p.g_plane + image * p.g_image;
+      for (const ProductTile* tile = p.tiles; tile < p.tiles + p.tile_count; ++tile) {
+        const E *x = x_start + tile->x, *gy = g_start + tile->g;
+        const M* masks = static_cast<const M*>(p.masks);
+        for (Step v = 0; v < p.vectors; ++v) {
+          if (p.fetch) {
+            fetch_run(x_start + tile->x + lines_in * p.x_line, T * apart * apart * S::N * Step{sizeof(E)}, v, false);
+            fetch_run(g_start + tile->g + T * p.g_line, T * S::N * Step{sizeof(E)}, v, false);
+          }
+          M mask[O];
+          if constexpr (R != Reach::inside)
+#pragma GCC unroll 16
+            for (int o = 0; o < O; ++o) mask[o] = G::pin(masks[o]);
+          V g[T];
+          const bool whole = v + 1 < p.vectors || p.last_lanes == S::N;
+          if (R == Reach::inside || (R == Reach::masked && whole)) {
+#pragma GCC unroll 16
+            for (int t = 0; t < T; ++t) g[t] = S::pin(G::load(gy + t * p.g_line));
+          } else {
+            // Lanes beside the row are left out of gy too: nothing that is not a product of the sum can reach it.
+            const M lanes = R == Reach::edge ? mask[0] : S::mask(0, p.last_lanes);
+#pragma GCC unroll 16
+            for (int t = 0; t < T; ++t) g[t] = S::pin(G::load(gy + t * p.g_line, lanes));
+          }
+          uint32_t live = tile->live;
+          DEPTHWISE_PIN_INTEGER(live);
+          const E* line = x;
+#pragma GCC unroll 32
+          for (int s = 0; s < lines_in; ++s) {
+            DEPTHWISE_PIN_INTEGER(line);
+            if (__builtin_expect(live & (1u << s), 1)) {
+#pragma GCC unroll 16
+              for (int o = 0; o < O; ++o) {
+                V value;
+                if constexpr (R == Reach::edge)
+                  value = S::pin(S::load(line + offset[o], mask[o]));
+                else
+                  value = S::pin(S::load(line + offset[o]));
+#pragma GCC unroll 16
+                for (int a = 0; a < A; ++a) {
+                  if (s - a < 0 || s - a >= T * apart || (s - a) % apart) continue;
+                  if constexpr (R == Reach::masked)
+                    sum[o][a] = S::fma(value, g[(s - a) / apart], sum[o][a], mask[o]);
+                  else
+                    sum[o][a] = S::fma(value, g[(s - a) / apart], sum[o][a]);
+                }
+              }
+            }
+            line += p.x_line;
+          }
+          x += p.x_vector;
+          gy += p.g_vector;
+          masks += p.masks_vector;
+        }
+      }
+    }
+#pragma GCC unroll 16
+    for (int o = 0; o < O; ++o)
+#pragma GCC unroll 16
+      for (int a = 0; a < A; ++a)
+        if (p.totals)
+          p.totals[plane * p.totals_plane + o * p.totals_offset + a * p.totals_tap] = S::sum(sum[o][a]);
+        else
+          G::store(p.sums + o * p.sums_offset + a * p.sums_tap, sum[o][a]);
+  }
+}
+
+// Most columns of taps that are summed at once: their sums, eight gy rows and an x row fit the registers.
+template <class S>
+constexpr int max_columns(int taps) {
+  constexpr int registers = S::registers;
+  const int fit = (registers - 9) / taps;
+  return fit > 3 ? 3 : fit < 1 ? 1 : fit;
+}
+
+template <class S, Reach R, int A, int O>
+struct RowProductsTable {
+  using E = typename S::E;
+  static constexpr void (*run[max_lines + 1])(const RowProducts<E>&) = {nullptr,
+                                                                        add_row_products<S, R, 1, A, 1>,
+                                                                        add_row_products<S, R, 2, A, 1>,
+                                                                        add_row_products<S, R, 3, A, 1>,
+                                                                        add_row_products<S, R, 4, A, O>,
+                                                                        add_row_products<S, R, 5, A, O>,
+                                                                        add_row_products<S, R, 6, A, O>,
+                                                                        add_row_products<S, R, 7, A, O>,
+                                                                        add_row_products<S, R, 8, A, O>};
+};
+
+template <class S, Reach R, int A>
+inline void add_row_products(int64_t lines, int64_t columns, const RowProducts<typename S::E>& p) {
+  // Low tiles come one column of taps at a time: they are few.
+  if constexpr (R != Reach::edge) {
+    if constexpr (max_columns<S>(A) >= 3)
+      if (columns == 3) return RowProductsTable<S, R, A, 3>::run[lines](p);
+    if constexpr (max_columns<S>(A) >= 2)
+      if (columns == 2) return RowProductsTable<S, R, A, 2>::run[lines](p);
+  }
+  RowProductsTable<S, R, A, 1>::run[lines](p);
+}
+
+// So many gy rows, under so many rows and columns of taps.
+template <class S, Reach R>
+inline void add_row_products(int64_t lines, int64_t taps, int64_t columns, const RowProducts<typename S::E>& p) {
+  switch (taps) {
+    case 1:
+      return add_row_products<S, R, 1>(lines, columns, p);
+    case 2:
+      return add_row_products<S, R, 2>(lines, columns, p);
+    case 3:
+      return add_row_products<S, R, 3>(lines, columns, p);
+  }
+  if constexpr (S::max_taps > 3) switch (taps) {
+      case 4:
+        return add_row_products<S, R, 4>(lines, columns, p);
+      case 5:
+        if constexpr (S::max_taps > 4) return add_row_products<S, R, 5>(lines, columns, p);
+    }
+  if constexpr (S::max_taps > 5) switch (taps) {
+      case 6:
+        return add_row_products<S, R, 6>(lines, columns, p);
+      case 7:
+        return add_row_products<S, R, 7>(lines, columns, p);
+      case 8:
+        if constexpr (S::max_taps > 7) return add_row_products<S, R, 8>(lines, columns, p);
+    }
+}
+
+}  // namespace
