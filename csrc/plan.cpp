@@ -33,7 +33,7 @@ constexpr int64_t crowding_taps = 64, few_places = 8, ways = 8, way_bytes = 4096
 // the second generation, one thread: 16x32x112x112 with 3x3 8.0 ms in bands of 16 rows, 5.0 in rows; AVX-512, EPYC of
 // the fifth: 32x96x56x56 with 7x7 12.4 and 7.2, but 1x96x202x201 with 9x1 1.5 and 2.0).
 constexpr int64_t band_rows = 16;
-constexpr double last_cache_bytes = 24 << 20;
+constexpr double last_cache_bytes = 20 << 20;
 constexpr int64_t window_bytes = 512 << 10;
 // Fetching ahead costs a fifth where a cache holds the arrays (AVX-512, EPYC of the fourth generation, one thread,
 // channels last, 3x3: 128x56x56 101 us with and 82 without, 512x56x56 844 and 702; but 88x128x256 1.2 ms and 2.1).
@@ -56,7 +56,7 @@ constexpr int64_t transposed_width = 64;
 // 384x14x14 with 7x7 67 and 73; 960x7x7 with 5x5 30 and 28). Twice as much where no cache holds the arrays
 // (32x384x14x14 with 7x7: 3.5 ms and 2.4).
 constexpr double transposing_cost = 5;
-constexpr int64_t least_staged_bytes = 8 << 10;
+constexpr int64_t least_staged_bytes = 8 << 10, widest_staged_bytes = 4 << 10;
 // Rows of gy that one part of a weight gradient takes at a time, and the shares of work that there are at least where
 // the problem has them: fixed, because the order of summation hangs on them.
 constexpr int64_t gradient_band = 8, gradient_units = 16;
@@ -124,7 +124,10 @@ Side side(const Array& a, int64_t height, int64_t width, bool channel_lanes) {
 double cost_by_columns(const Problem& p, const Kernels& k, int64_t N) {
   const bool gradient = p.pass == Pass::input_grad;
   const int64_t outs = gradient ? ceil_div(p.w.size, p.w.stride) : p.w.out;
-  const int64_t lanes = k.half_lanes && outs <= k.half_lanes && N == k.lanes[0] && (p.w.stride == 1 || p.pass == Pass::forward) ? k.half_lanes : ceil_div(outs, N) * N;
+  const int64_t lanes =
+      k.half_lanes && outs <= k.half_lanes && N == k.lanes[0] && (p.w.stride == 1 || p.pass == Pass::forward)
+          ? k.half_lanes
+          : ceil_div(outs, N) * N;
   const double taps = static_cast<double>(p.w.kernel) / (gradient ? static_cast<double>(p.w.stride) : 1.0);
   const double rows = gradient ? static_cast<double>(p.w.stride) : 1.0;
   // A single row is summed by chains of one vector where taps reach beside it.
@@ -283,6 +286,9 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
     const int64_t wanted = most_threads > 1 && units_of_all ? ceil_div(4 * most_threads, units_of_all) : 1;
     job.group = std::max<int64_t>(1, ceil_div(vectors, wanted));
     job.groups = ceil_div(vectors, job.group);
+    job.past_caches = job.streams && lat.line_classes == 1 && job.groups == 1 && job.in.line == job.out_channels &&
+                      job.out.line == job.out_channels && job.out_channels * item <= widest_staged_bytes;
+    if (job.past_caches) job.rows_innermost = false;
     job.units = units_of_all * job.groups;
   } else {
     kernel = "correlate_planar";

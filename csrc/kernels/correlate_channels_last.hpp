@@ -45,6 +45,7 @@ class CorrelateChannelsLast {
       out_pixels_.take(arena);
       y_ = arena.take<E>(job.band * job.strip * S::N);
     }
+    if (job.past_caches) y_ = arena.take<E>(max_lines * job.out_channels + S::N);
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
     for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i] = {-1, nullptr, 0, 0, 0, chunks_ + i * tile_chunks};
@@ -72,6 +73,7 @@ class CorrelateChannelsLast {
         if (!job_.out.direct) store_rows(v);
       }
     }
+    if (job_.past_caches) S::fence();
   }
 
  private:
@@ -252,8 +254,14 @@ class CorrelateChannelsLast {
       tile.w_vector = job_.sum * kernel_taps_ * S::N;
     }
     tile.y_ahead = rows_class_->out_step * out_row_;
-    tile.fetch = job_.fetches;
-    tile.places_ahead = 0;
+    tile.fetch = job_.fetches && !job_.past_caches;
+    tile.places_ahead = tile.runs_ahead = 0;
+    if (job_.past_caches && taps.begin < taps.end) {
+      const E* next = tile.x + columns.chunks->x + x_offset_[taps.end - 1] + in_row_;
+      tile.runs_ahead = at_most(lat_.offset_in_step, 2);
+      for (int64_t i = 0; i < tile.runs_ahead; ++i) tile.x_runs[i] = next - i * job_.in.offset;
+      tile.run_bytes = columns.T * at_most(lat_.line_in_step, 2) * S::N * Step{sizeof(E)};
+    }
     if (tile.fetch && taps.begin < taps.end) {
       // The next output row is the first to read so many rows more; of a row's columns each part reads its own.
       const int64_t rows_ahead = job_.streams ? at_most(lat_.offset_in_step, 2) : 1;
@@ -268,7 +276,12 @@ class CorrelateChannelsLast {
     tile.x_offset = x_offset_ + taps.begin;
     tile.w_offset = w_offset_ + taps.begin;
     tile.offsets = taps.end - taps.begin;
+    if (!job_.past_caches) return run_vectors(tile, columns, rows, v0, v1);
+    E* to = tile.y;
+    tile.y = y_;
+    tile.y_line = job_.out_channels;
     run_vectors(tile, columns, rows, v0, v1);
+    stream_run<S>(to, y_, columns.T * job_.out_channels);
   }
 
   // All but the image's last vector of channels are whole; what is packed has idle lanes instead.

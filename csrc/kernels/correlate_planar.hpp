@@ -453,7 +453,9 @@ class CorrelatePlanar {
       const OffsetTap* tap = lat_.taps + lat_.offsets[r->first_class].taps_begin;
       for (int64_t o = r->offsets_begin; o < r->offsets_end; ++o) {
         left = at_most(left, input_column(tap[o], r->column));
-        right = at_least(right, input_column(tap[o], r->column + r->vectors * (r->half ? Half::N : S::N * at_least(r->stack, 1))) - 1);
+        right = at_least(
+            right,
+            input_column(tap[o], r->column + r->vectors * (r->half ? Half::N : S::N * at_least(r->stack, 1))) - 1);
       }
     }
     return left > right || (plane + lowest + left >= first_element_ && plane + highest + right <= last_element_);

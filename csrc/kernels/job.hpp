@@ -34,7 +34,7 @@ struct Correlation {
   bool joined;                          // planar: columns of two classes are joined and stored together
   int64_t ring;                         // planar: packed input rows that are kept at once
   int64_t fetch_bytes;                  // planar: input that a vector of one output row takes from memory; else 0
-  bool past_caches;                     // planar: output that is staged goes to memory past the caches, tile by tile
+  bool past_caches;                     // output is staged and goes to memory past the caches, tile by tile
   int64_t rows_packed, columns_packed;  // channels last: the most that a unit packs
   int64_t band, bands;                  // channels last: output rows of a unit
   int64_t group, groups;                // channels last: vectors of channels of a unit

@@ -52,7 +52,8 @@ void add_row_products(const RowProducts<typename S::E>& p) {
 #pragma GCC unroll 16
     for (int o = 0; o < O; ++o)
 #pragma GCC unroll 16
-      for (int a = 0; a < A; ++a) sum[o][a] = p.totals && !p.adds ? S::zero() : G::load(p.sums + o * p.sums_offset + a * p.sums_tap);
+      for (int a = 0; a < A; ++a)
+        sum[o][a] = p.totals && !p.adds ? S::zero() : G::load(p.sums + o * p.sums_offset + a * p.sums_tap);
     for (Step image = 0; image < p.images; ++image) {
       const E* x_start = p.x + plane * p.x_plane + image * p.x_image;
       const E* g_start = p.g + plane * p.g_plane + image * p.g_image;

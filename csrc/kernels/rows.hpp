@@ -35,7 +35,7 @@ constexpr int lines_per_out<Pairs<S>> = 2;
 // Outputs of two classes that take turns along the row: the columns of a strided input gradient.
 template <class S>
 struct Joined : S {
-  static constexpr int max_taps = S::max_taps < 4 ? S::max_taps : 4;
+  static constexpr int max_taps = 3;
 };
 template <class S>
 constexpr int classes_of = 1;
@@ -62,24 +62,14 @@ struct Rows {
   int64_t planes;
   const RowTile* tiles;  // all of as many lines
   int64_t tile_count, chunk;
-  bool adds;                    // to what y holds, else to the bias
-  Taps<S> taps[classes_of<S>];  // their masks are those of the first vector
+  bool adds;                        // to what y holds, else to the bias
+  Taps<S> taps[classes_of<S>];      // their masks are those of the first vector
   Step y_line, x_vector, y_vector;  // elements from line to line, and from vector to vector
   Step masks_vector[classes_of<S>];
   int64_t vectors, last_lanes;  // all but the last vector are stored whole
   int64_t fetch_bytes;          // of x for each output line of a vector, or 0: see Plan
   bool fetch_y;
 };
-
-template <class E>
-DEPTHWISE_INLINE void fetch_run(const E* at, int64_t bytes, int64_t vector, bool to_write) {
-  const char* from = reinterpret_cast<const char*>(at) + vector * bytes;
-  for (int64_t i = 0; i < bytes; i += 64)
-    if (to_write)
-      __builtin_prefetch(from + i, 1);
-    else
-      __builtin_prefetch(from + i, 0);
-}
 
 // Lanes below `count` of a vector and, joined, of the one behind it.
 template <class S, int T>
@@ -252,7 +242,7 @@ struct RowsOfThreeTable {
 // Tiles of so many lines, under a chunk of so many taps.
 template <class S, Lanes L>
 inline void run_rows(int64_t lines, int taps, const Rows<S>& rows) {
-  if constexpr (classes_of<S> == 1 && S::N > 4)
+  if constexpr (classes_of<S> == 1 && S::N > 4 && L != Lanes::columns_edge)
     if (taps == 3 && rows.taps[0].offsets == 3) return RowsOfThreeTable<S, L, 3>::run[lines](rows);
   switch (taps) {
     case 1:

@@ -104,8 +104,8 @@ class WeightGradPlanar {
         job_.sums[(part * job_.out_channels + o) * taps_ + tap] = sums_.all_lanes(0, tap);
   }
 
-  // How many channels, from this one on, are summed by calls of their own for each chunk of taps, lanes and all; 0 where
-  // sums have to be kept between calls.
+  // How many channels, from this one on, are summed by calls of their own for each chunk of taps, lanes and all; 0
+  // where sums have to be kept between calls.
   int64_t planes_together(int64_t o, int64_t most) {
     const Tiles tiles(0, job_.g.lines);
     if (!job_.gW || job_.parts != 1 || !job_.x.direct || !job_.g.direct || lat_.line_classes != 1 ||
@@ -113,7 +113,8 @@ class WeightGradPlanar {
       return 0;
     enter_strip(0, job_.g.offsets);
     if (run_count_ != 1 || job_.batch * job_.g.lines * runs_->vectors > steps_kept) return 0;
-    const int64_t bytes = job_.batch * (job_.x.lines * job_.x.offsets + job_.g.lines * job_.g.offsets) * Step{sizeof(E)};
+    const int64_t bytes =
+        job_.batch * (job_.x.lines * job_.x.offsets + job_.g.lines * job_.g.offsets) * Step{sizeof(E)};
     if (tiles.longer) most = 1;
     if (job_.kernel_lines > 3 || job_.kernel_offsets > 3) most = at_most(most, at_least(1, planes_bytes / bytes));
     const auto inside = [&](int64_t channel) {
@@ -216,9 +217,8 @@ class WeightGradPlanar {
         const int64_t first = at_least(part.first, t0);
         const int64_t last = at_most(part.last, t0 + (lines - 1) * apart + part.taps);
         if (first >= last) continue;
-        packed = x_rows_.lines(i - c.parts_begin, first, last, [&](int64_t s) {
-          return x + (part.in0 + s * lat_.line_in_step) * job_.x.line;
-        });
+        packed = x_rows_.lines(i - c.parts_begin, first, last,
+                               [&](int64_t s) { return x + (part.in0 + s * lat_.line_in_step) * job_.x.line; });
         packed += (t0 - first) * x_rows_.line_size();
         p.x = x_rows_.data() + (r.column - column) * step;
         p.x_line = x_rows_.line_size();
@@ -244,7 +244,8 @@ class WeightGradPlanar {
     }
   }
 
-  void run_columns(RowProducts<E> p, const Run& r, int64_t lines, int64_t taps, Step tap, const Step* offset, Step step) {
+  void run_columns(RowProducts<E> p, const Run& r, int64_t lines, int64_t taps, Step tap, const Step* offset,
+                   Step step) {
     E* const totals = p.totals;
     const int64_t most = r.edge ? 1 : max_columns<S>(static_cast<int>(taps)), offsets = job_.kernel_offsets;
     const int64_t count = divide_up(offsets, lines < 4 ? 1 : most);

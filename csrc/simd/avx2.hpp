@@ -100,7 +100,7 @@ struct F64 {
   using E = double;
   using V = __m256d;
   using M = __m256i;
-  static constexpr int N = 4, max_taps = 5, registers = 16;
+  static constexpr int N = 4, max_taps = 3, registers = 16;
   static constexpr bool masked_fma = false;
 
   static V zero() { return _mm256_setzero_pd(); }
