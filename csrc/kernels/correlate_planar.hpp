@@ -40,7 +40,7 @@ class CorrelatePlanar {
     runs_ = arena.take<Run>(strip_vectors);
     const int64_t taps = lat_.offset_classes * job.kernel_offsets;
     for (Step** at : {&x_offset_, &packed_offset_, &w_offset_}) *at = arena.take<Step>(taps);
-    masks_ = arena.take<typename S::M>((job.strip / S::N + 1) * taps);
+    masks_ = arena.take<char>((job.strip / S::N + 1) * taps * mask_bytes());
     half_masks_ = arena.take<typename Half::M>(taps);
     if (!weights_direct()) weights_ = arena.take<E>(job.sum * job.kernel_lines * job.kernel_offsets);
     if (!job.out.direct) y_ = arena.take<E>(lat_.offset_classes * max_lines * job.strip);
@@ -169,8 +169,10 @@ class CorrelatePlanar {
         }
         if (half)
           mark_lanes<Half>(half_masks_ + next.masks, tap, taps, at);
+        else if (lat_.lines_per_out == 2)
+          mark_lanes<Pairs<S>>(masks_of<Pairs<S>>(masks), tap, taps, at), masks += taps;
         else
-          mark_lanes<S>(masks_ + masks, tap, taps, at), masks += taps;
+          mark_lanes<S>(masks_of<S>(masks), tap, taps, at), masks += taps;
         if (last && last->edge == next.edge && last->half == half && last->offsets_begin == next.offsets_begin &&
             last->offsets_end == next.offsets_end) {
           last->vectors += 1;
@@ -431,12 +433,13 @@ class CorrelatePlanar {
   }
 
   template <class V>
-  const typename V::M* masks_of(int64_t index) const {
+  typename V::M* masks_of(int64_t index) const {
     if constexpr (V::N == S::N)
-      return masks_ + index;
+      return reinterpret_cast<typename V::M*>(masks_) + index;
     else
       return half_masks_ + index;
   }
+  int64_t mask_bytes() const { return lat_.lines_per_out == 2 ? sizeof(typename Pairs<S>::M) : sizeof(typename S::M); }
 
   // Whether whole vectors of tiles [begin, end) read only what lies between the first and the last element of the input
   // array. Asked only where lanes beside the row are loaded, though not used.
@@ -492,7 +495,7 @@ class CorrelatePlanar {
   Chunk* chunks_ = nullptr;
   Run* runs_ = nullptr;
   Step *x_offset_ = nullptr, *packed_offset_ = nullptr, *w_offset_ = nullptr;
-  typename S::M* masks_ = nullptr;
+  char* masks_ = nullptr;  // of S or Pairs<S>
   typename Half::M* half_masks_ = nullptr;
   E *weights_ = nullptr, *y_ = nullptr;
   const LineClass* packed_class_ = nullptr;

@@ -38,6 +38,15 @@ struct RowProducts {
   bool fetch;  // the lines behind those of a tile meanwhile
 };
 
+// The lanes of gy that a mask of x lets through.
+template <class S>
+DEPTHWISE_INLINE typename Stored<S>::type::M lanes_of(const typename S::M& mask) {
+  if constexpr (lines_per_out<S> == 2 && !S::masked_fma)
+    return mask.lanes;
+  else
+    return mask;
+}
+
 template <class S, Reach R, int T, int A, int O>
 void add_row_products(const RowProducts<typename S::E>& p) {
   using E = typename S::E;
@@ -68,7 +77,7 @@ void add_row_products(const RowProducts<typename S::E>& p) {
           M mask[O];
           if constexpr (R != Reach::inside)
 #pragma GCC unroll 16
-            for (int o = 0; o < O; ++o) mask[o] = G::pin(masks[o]);
+            for (int o = 0; o < O; ++o) mask[o] = pinned<S>(masks[o]);
           V g[T];
           const bool whole = v + 1 < p.vectors || p.last_lanes == S::N;
           if (R == Reach::inside || (R == Reach::masked && whole)) {
@@ -76,7 +85,11 @@ void add_row_products(const RowProducts<typename S::E>& p) {
             for (int t = 0; t < T; ++t) g[t] = S::pin(G::load(gy + t * p.g_line));
           } else {
             // Lanes beside the row are left out of gy too: nothing that is not a product of the sum can reach it.
-            const M lanes = R == Reach::edge ? mask[0] : S::mask(0, p.last_lanes);
+            typename G::M lanes;
+            if constexpr (R == Reach::edge)
+              lanes = lanes_of<S>(mask[0]);
+            else
+              lanes = G::mask(0, p.last_lanes);
 #pragma GCC unroll 16
             for (int t = 0; t < T; ++t) g[t] = S::pin(G::load(gy + t * p.g_line, lanes));
           }

@@ -9,25 +9,40 @@
 
 namespace {
 
+// Which lanes of a vector under Pairs are inside the row: for products that can be masked as for any vector, for masked
+// loads by the elements of the two vectors of memory.
+template <class S, bool masked_fma>
+struct PairMask {
+  using M = typename S::M;
+  static M of(int64_t first, int64_t last) { return S::mask(first, last); }
+};
+template <class S>
+struct PairMask<S, false> {
+  struct M {
+    typename S::M low, high, lanes;
+  };
+  static M of(int64_t first, int64_t last) {
+    return {S::mask(2 * first, 2 * last - 1), S::mask(2 * first - S::N, 2 * last - 1 - S::N), S::mask(first, last)};
+  }
+};
+
 // Lanes that lie two elements apart in memory, lines that lie two apart: a stride of two. Whole vectors read one
 // element more than they need.
 template <class S>
 struct Pairs : S {
   using E = typename S::E;
+  using M = typename PairMask<S, S::masked_fma>::M;
+  static M mask(int64_t first, int64_t last) { return PairMask<S, S::masked_fma>::of(first, last); }
   static typename S::V load(const E* p) {
     typename S::V even, odd;
     S::split(S::load(p), S::load(p + S::N), even, odd);
     return even;
   }
-  static typename S::V load(const E* p, typename S::M m) {
-    E lanes[S::N], inside[S::N];
-    S::store(inside, S::load(ones, m));
-    for (int i = 0; i < S::N; ++i) lanes[i] = inside[i] != 0 ? p[2 * i] : E{0};
-    return S::load(lanes);
+  static typename S::V load(const E* p, const M& m) {
+    typename S::V even, odd;
+    S::split(S::load(p, m.low), S::load(p + S::N, m.high), even, odd);
+    return even;
   }
-
- private:
-  static constexpr E ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 };
 template <class S>
 constexpr int lines_per_out<Pairs<S>> = 2;
@@ -201,7 +216,7 @@ void run_rows_of_three(const Rows<S>& r) {
 #pragma GCC unroll 16
         for (int t = 0; t < T; ++t) sum[t] = start;
         if (r.adds) load_lines<Out, T>(y, r.y_line, lanes, sum);
-        const typename S::M mask[3] = {S::pin(masks[0]), S::pin(masks[1]), S::pin(masks[2])};
+        const typename S::M mask[3] = {pinned<S>(masks[0]), pinned<S>(masks[1]), pinned<S>(masks[2])};
         add_three<S, L, T, A>(sum, chunk.live, x, x_line, offset, mask, weight);
         store_lines<Out, T>(y, r.y_line, lanes, sum);
         x += r.x_vector;

@@ -141,6 +141,15 @@ DEPTHWISE_INLINE void add_chunk(typename S::V (&sum)[T], const Chunk& c, const T
   add_live_lines<S, L, true, T, A>(sum, c, taps, x, w);
 }
 
+// Masks of products stay in their registers, too.
+template <class S>
+DEPTHWISE_INLINE typename S::M pinned(const typename S::M& mask) {
+  if constexpr (S::masked_fma)
+    return S::pin(mask);
+  else
+    return mask;
+}
+
 // The same for three taps across the lines, with weights that stand in registers: lines go outermost, so that each is
 // asked for once whether it is live.
 template <class S, Lanes L, int T, int A>
@@ -182,7 +191,7 @@ DEPTHWISE_INLINE void add_chunks(typename S::V (&sum)[T], const Chunk* chunks, i
     if (count == 1 && chunks->taps == 3 && taps.offsets == 3) {
       const Step offset[3] = {taps.x_offset[0], taps.x_offset[1], taps.x_offset[2]};
       typename S::M mask[3] = {};
-      if constexpr (L == Lanes::channels_edge) mask[0] = mask[1] = mask[2] = S::pin(S::mask(0, taps.lanes));
+      if constexpr (L == Lanes::channels_edge) mask[0] = mask[1] = mask[2] = pinned<S>(S::mask(0, taps.lanes));
       typename S::V weight[3][3];
 #pragma GCC unroll 16
       for (int a = 0; a < 3; ++a)

@@ -34,7 +34,7 @@ class WeightGradPlanar {
     x_offset_ = arena.take<Step>(job.kernel_offsets);
     packed_offset_ = arena.take<Step>(job.kernel_offsets);
     runs_ = arena.take<Run>(job.strip / S::N + 1);
-    masks_ = arena.take<typename S::M>((job.strip / S::N + 1) * job.kernel_offsets);
+    masks_ = arena.take<char>((job.strip / S::N + 1) * job.kernel_offsets * mask_bytes());
     half_masks_ = arena.take<typename Half::M>(job.kernel_offsets);
     sums_.take(arena, 1, taps_);
     if (S::masked_fma || !job.x.direct) x_rows_.take(arena, lat_.max_parts, job.ring);
@@ -261,7 +261,7 @@ class WeightGradPlanar {
           add<Half>(r, lines, taps, o1 - o0, p);
           continue;
         }
-      p.masks = masks_ + r.masks + o0;
+      p.masks = masks_ + (r.masks + o0) * mask_bytes();
       p.x_vector = S::N * step;
       p.g_vector = S::N;
       if (lat_.lines_per_out == 2)
@@ -281,6 +281,8 @@ class WeightGradPlanar {
       add_row_products<V, Reach::inside>(lines, taps, columns, p);
   }
 
+  int64_t mask_bytes() const { return lat_.lines_per_out == 2 ? sizeof(typename Pairs<S>::M) : sizeof(typename S::M); }
+
   int64_t input_column(int64_t o, int64_t output) const { return lat_.taps[o].in0 + output * lat_.offset_in_step; }
 
   void enter_strip(int64_t j0, int64_t j1) {
@@ -299,8 +301,10 @@ class WeightGradPlanar {
         if (!S::masked_fma && (at < 0 || input_column(o, j + N) > job_.x.offsets)) edge = true;
         if (half_)
           half_masks_[o] = Half::mask(first, last);
+        else if (lat_.lines_per_out == 2)
+          reinterpret_cast<typename Pairs<S>::M*>(masks_)[v * offsets + o] = Pairs<S>::mask(first, last);
         else
-          masks_[v * offsets + o] = S::mask(first, last);
+          reinterpret_cast<typename S::M*>(masks_)[v * offsets + o] = S::mask(first, last);
       }
       if (run_count_ && runs_[run_count_ - 1].edge == edge) {
         runs_[run_count_ - 1].vectors += 1;
@@ -342,7 +346,7 @@ class WeightGradPlanar {
   bool half_ = false;
   Step *x_offset_ = nullptr, *packed_offset_ = nullptr;
   Run* runs_ = nullptr;
-  typename S::M* masks_ = nullptr;
+  char* masks_ = nullptr;  // of S or Pairs<S>
   typename Half::M* half_masks_ = nullptr;
   Step first_element_ = 0, last_element_ = 0;
 };

@@ -50,7 +50,6 @@ struct F32 {
     asm("" : "+x"(v));
     return v;
   }
-  static M pin(M m) { return m; }
   // Blocks of `block` neighbouring elements, `step` apart: N / block of them make a vector.
   static constexpr int block = 4;
   static V load_blocks(const E* p, Step step) {
@@ -131,7 +130,6 @@ struct F64 {
     asm("" : "+x"(v));
     return v;
   }
-  static M pin(M m) { return m; }
   static constexpr int block = 2;
   static V load_blocks(const E* p, Step step) {
     return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + step), 1);

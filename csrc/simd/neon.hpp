@@ -45,7 +45,6 @@ struct F32 {
     asm("" : "+w"(v));
     return v;
   }
-  static M pin(M m) { return m; }
   // Blocks of `block` neighbouring elements, `step` apart: N / block of them make a vector.
   static constexpr int block = 4;
   static V load_blocks(const E* p, Step) { return load(p); }
@@ -108,7 +107,6 @@ struct F64 {
     asm("" : "+w"(v));
     return v;
   }
-  static M pin(M m) { return m; }
   static constexpr int block = 2;
   static V load_blocks(const E* p, Step) { return load(p); }
   static void store_blocks(E* p, Step, V v) { store(p, v); }

@@ -14,6 +14,9 @@ from .convolution import convolution_2d
 from .variable import Variable, as_variable
 
 
+_arrays = np.ndarray, Variable
+
+
 def convolution(x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Any:
     """:func:`depthwise.depthwise_convolution_2d` for whatever kind of array x is."""
     torch = sys.modules.get("torch")
@@ -22,7 +25,7 @@ def convolution(x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> A
 
         return depthwise_convolution_2d(x, W, b, stride, pad, dilate)
     for name, a in (("x", x), ("W", W), ("b", b)):
-        if not isinstance(a, np.ndarray | Variable) and not (name == "b" and a is None):
+        if not isinstance(a, _arrays) and not (name == "b" and a is None):
             msg = f"{name} must be a NumPy array or a Variable, got {type(a).__name__}"
             raise TypeError(msg)
         if isinstance(a, Variable) and a.array is None:
