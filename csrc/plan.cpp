@@ -124,10 +124,11 @@ Side side(const Array& a, int64_t height, int64_t width, bool channel_lanes) {
 double cost_by_columns(const Problem& p, const Kernels& k, int64_t N) {
   const bool gradient = p.pass == Pass::input_grad;
   const int64_t outs = gradient ? ceil_div(p.w.size, p.w.stride) : p.w.out;
-  const int64_t lanes =
-      k.half_lanes && outs <= k.half_lanes && N == k.lanes[0] && (p.w.stride == 1 || p.pass == Pass::forward)
-          ? k.half_lanes
-          : ceil_div(outs, N) * N;
+  const int64_t lanes = k.half_lanes && outs <= k.half_lanes && N == k.lanes[0] &&
+                                (p.pass == Pass::weight_grad ? p.w.stride == 1 && p.h.kernel <= 3
+                                                             : p.w.stride == 1 || p.pass == Pass::forward)
+                            ? k.half_lanes
+                            : ceil_div(outs, N) * N;
   const double taps = static_cast<double>(p.w.kernel) / (gradient ? static_cast<double>(p.w.stride) : 1.0);
   const double rows = gradient ? static_cast<double>(p.w.stride) : 1.0;
   // A single row is summed by chains of one vector where taps reach beside it.
@@ -163,8 +164,8 @@ bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
 
 // Whether a stride of two is taken by loads of every other element, from every other row.
 bool takes_pairs(const Problem& p, DType sums) {
-  return p.pass != Pass::input_grad && p.h.stride == 2 && p.w.stride == 2 && p.h.dilate == 1 && p.x.dtype == sums &&
-         (p.x.strides[3] == 1 || p.w.size <= 1);
+  return (p.pass == Pass::forward || (p.pass == Pass::weight_grad && sums == DType::f32)) && p.h.stride == 2 &&
+         p.w.stride == 2 && p.h.dilate == 1 && p.x.dtype == sums && (p.x.strides[3] == 1 || p.w.size <= 1);
 }
 
 // An image one column wide is taken as one row: lanes and tiles then run along its length.
@@ -303,7 +304,7 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
     const int64_t widest = !job.out.direct ? staged_strip : one_row ? k.max_lines * direct_strip : direct_strip;
     job.strip = ceil_div(std::clamp<int64_t>(class_outs, 1, widest), N) * N;
     const bool dense = job.in.line == job.in.offsets && job.out.line == job.out.offsets;
-    if (bytes > second_cache_bytes && job.in.direct && job.out.direct && dense)
+    if (bytes > second_cache_bytes && job.in.direct && job.out.direct && dense && job.out.lines && job.out.offsets)
       job.fetch_bytes = std::max<int64_t>(1, job.in.lines / job.out.lines) *
                         std::max<int64_t>(1, job.in.offsets / job.out.offsets) * N * item;
     if (!job.in.direct) {

@@ -179,3 +179,48 @@ def test_torch_agrees_with_the_reference():
         gW = tW.grad.numpy().reshape(c, m, *k).transpose(1, 0, 2, 3)
         assert_same(reference.weight_grad(x, gy, kernel, **steps), gW)
         assert_same(reference.bias_grad(gy), tb.grad.numpy())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_arrays_that_no_cache_holds(target, layout, stride):
+    """Their rows are fetched ahead and their outputs stored past the caches: the tiles' ends must meet."""
+    rng = np.random.default_rng(11)
+    with depthwise.threads(2):
+        check(rng, 1, 17, 1, (601, 703), (3, 3), stride, 1, 1, layout)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("rows", [7, 10, 11, 14, 19, 23])
+def test_small_planes_of_many_channels(target, rows, stride):
+    """Several planes a call, first and last of the array apart, rows that do and do not divide into equal tiles."""
+    rng = np.random.default_rng(rows)
+    for size in (rows, rows + 1), (rows, 2 * lanes() + 1):
+        for n, kernel in (1, (3, 3)), (2, (5, 5)), (1, (1, 3)), (1, (7, 2)):
+            check(rng, n, 37, 1, size, kernel, stride, tuple(k // 2 for k in kernel), 1)
+
+
+@pytest.mark.parametrize("columns", [1, 4, 40, 200, 1100, 9001])
+def test_single_rows(target, columns):
+    """The vectors of a single row are stacked as the lines of a tile."""
+    rng = np.random.default_rng(columns)
+    for kernel, m in (1, 1), (4, 2), (31, 1):
+        for stride in 1, 2:
+            check(rng, 2, 3, m, (1, columns), (1, kernel), stride, (0, kernel // 2), 1)
+            check(rng, 2, 3, m, (columns, 1), (kernel, 1), stride, (kernel // 2, 0), 1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_infinite_weights_reach_no_output_through_the_padding(layout, dtype):
+    """Where products are masked: other targets' planar kernels say in README what they do."""
+    if "avx512" not in depthwise.targets():
+        pytest.skip("this CPU cannot run avx512")
+    x = layout(np.ones((1, 3, 6, 21), dtype))
+    W = np.ones((1, 3, 3, 3), dtype)
+    W[:, :, 0, 0] = W[:, :, 1, 2] = np.inf
+    with depthwise.use_target("avx512"):
+        y = ops.forward(x, W, pad=1).astype(np.float64)
+    assert not np.isnan(y).any()
+    np.testing.assert_array_equal(np.isinf(y[0, 0, :, -1]), [False] + [True] * 5)
+    np.testing.assert_array_equal(np.isinf(y[0, 0, 0, :]), [True] * 20 + [False])

@@ -9,6 +9,12 @@
 
 namespace {
 
+// Vectors for which fewer taps along the lines are compiled: a build's time goes there.
+template <class S, int most>
+struct Few : S {
+  static constexpr int max_taps = S::max_taps < most ? S::max_taps : most;
+};
+
 enum class Reach {
   inside,  // all lanes of x lie inside the row
   edge,    // some lie beside it: loads are masked, one column of taps at a time

@@ -19,7 +19,8 @@ using depthwise::WeightGradient;
 template <class S>
 class WeightGradPlanar {
   using E = typename S::E;
-  using Half = typename S::Half;
+  using Half = Few<typename S::Half, 3>;
+  using Paired = Pairs<Few<S, 5>>;
   static constexpr bool halves = Half::N < S::N;
 
  public:
@@ -108,6 +109,7 @@ class WeightGradPlanar {
   // where sums have to be kept between calls.
   int64_t planes_together(int64_t o, int64_t most) {
     const Tiles tiles(0, job_.g.lines);
+    if (!taps_ || !job_.batch || !job_.g.lines || !job_.g.offsets) return 0;
     if (!job_.gW || job_.parts != 1 || !job_.x.direct || !job_.g.direct || lat_.line_classes != 1 ||
         job_.g.offsets > job_.strip || tiles.count > tiles_kept)
       return 0;
@@ -116,7 +118,8 @@ class WeightGradPlanar {
     const int64_t bytes =
         job_.batch * (job_.x.lines * job_.x.offsets + job_.g.lines * job_.g.offsets) * Step{sizeof(E)};
     if (tiles.longer) most = 1;
-    if (job_.kernel_lines > 3 || job_.kernel_offsets > 3) most = at_most(most, at_least(1, planes_bytes / bytes));
+    if (job_.kernel_lines > 3 || job_.kernel_offsets > 3)
+      most = at_most(most, at_least(1, planes_bytes / at_least(1, bytes)));
     const auto inside = [&](int64_t channel) {
       return stays_inside(0, job_.g.lines, channel * job_.x.channel) &&
              stays_inside(0, job_.g.lines, channel * job_.x.channel + (job_.batch - 1) * job_.x.batch);
@@ -223,7 +226,7 @@ class WeightGradPlanar {
         p.x = x_rows_.data() + (r.column - column) * step;
         p.x_line = x_rows_.line_size();
       }
-      const int64_t count = chunks_of(part.taps, S::max_taps);
+      const int64_t count = chunks_of(part.taps, lat_.lines_per_out == 2 ? Paired::max_taps : S::max_taps);
       for (int64_t k = 0; k < count; ++k) {
         const int64_t a0 = k * part.taps / count, a1 = (k + 1) * part.taps / count;
         uint32_t any = 0;
@@ -264,10 +267,12 @@ class WeightGradPlanar {
       p.masks = masks_ + (r.masks + o0) * mask_bytes();
       p.x_vector = S::N * step;
       p.g_vector = S::N;
-      if (lat_.lines_per_out == 2)
-        add<Pairs<S>>(r, lines, taps, o1 - o0, p);
-      else
-        add<S>(r, lines, taps, o1 - o0, p);
+      if constexpr (sizeof(E) == 4)
+        if (lat_.lines_per_out == 2) {
+          add<Paired>(r, lines, taps, o1 - o0, p);
+          continue;
+        }
+      add<S>(r, lines, taps, o1 - o0, p);
     }
   }
 
@@ -281,7 +286,7 @@ class WeightGradPlanar {
       add_row_products<V, Reach::inside>(lines, taps, columns, p);
   }
 
-  int64_t mask_bytes() const { return lat_.lines_per_out == 2 ? sizeof(typename Pairs<S>::M) : sizeof(typename S::M); }
+  int64_t mask_bytes() const { return lat_.lines_per_out == 2 ? sizeof(typename Paired::M) : sizeof(typename S::M); }
 
   int64_t input_column(int64_t o, int64_t output) const { return lat_.taps[o].in0 + output * lat_.offset_in_step; }
 
@@ -289,7 +294,7 @@ class WeightGradPlanar {
     if (j0 == strip_begin_) return;
     strip_begin_ = j0;
     run_count_ = 0;
-    half_ = halves && lat_.lines_per_out == 1 && job_.g.offsets <= Half::N;
+    half_ = halves && lat_.lines_per_out == 1 && job_.g.offsets <= Half::N && job_.kernel_lines <= Half::max_taps;
     const int64_t N = half_ ? Half::N : S::N, offsets = job_.kernel_offsets, step = lat_.offset_in_step;
     for (int64_t j = j0, v = 0; j < j1; j += N, ++v) {
       const int64_t lanes = at_most(N, j1 - j);
@@ -302,7 +307,7 @@ class WeightGradPlanar {
         if (half_)
           half_masks_[o] = Half::mask(first, last);
         else if (lat_.lines_per_out == 2)
-          reinterpret_cast<typename Pairs<S>::M*>(masks_)[v * offsets + o] = Pairs<S>::mask(first, last);
+          reinterpret_cast<typename Paired::M*>(masks_)[v * offsets + o] = Paired::mask(first, last);
         else
           reinterpret_cast<typename S::M*>(masks_)[v * offsets + o] = S::mask(first, last);
       }
@@ -319,7 +324,7 @@ class WeightGradPlanar {
 
   // Whether whole vectors read only what lies between the first and the last element of x.
   bool stays_inside_of(const LineClass& c, int64_t t0, int64_t t1, Step plane) const {
-    if (!S::masked_fma || !run_count_) return true;
+    if (!S::masked_fma || !run_count_ || !taps_) return true;
     Step lowest = INT64_MAX, highest = INT64_MIN;
     for (const Part* p = lat_.parts + c.parts_begin; p < lat_.parts + c.parts_end; ++p) {
       const int64_t first = at_least(p->first, t0 * lat_.lines_per_out);
@@ -346,7 +351,7 @@ class WeightGradPlanar {
   bool half_ = false;
   Step *x_offset_ = nullptr, *packed_offset_ = nullptr;
   Run* runs_ = nullptr;
-  char* masks_ = nullptr;  // of S or Pairs<S>
+  char* masks_ = nullptr;  // of S or Paired
   typename Half::M* half_masks_ = nullptr;
   Step first_element_ = 0, last_element_ = 0;
 };

@@ -13,7 +13,6 @@ import numpy as np
 from .convolution import convolution_2d
 from .variable import Variable, as_variable
 
-
 _arrays = np.ndarray, Variable
 
 
