@@ -42,20 +42,18 @@ constexpr double fetched_bytes = 14 << 20;
 // sixteen short pieces of rows are poor traffic (AVX2, EPYC of the second generation, 3x3 on 128x256 planes: 10.6 ms in
 // strips of 32 columns, 5.5 in whole rows).
 constexpr int64_t least_band = 8, least_strip = 32, wide_strip = 256;
-// Planar memory is transposed for channel lanes where rows are no longer than this and than eight vectors, or strided:
-// lanes along short rows are idle, masked or split by the rows' ends (AVX2, EPYC of the second generation, one thread,
-// 3x3: 512x14x14 216 us by columns, 103 by channels; 128x56x56 350 and 287; 480x75x75 with 5x5 3.7 ms and 4.1).
-// Not where AVX-512 fills its vectors with such rows (EPYC of the fifth generation: 48x64x64 with 7x7 204 us by
-// channels, 106 by columns; 128x56x56 109 and 96; 728x37x37, a quarter of the lanes idle, 257 and 284). Weight
-// gradients of arrays that no cache holds gain from it up to eight vectors (AVX-512, EPYC of the fifth generation, one
-// thread: 32x32x112x112 with 3x3 11.4 ms by columns, 6.1 by channels; 256x124x124 2.1 and 1.6; 480x75x75 with 5x5 1.65
-// and 1.17; but 1x32x112x112 106 us and 118).
+// On targets that cannot mask products, a planar weight gradient is transposed for channel lanes where rows are no
+// longer than this and than eight vectors, or strided: at the rows' ends they take one column of taps at a time (AVX2,
+// EPYC of the second generation, one thread, 3x3: 512x14x14 216 us by columns, 103 by channels; 128x56x56 350 and 287).
 constexpr int64_t transposed_width = 64;
 // What it costs to bring an element of planar memory into channel order, or back, in multiply-adds (AVX-512, EPYC of
 // the fourth generation, one thread: 512x14x14 with 3x3 36 us in channel order, 23 by columns; with 27x27 430 and 950;
 // 384x14x14 with 7x7 67 and 73; 960x7x7 with 5x5 30 and 28). Twice as much where no cache holds the arrays
 // (32x384x14x14 with 7x7: 3.5 ms and 2.4).
 constexpr double transposing_cost = 5;
+// Outputs that no cache holds are staged by the tile and stored past the caches where a plane, or a pixel, is so large
+// and so small (AVX-512, EPYC of the fourth generation, one thread, 3x3: 88x128x256 1.6 ms into the caches and 0.8 past
+// them, 64x300x300 channels last 3.5 and 1.9; but 512x56x56, which a cache holds, 0.35 and 0.60).
 constexpr int64_t least_staged_bytes = 8 << 10, widest_staged_bytes = 4 << 10;
 // Rows of gy that one part of a weight gradient takes at a time, and the shares of work that there are at least where
 // the problem has them: fixed, because the order of summation hangs on them.
