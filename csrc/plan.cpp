@@ -65,6 +65,7 @@ constexpr int64_t steps_kept = 512;
 // 32x240x28x28 with 5x5 5.4 and 3.8 ms, 32x96x56x56 with 7x7 10.1 and 7.9). Where it does not, slices of pixels are
 // poor traffic (1x32x257x257 with 3x3: 0.39 ms by tiles, 0.51 by vectors).
 constexpr int64_t band_bytes = 1 << 20;
+constexpr double sliced_bytes = 8 << 20;
 // Running sums of one unit of a weight gradient.
 constexpr int64_t sums_bytes = 24 << 10;
 // A second thread costs a few microseconds; below this much work one is faster.
@@ -123,8 +124,7 @@ double cost_by_columns(const Problem& p, const Kernels& k, int64_t N) {
   const bool gradient = p.pass == Pass::input_grad;
   const int64_t outs = gradient ? ceil_div(p.w.size, p.w.stride) : p.w.out;
   const int64_t lanes = k.half_lanes && outs <= k.half_lanes && N == k.lanes[0] &&
-                                (p.pass == Pass::weight_grad ? p.w.stride == 1 && p.h.kernel <= 3
-                                                             : p.w.stride == 1 || p.pass == Pass::forward)
+                                (p.pass != Pass::weight_grad || (p.w.stride == 1 && p.h.kernel <= 3))
                             ? k.half_lanes
                             : ceil_div(outs, N) * N;
   const double taps = static_cast<double>(p.w.kernel) / (gradient ? static_cast<double>(p.w.stride) : 1.0);
@@ -163,7 +163,8 @@ bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
 // Whether a stride of two is taken by loads of every other element, from every other row.
 bool takes_pairs(const Problem& p, DType sums) {
   return (p.pass == Pass::forward || (p.pass == Pass::weight_grad && sums == DType::f32)) && p.h.stride == 2 &&
-         p.w.stride == 2 && p.h.dilate == 1 && p.x.dtype == sums && (p.x.strides[3] == 1 || p.w.size <= 1);
+         p.w.stride == 2 && p.h.dilate == 1 && p.w.dilate == 1 && p.x.dtype == sums &&
+         (p.x.strides[3] == 1 || p.w.size <= 1);
 }
 
 // An image one column wide is taken as one row: lanes and tiles then run along its length.
@@ -359,12 +360,15 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
       };
       shrink(job.band, job.strip, measure);
     }
-    job.bands = ceil_div(rows, job.band);
     const int64_t band_pixels = reach(p.h, false, job.band) * p.w.size + job.band * p.w.out;
-    job.vectors_outermost = band_pixels * job.out_channels * item <= band_bytes;
+    job.vectors_outermost = band_pixels * job.out_channels * item <= band_bytes && bytes <= sliced_bytes;
+    const int64_t window = (reach(p.h, false, 1) * p.w.size + p.w.out) * job.out_channels * item;
+    job.row_by_row = job.x.direct && !job.vectors_outermost && window <= window_bytes;
+    if (job.row_by_row) job.band = std::clamp<int64_t>(rows, 1, gradient_band * out_step);
+    job.bands = ceil_div(rows, job.band);
     const int64_t vectors = ceil_div(job.out_channels, N);
     const int64_t fit = std::max<int64_t>(1, sums_bytes / std::max<int64_t>(1, taps * N * item));
-    const int64_t wanted = job.batch * job.bands >= gradient_units ? 1 : gradient_units;
+    const int64_t wanted = job.row_by_row || job.batch * job.bands >= gradient_units ? 1 : gradient_units;
     job.group = std::min(fit, std::max<int64_t>(1, ceil_div(vectors, wanted)));
     job.groups = ceil_div(vectors, job.group);
   } else {
@@ -388,7 +392,9 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
   job.parts = job.groups && cells ? std::clamp<int64_t>(ceil_div(gradient_units, job.groups), 1, cells) : 1;
   const bool taps_together =
       (p.w.kernel == 1 || gW.strides[3] == 1) && (p.h.kernel == 1 || gW.strides[2] == p.w.kernel);
-  job.gW = job.parts == 1 && p.multiplier == 1 && gW.dtype == sums && taps_together ? gW.data : nullptr;
+  const bool placed = !channel_lanes || p.multiplier == 1;
+  job.gW = job.parts == 1 && placed && gW.dtype == sums && taps_together ? gW.data : nullptr;
+  job.gW_multiplier = gW.strides[0];
   job.gW_channel = gW.strides[1];
   units = job.units = job.groups * job.parts;
   scratch_bytes = units ? sum_products->scratch_bytes(job) : 0;

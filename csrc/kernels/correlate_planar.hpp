@@ -156,7 +156,7 @@ class CorrelatePlanar {
                                         : at_most(job_.strip, c.outs - j0);  // outputs of the strip
       Run* last = nullptr;
       for (int64_t j = 0; j < count;) {
-        const bool half = halves && count <= Half::N && !job_.joined;
+        const bool half = halves && count <= Half::N * members_;
         const int64_t N = half ? Half::N : S::N, lanes = at_most(N * members_, count - j), at = j0 + j / members_;
         const bool edge = reaches_beside(tap, taps, at, N) && (!S::masked_fma || one_row_);
         Run next{edge || (one_row_ && lanes < N), half, at, 1, lanes, 0, taps, i, half ? c.taps_begin : masks, 0};
@@ -217,7 +217,7 @@ class CorrelatePlanar {
   // For each tap, the lanes that lie inside the row.
   template <class V>
   void mark_lanes(typename V::M* masks, const OffsetTap* tap, int64_t taps, int64_t j) const {
-    const int64_t step = lat_.offset_in_step;
+    const int64_t step = lines_per_out<V> == 2 ? 1 : lat_.offset_in_step;  // Pairs count elements
     for (int64_t o = 0; o < taps; ++o) {
       const int64_t at = input_column(tap[o], j);
       masks[o] = V::mask(divide_up(at_least(-at, 0), step), floor_div(job_.in.offsets - 1 - at, step) + 1);
@@ -355,7 +355,7 @@ class CorrelatePlanar {
     const int64_t chunks = chunks_of_all(*tiles);
     for (const Run* r = runs_; r < runs_ + run_count_; ++r)
       for (int64_t i = 0; i < at_least(chunks, 1); ++i) {
-        if constexpr (halves && classes_of<Kind<S>> == 1)
+        if constexpr (halves)
           if (r->half) {
             run_as<Kind<Half>>(*r, tiles, count, planes, i, x, packed);
             continue;

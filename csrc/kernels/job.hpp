@@ -49,9 +49,10 @@ struct Correlation {
 // does not depend on the threads.
 struct WeightGradient {
   Side x, g;
-  double* sums;        // [part][o][kernel row][kernel column]
-  void* gW;            // where a single part's sums go instead, if it lies as they do; else null
-  int64_t gW_channel;  // elements between its channels
+  double* sums;  // [part][o][kernel row][kernel column]
+  // Where a single part's sums go instead, if a channel's taps lie as they do; else null.
+  void* gW;
+  int64_t gW_multiplier, gW_channel;  // strides in elements
   int64_t kernel_lines, kernel_offsets;
   int64_t sum_line, sum_offset;  // elements of a sum between taps along the lines, and across them
   int64_t batch, out_channels, divide;
@@ -62,6 +63,7 @@ struct WeightGradient {
   int64_t group, groups;   // channels last: vectors of channels of a unit
   bool fetches;            // planar: the arrays come from memory, and what follows a tile is fetched meanwhile
   bool vectors_outermost;  // channels last: a band is walked for one vector of channels after another
+  bool row_by_row;         // channels last: ... row by row, as memory lies
   int64_t units;           // groups (or planes) * parts
 };
 

@@ -106,22 +106,18 @@ void add_row_products(const RowProducts<typename S::E>& p) {
           for (int s = 0; s < lines_in; ++s) {
             DEPTHWISE_PIN_INTEGER(line);
             if (__builtin_expect(live & (1u << s), 1)) {
+              V value[O];
+              load_taps<S, R == Reach::edge, O>(line, offset, mask, value);
 #pragma GCC unroll 16
-              for (int o = 0; o < O; ++o) {
-                V value;
-                if constexpr (R == Reach::edge)
-                  value = S::pin(S::load(line + offset[o], mask[o]));
-                else
-                  value = S::pin(S::load(line + offset[o]));
+              for (int o = 0; o < O; ++o)
 #pragma GCC unroll 16
                 for (int a = 0; a < A; ++a) {
                   if (s - a < 0 || s - a >= T * apart || (s - a) % apart) continue;
                   if constexpr (R == Reach::masked)
-                    sum[o][a] = S::fma(value, g[(s - a) / apart], sum[o][a], mask[o]);
+                    sum[o][a] = S::fma(value[o], g[(s - a) / apart], sum[o][a], mask[o]);
                   else
-                    sum[o][a] = S::fma(value, g[(s - a) / apart], sum[o][a]);
+                    sum[o][a] = S::fma(value[o], g[(s - a) / apart], sum[o][a]);
                 }
-              }
             }
             line += p.x_line;
           }

@@ -9,12 +9,12 @@
 
 namespace {
 
-// Which lanes of a vector under Pairs are inside the row: for products that can be masked as for any vector, for masked
-// loads by the elements of the two vectors of memory.
+// What of a vector under Pairs counts: for products that can be masked some lanes, as for any vector, for masked loads
+// some elements of the two vectors of memory.
 template <class S, bool masked_fma>
 struct PairMask {
   using M = typename S::M;
-  static M of(int64_t first, int64_t last) { return S::mask(first, last); }
+  static M of(int64_t first, int64_t last) { return S::mask((first + 1) >> 1, (last + 1) >> 1); }
 };
 template <class S>
 struct PairMask<S, false> {
@@ -22,7 +22,7 @@ struct PairMask<S, false> {
     typename S::M low, high, lanes;
   };
   static M of(int64_t first, int64_t last) {
-    return {S::mask(2 * first, 2 * last - 1), S::mask(2 * first - S::N, 2 * last - 1 - S::N), S::mask(first, last)};
+    return {S::mask(first, last), S::mask(first - S::N, last - S::N), S::mask((first + 1) >> 1, (last + 1) >> 1)};
   }
 };
 
@@ -32,11 +32,23 @@ template <class S>
 struct Pairs : S {
   using E = typename S::E;
   using M = typename PairMask<S, S::masked_fma>::M;
+  // Of elements [first, last), which lie around that of lane 0.
   static M mask(int64_t first, int64_t last) { return PairMask<S, S::masked_fma>::of(first, last); }
   static typename S::V load(const E* p) {
     typename S::V even, odd;
     S::split(S::load(p), S::load(p + S::N), even, odd);
     return even;
+  }
+  // What the taps of two neighbouring columns read.
+  static void load_both(const E* p, typename S::V& first, typename S::V& second) {
+    S::split(S::load(p), S::load(p + S::N), first, second);
+    first = S::pin(first);
+    second = S::pin(second);
+  }
+  static void load_both(const E* p, const M& m, typename S::V& first, typename S::V& second) {
+    S::split(S::load(p, m.low), S::load(p + S::N, m.high), first, second);
+    first = S::pin(first);
+    second = S::pin(second);
   }
   static typename S::V load(const E* p, const M& m) {
     typename S::V even, odd;
@@ -94,9 +106,8 @@ DEPTHWISE_INLINE void store_lines(typename S::E* y, Step y_line, int64_t count, 
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) S::store(const_cast<typename S::E*>(lines.line(t)), sum[t]);
   } else {
-    const typename S::M mask = S::mask(0, count);
 #pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) S::store(const_cast<typename S::E*>(lines.line(t)), sum[t], mask);
+    for (int t = 0; t < T; ++t) S::store_first(const_cast<typename S::E*>(lines.line(t)), sum[t], count);
   }
 }
 
@@ -257,7 +268,7 @@ struct RowsOfThreeTable {
 // Tiles of so many lines, under a chunk of so many taps.
 template <class S, Lanes L>
 inline void run_rows(int64_t lines, int taps, const Rows<S>& rows) {
-  if constexpr (classes_of<S> == 1 && S::N > 4 && L != Lanes::columns_edge)
+  if constexpr (classes_of<S> == 1 && S::N > 4)
     if (taps == 3 && rows.taps[0].offsets == 3) return RowsOfThreeTable<S, L, 3>::run[lines](rows);
   switch (taps) {
     case 1:

@@ -85,50 +85,82 @@ class Walk {
 template <class S>
 constexpr int lines_per_out = 1;
 
-// Unless Clip, all lines are live. The registers are pinned because GCC would else load a line again for each tap.
-template <class S, Lanes L, bool Clip, int T, int A>
-DEPTHWISE_INLINE void add_live_lines(typename S::V (&sum)[T], const Chunk& c, const Taps<S>& taps,
-                                     const typename S::E* x, const typename S::E* w) {
+constexpr bool masks_loads(Lanes lanes) { return lanes == Lanes::columns_edge || lanes == Lanes::channels_edge; }
+
+// What O taps across the lines read of a line. Where a stride of two is taken from neighbouring columns, two taps share
+// their loads, and the taps that follow them need but one element more each.
+template <class S, bool masked, int O>
+DEPTHWISE_INLINE void load_taps(const typename S::E* line, const Step (&offset)[O], const typename S::M (&mask)[O],
+                                typename S::V (&v)[O]) {
+  if constexpr (masked) {
+    constexpr int shared = lines_per_out<S> == 2 && O > 1 ? 2 : 0;
+    if constexpr (shared > 0) S::load_both(line + offset[0], mask[0], v[0], v[1]);
+#pragma GCC unroll 16
+    for (int o = shared; o < O; ++o) v[o] = S::pin(S::load(line + offset[o], mask[o]));
+  } else if constexpr (lines_per_out<S> == 2 && O > 1) {
+    S::load_both(line + offset[0], v[0], v[1]);
+#pragma GCC unroll 16
+    for (int o = 2; o < O; ++o) v[o] = S::pin(S::shift_in(v[o - 2], line + offset[o] + 2 * (S::N - 1)));
+  } else {
+#pragma GCC unroll 16
+    for (int o = 0; o < O; ++o) v[o] = S::pin(S::load(line + offset[o]));
+  }
+}
+
+// The products of taps o to o + O across the lines. Unless Clip, all lines are live. The registers are pinned because
+// GCC would else load a line again for each tap.
+template <class S, Lanes L, bool Clip, int T, int A, int O>
+DEPTHWISE_INLINE void add_offsets(typename S::V (&sum)[T], const Chunk& c, const Taps<S>& taps, int64_t o0,
+                                  const typename S::E* x, const typename S::E* w) {
   using V = typename S::V;
   const Step x_line = taps.x_line, w_tap = c.w_tap;
   constexpr int apart = lines_per_out<S>, lines_in = (T - 1) * apart + A;
-  for (int64_t o = 0; o < taps.offsets; ++o) {
-    const auto* xo = x + taps.x_offset[o];
-    const auto* wo = w + taps.w_offset[o];
-    uint32_t live = c.live;
-    DEPTHWISE_PIN_INTEGER(live);
-    typename S::M mask{};
-    if constexpr (L == Lanes::columns_edge || L == Lanes::columns_masked) mask = taps.masks[o];
-    if constexpr (L == Lanes::channels_edge) mask = S::mask(0, taps.lanes);
-    V weight[A];
-    Walk<typename S::E> weights(wo, w_tap), lines(xo, x_line);
+  uint32_t live = c.live;
+  DEPTHWISE_PIN_INTEGER(live);
+  typename S::M mask[O] = {};
+  V weight[O][A];
+  Step offset[O];
+#pragma GCC unroll 16
+  for (int o = 0; o < O; ++o) {
+    offset[o] = taps.x_offset[o0 + o] - taps.x_offset[o0];
+    if constexpr (L == Lanes::columns_edge || L == Lanes::columns_masked) mask[o] = taps.masks[o0 + o];
+    if constexpr (L == Lanes::channels_edge) mask[o] = S::mask(0, taps.lanes);
+    Walk<typename S::E> weights(w + taps.w_offset[o0 + o], w_tap);
 #pragma GCC unroll 16
     for (int a = 0; a < A; ++a) {
       if constexpr (L == Lanes::channels || L == Lanes::channels_edge)
-        weight[a] = S::load(weights.line(a));
+        weight[o][a] = S::pin(S::load(weights.line(a)));
       else
-        weight[a] = S::set1(*weights.line(a));
-      weight[a] = S::pin(weight[a]);
+        weight[o][a] = S::pin(S::set1(*weights.line(a)));
     }
+  }
+  Walk<typename S::E> lines(x + taps.x_offset[o0], x_line);
 #pragma GCC unroll 32
-    for (int s = 0; s < lines_in; ++s) {
-      const auto* line = lines.line(s);
-      if (Clip && __builtin_expect(!(live & (1u << s)), 0)) continue;
-      V v;
-      if constexpr (L == Lanes::columns_edge || L == Lanes::channels_edge)
-        v = S::pin(S::load(line, mask));
-      else
-        v = S::pin(S::load(line));
+  for (int s = 0; s < lines_in; ++s) {
+    const auto* line = lines.line(s);
+    if (Clip && __builtin_expect(!(live & (1u << s)), 0)) continue;
+    V v[O];
+    load_taps<S, masks_loads(L), O>(line, offset, mask, v);
+#pragma GCC unroll 16
+    for (int o = 0; o < O; ++o)
 #pragma GCC unroll 16
       for (int a = 0; a < A; ++a) {
         if (s - a < 0 || s - a >= T * apart || (s - a) % apart) continue;
         if constexpr (L == Lanes::columns_masked)
-          sum[(s - a) / apart] = S::fma(v, weight[a], sum[(s - a) / apart], mask);
+          sum[(s - a) / apart] = S::fma(v[o], weight[o][a], sum[(s - a) / apart], mask[o]);
         else
-          sum[(s - a) / apart] = S::fma(v, weight[a], sum[(s - a) / apart]);
+          sum[(s - a) / apart] = S::fma(v[o], weight[o][a], sum[(s - a) / apart]);
       }
-    }
   }
+}
+
+template <class S, Lanes L, bool Clip, int T, int A>
+DEPTHWISE_INLINE void add_live_lines(typename S::V (&sum)[T], const Chunk& c, const Taps<S>& taps,
+                                     const typename S::E* x, const typename S::E* w) {
+  int64_t o = 0;
+  if constexpr (lines_per_out<S> == 2)
+    for (; o + 2 <= taps.offsets; o += 2) add_offsets<S, L, Clip, T, A, 2>(sum, c, taps, o, x, w);
+  for (; o < taps.offsets; ++o) add_offsets<S, L, Clip, T, A, 1>(sum, c, taps, o, x, w);
 }
 
 // Lines that meet one or two taps are not worth the question whether they are live where all are.
@@ -162,22 +194,18 @@ DEPTHWISE_INLINE void add_three(typename S::V (&sum)[T], uint32_t live, const ty
   for (int s = 0; s < lines_in; ++s) {
     DEPTHWISE_PIN_INTEGER(line);
     if (__builtin_expect(live & (1u << s), 1)) {
+      typename S::V v[3];
+      load_taps<S, masks_loads(L), 3>(line, offset, mask, v);
 #pragma GCC unroll 16
-      for (int o = 0; o < 3; ++o) {
-        typename S::V v;
-        if constexpr (L == Lanes::columns_edge || L == Lanes::channels_edge)
-          v = S::pin(S::load(line + offset[o], mask[o]));
-        else
-          v = S::pin(S::load(line + offset[o]));
+      for (int o = 0; o < 3; ++o)
 #pragma GCC unroll 16
         for (int a = 0; a < A; ++a) {
           if (s - a < 0 || s - a >= T * apart || (s - a) % apart) continue;
           if constexpr (L == Lanes::columns_masked)
-            sum[(s - a) / apart] = S::fma(v, weight[a][o], sum[(s - a) / apart], mask[o]);
+            sum[(s - a) / apart] = S::fma(v[o], weight[a][o], sum[(s - a) / apart], mask[o]);
           else
-            sum[(s - a) / apart] = S::fma(v, weight[a][o], sum[(s - a) / apart]);
+            sum[(s - a) / apart] = S::fma(v[o], weight[a][o], sum[(s - a) / apart]);
         }
-      }
     }
     line += x_line;
   }
@@ -280,7 +308,7 @@ void run_tile(const Tile<S>& tile) {
       if constexpr (L == Lanes::channels)
         S::store(line, sum[t]);
       else
-        S::store(line, sum[t], S::mask(0, tile.lanes));
+        S::store_first(line, sum[t], tile.lanes);
     }
     x_start += tile.x_vector;
     w_start += tile.w_vector;

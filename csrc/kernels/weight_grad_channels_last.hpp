@@ -32,6 +32,7 @@ class WeightGradChannelsLast {
         taps_(job.kernel_lines * job.kernel_offsets) {
     Arena arena(scratch);
     x_offset_ = arena.take<Step>(job.kernel_offsets);
+    pieces_ = arena.take<Piece>(most_pieces());
     sums_.take(arena, job.group, taps_);
     if (!job.x.direct) x_rows_.take(arena, job.kernel_offsets);
     if (!job.g.direct) {
@@ -120,72 +121,91 @@ class WeightGradChannelsLast {
     g_ = job_.g.direct ? static_cast<const E*>(job_.g.data) + image_ * job_.g.batch + v0 * S::N
                        : g_rows_ - row0 * g_row_ - j0_ * S::N;
     x_ -= u0 * x_row_;
-    const int64_t step = job_.vectors_outermost ? 1 : v1 - v0;
-    for (int64_t v = v0; v < v1; v += step) run_tiles_along(u0, u1, v, v + step, v - v0);
+    const int64_t rows = job_.row_by_row ? 1 : u1 - u0, vectors = job_.vectors_outermost ? 1 : v1 - v0;
+    for (int64_t u = u0; u < u1; u += rows)
+      for (int64_t v = v0; v < v1; v += vectors) run_tiles(u, u + rows, v, v + vectors, v - v0);
   }
 
-  // The tiles of columns one after another, each for the channel vectors [v0, v1), of which the first lies `ahead`
-  // vectors on from x_ and g_.
-  void run_tiles_along(int64_t u0, int64_t u1, int64_t v0, int64_t v1, int64_t ahead) {
+  // All columns in the class's rows [u0, u1), for the channel vectors [v0, v1), of which the first lies `ahead` vectors
+  // on from x_ and g_. Where neither the vectors nor the rows are taken one by one, tiles are, so that neighbouring
+  // vectors meet what they have in common in the first-level cache.
+  void run_tiles(int64_t u0, int64_t u1, int64_t v0, int64_t v1, int64_t ahead) {
+    const int64_t whole = job_.x.direct ? clamp(job_.out_channels / S::N, v0, v1) : v1;
+    const bool one = !job_.row_by_row && !job_.vectors_outermost;
     for (int64_t i = 0; i < lat_.line_classes; ++i) {
       const LineClass& columns = lat_.lines[i];
+      list_pieces(columns, u0, u1);
       const int64_t t1 = first_of(columns, j1_);
       for (int64_t t = first_of(columns, j0_); t < t1;) {
         const int T = product_lines(t1 - t);
-        for (int64_t v = v0; v < v1; ++v) {
-          sums_.count(v - vector_begin_, T * (u1 - u0));
-          run_tile_down(columns, t, T, u0, u1, v, ahead + v - v0);
+        const int64_t most = one ? 1 : clamp(steps_kept / (T * (u1 - u0)), 1, tiles_kept);
+        int64_t count = 1;
+        while (count < most && product_lines(t1 - t - count * T) == T && t1 - t - count * T > 0) ++count;
+        for (int64_t v = v0; v < v1; ++v) sums_.count(v - vector_begin_, T * count * (u1 - u0));
+        for (const Piece* piece = pieces_; piece < pieces_ + piece_count_; ++piece) {
+          if (whole > v0) run_piece(*piece, columns, t, T, count, v0, whole, ahead);
+          if (whole < v1) run_piece(*piece, columns, t, T, count, whole, v1, ahead + whole - v0);
         }
-        t += T;
+        t += T * count;
       }
     }
   }
+  static constexpr int64_t tiles_kept = steps_kept / 7;
 
-  // Columns [t, t + T) of gy of a class, in its rows [u0, u1); vector v lies `ahead` vectors on from x_ and g_.
-  void run_tile_down(const LineClass& c, int64_t t, int T, int64_t u0, int64_t u1, int64_t v, int64_t ahead) {
-    Products<E> p{};
-    E* sums = sums_.set(v - vector_begin_);
-    p.first = &no_lane_before_;
-    p.last = &every_lane_;
-    p.lanes = at_most(S::N, job_.out_channels - v * S::N);
-    p.sums_offset = job_.sum_offset * S::N;
-    p.x_line = lat_.line_in_step * x_column_;
-    p.x_tile = x_row_;
-    p.g_tile = rows_->out_step * g_row_;
-    p.g_line = c.out_step * g_column_;
-    p.g = g_ + ahead * S::N + (c.out0 + t * c.out_step) * g_column_ + rows_->out0 * g_row_;
-    for (const Part* part = lat_.parts + c.parts_begin; part < lat_.parts + c.parts_end; ++part) {
-      p.x = x_ + ahead * S::N + (part->in0 + t * lat_.line_in_step) * x_column_;
-      p.sums_tap = part->tap_step * job_.sum_line * S::N;
-      run_taps(p, *part, t, T, u0, u1, sums + part->tap0 * job_.sum_line * S::N);
-    }
-  }
+  // Taps that are summed together, in rows of gy in which all of them are inside the image; the same for all tiles.
+  struct Piece {
+    int taps, offsets;
+    const Step* x_offset;
+    int64_t first, last, rows;  // x lines inside the image, numbered from the one of gy's line 0
+    Step x, g, sums, sums_tap;  // elements from x_, g_ and a set's start
+  };
 
-  void run_taps(const Products<E>& tile, const Part& part, int64_t t0, int T, int64_t u0, int64_t u1, E* sums) {
+  void list_pieces(const LineClass& columns, int64_t u0, int64_t u1) {
+    if (listed_rows_ == rows_ && listed_columns_ == &columns && listed_u0_ == u0 && listed_u1_ == u1) return;
+    listed_rows_ = rows_;
+    listed_columns_ = &columns;
+    listed_u0_ = u0;
+    listed_u1_ = u1;
+    piece_count_ = 0;
     const OffsetTap* tap = lat_.taps + rows_->taps_begin;
-    const int64_t count = chunks_of(part.taps, S::max_taps), offsets = rows_->taps_end - rows_->taps_begin;
-    for (int64_t k = 0; k < count; ++k) {
-      const int64_t a0 = k * part.taps / count, a1 = (k + 1) * part.taps / count;
-      Products<E> p = tile;
-      p.live = live_lines(part.first - t0 - a0, part.last - t0 - a0, T + a1 - a0 - 1);
-      if (!p.live) continue;
-      p.x += a0 * p.x_line;
-      p.sums = sums + a0 * p.sums_tap;
-      const int A = static_cast<int>(a1 - a0);
-      const int64_t pieces = divide_up(offsets, max_offsets<S>(A));
-      for (int64_t i = 0; i < pieces; ++i) {
-        const int64_t o0 = i * offsets / pieces, o1 = (i + 1) * offsets / pieces;
-        // All taps of the piece are inside the image in rows [inner, inner_end); beside those they go one by one.
-        int64_t inner = at_least(u0, first_inside(tap[o0])), inner_end = at_most(u1, end_inside(tap[o1 - 1]));
-        if (inner >= inner_end || o1 - o0 == 1) inner = inner_end = u1;
-        run_tiles(p, T, A, o0, o1, inner, inner_end);
-        for (int64_t o = o0; o < o1; ++o) {
-          const int64_t first = at_least(u0, first_inside(tap[o])), last = at_most(u1, end_inside(tap[o]));
-          run_tiles(p, T, A, o, o + 1, first, at_most(last, inner));
-          run_tiles(p, T, A, o, o + 1, at_least(first, inner_end), last);
+    const int64_t offsets = rows_->taps_end - rows_->taps_begin;
+    for (const Part* part = lat_.parts + columns.parts_begin; part < lat_.parts + columns.parts_end; ++part) {
+      const int64_t count = chunks_of(part->taps, S::max_taps);
+      for (int64_t k = 0; k < count; ++k) {
+        const int64_t a0 = k * part->taps / count, a1 = (k + 1) * part->taps / count;
+        const int A = static_cast<int>(a1 - a0);
+        const auto add = [&](int64_t o0, int64_t o1, int64_t row0, int64_t row1) {
+          if (row0 >= row1) return;
+          pieces_[piece_count_++] = {
+              A,
+              static_cast<int>(o1 - o0),
+              x_offset_ + o0,
+              part->first - a0,
+              part->last - a0,
+              row1 - row0,
+              (part->in0 + a0 * lat_.line_in_step) * x_column_ + row0 * x_row_,
+              (rows_->out0 + row0 * rows_->out_step) * g_row_,
+              (part->tap0 + a0 * part->tap_step) * job_.sum_line * S::N + tap[o0].tap * job_.sum_offset * S::N,
+              part->tap_step * job_.sum_line * S::N};
+        };
+        const int64_t groups = divide_up(offsets, max_offsets<S>(A));
+        for (int64_t i = 0; i < groups; ++i) {
+          const int64_t o0 = i * offsets / groups, o1 = (i + 1) * offsets / groups;
+          // All taps of the group are inside the image in rows [inner, inner_end); beside those they go one by one.
+          int64_t inner = at_least(u0, first_inside(tap[o0])), inner_end = at_most(u1, end_inside(tap[o1 - 1]));
+          if (inner >= inner_end || o1 - o0 == 1) inner = inner_end = u1;
+          add(o0, o1, inner, inner_end);
+          for (int64_t o = o0; o < o1; ++o) {
+            const int64_t first = at_least(u0, first_inside(tap[o])), last = at_most(u1, end_inside(tap[o]));
+            add(o, o + 1, first, at_most(last, inner));
+            add(o, o + 1, at_least(first, inner_end), last);
+          }
         }
       }
     }
+  }
+  int64_t most_pieces() const {
+    return lat_.max_parts * chunks_of(lat_.max_part_taps, S::max_taps) * 3 * job_.kernel_offsets;
   }
 
   // The first row of the class in which a tap is inside the image, and the end of such rows.
@@ -194,17 +214,52 @@ class WeightGradChannelsLast {
     return floor_div(job_.x.offsets - 1 - tap.in0, lat_.offset_in_step) + 1;
   }
 
-  void run_tiles(Products<E> p, int T, int A, int64_t o0, int64_t o1, int64_t u0, int64_t u1) {
-    if (u0 >= u1) return;
-    p.tiles = u1 - u0;
-    p.x += u0 * p.x_tile;
-    p.g += u0 * p.g_tile;
-    p.x_offset = x_offset_ + o0;
-    p.sums += lat_.taps[rows_->taps_begin + o0].tap * p.sums_offset;
-    const int O = static_cast<int>(o1 - o0);
-    if (p.lanes == S::N || !(job_.x.direct || job_.g.direct)) return add_products_of<S>(false, T, A, O, p);
-    // The last channels: the lanes are the same for every tap.
-    for (int o = 0; o < O; ++o, ++p.x_offset, p.sums += p.sums_offset) add_products_of<S>(true, T, A, 1, p);
+  // For `count` tiles of T columns of gy of a class, from column t on.
+  void run_piece(const Piece& piece, const LineClass& c, int64_t t, int T, int64_t count, int64_t v0, int64_t v1,
+                 int64_t ahead) {
+    Products<E> p;
+    p.x_line = lat_.line_in_step * x_column_;
+    p.g_line = c.out_step * g_column_;
+    PixelTile tiles[tiles_kept];
+    uint32_t any = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      tiles[i] = {i * T * p.x_line, i * T * p.g_line,
+                  live_lines(piece.first - t - i * T, piece.last - t - i * T, T + piece.taps - 1)};
+      any |= tiles[i].live;
+    }
+    if (!any) return;
+    p.tiles = tiles;
+    p.tile_count = count;
+    p.rows = piece.rows;
+    p.x_row = x_row_;
+    p.g_row = rows_->out_step * g_row_;
+    p.vectors = v1 - v0;
+    p.sums_vector = taps_ * S::N;
+    p.x = x_ + ahead * S::N + t * p.x_line + piece.x;
+    p.g = g_ + ahead * S::N + (c.out0 + t * c.out_step) * g_column_ + piece.g;
+    p.x_offset = piece.x_offset;
+    p.sums = sums_.set(v0 - vector_begin_) + piece.sums;
+    p.sums_offset = job_.sum_offset * S::N;
+    p.sums_tap = piece.sums_tap;
+    p.runs_ahead = 0;
+    if (job_.row_by_row && &piece == pieces_) fetch_next_row(p, c, T);
+    p.lanes = at_most(S::N, job_.out_channels - v0 * S::N);
+    if (p.lanes == S::N || !(job_.x.direct || job_.g.direct))
+      return add_products_of<S, false>(T, piece.taps, piece.offsets, p);
+    for (int o = 0; o < piece.offsets; ++o, ++p.x_offset, p.sums += p.sums_offset)
+      add_products_of<S, true>(T, piece.taps, 1, p);
+  }
+
+  // The next row of gy is the first to read a row of x, or two where rows lie a stride of two apart.
+  void fetch_next_row(Products<E>& p, const LineClass& c, int T) {
+    const Step pixels = T * S::N * Step{sizeof(E)}, last = rows_->taps_end - rows_->taps_begin - 1;
+    const E* next = p.x + x_offset_[last] + x_row_;
+    p.runs[0] = p.g + p.g_row;
+    p.run_bytes[0] = pixels * c.out_step;
+    for (p.runs_ahead = 1; p.runs_ahead <= at_most(lat_.offset_in_step, 2); ++p.runs_ahead) {
+      p.runs[p.runs_ahead] = next - (p.runs_ahead - 1) * job_.x.offset;
+      p.run_bytes[p.runs_ahead] = pixels * at_most(lat_.line_in_step, 2);
+    }
   }
 
   const WeightGradient& job_;
@@ -213,9 +268,12 @@ class WeightGradChannelsLast {
   PackedPixels<S> g_pixels_;
   Sums<S> sums_;
   const int64_t vectors_in_all_, taps_;
-  const int64_t no_lane_before_ = 0, every_lane_ = S::N;
   int64_t scratch_bytes_ = 0;
   Step* x_offset_ = nullptr;
+  Piece* pieces_ = nullptr;
+  int64_t piece_count_ = 0, listed_u0_ = 0, listed_u1_ = 0;
+  const OffsetClass* listed_rows_ = nullptr;
+  const LineClass* listed_columns_ = nullptr;
   E* g_rows_ = nullptr;
   const OffsetClass* rows_ = nullptr;
   const E *x_ = nullptr, *g_ = nullptr;

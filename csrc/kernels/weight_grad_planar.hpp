@@ -93,6 +93,10 @@ class WeightGradPlanar {
     int64_t lines(int64_t k) const { return least + (k < longer); }
   };
 
+  E* weights_of(int64_t o) {
+    return static_cast<E*>(job_.gW) + o % job_.divide * job_.gW_multiplier + o / job_.divide * job_.gW_channel;
+  }
+
   void run_part(int64_t o, int64_t part) {
     const int64_t cells = job_.batch * job_.bands;
     sums_.clear();
@@ -100,7 +104,7 @@ class WeightGradPlanar {
       run_cell(o, cell / job_.bands, cell % job_.bands);
     for (int64_t tap = 0; tap < taps_; ++tap)
       if (job_.gW)
-        static_cast<E*>(job_.gW)[o * job_.gW_channel + tap] = static_cast<E>(sums_.all_lanes(0, tap));
+        weights_of(o)[tap] = static_cast<E>(sums_.all_lanes(0, tap));
       else
         job_.sums[(part * job_.out_channels + o) * taps_ + tap] = sums_.all_lanes(0, tap);
   }
@@ -120,9 +124,11 @@ class WeightGradPlanar {
     if (tiles.longer) most = 1;
     if (job_.kernel_lines > 3 || job_.kernel_offsets > 3)
       most = at_most(most, at_least(1, planes_bytes / at_least(1, bytes)));
-    const auto inside = [&](int64_t channel) {
-      return stays_inside(0, job_.g.lines, channel * job_.x.channel) &&
-             stays_inside(0, job_.g.lines, channel * job_.x.channel + (job_.batch - 1) * job_.x.batch);
+    if (job_.divide > 1) most = at_most(most, job_.divide - o % job_.divide);
+    const auto inside = [&](int64_t o) {
+      const Step channel = o / job_.divide * job_.x.channel;
+      return stays_inside(0, job_.g.lines, channel) &&
+             stays_inside(0, job_.g.lines, channel + (job_.batch - 1) * job_.x.batch);
     };
     if (!inside(o)) return 0;
     while (most > 1 && !inside(o + most - 1)) --most;
@@ -132,7 +138,7 @@ class WeightGradPlanar {
 
   void run_planes(int64_t o, int64_t planes) {
     const Tiles tiles(0, job_.g.lines);
-    RowProducts<E> p = call(o * job_.x.channel, o * job_.g.channel, *runs_);
+    RowProducts<E> p = call(o / job_.divide * job_.x.channel, o * job_.g.channel, *runs_);
     p.planes = planes;
     p.images = job_.batch;
     if (tiles.longer) {
@@ -140,7 +146,7 @@ class WeightGradPlanar {
       run_taps(p, *runs_, lat_.lines[0], tiles, 0, tiles.longer);
       p.adds = true;
     }
-    p.totals = static_cast<E*>(job_.gW) + o * job_.gW_channel;
+    p.totals = weights_of(o);
     run_taps(p, *runs_, lat_.lines[0], tiles, tiles.longer, tiles.count);
   }
 
@@ -149,7 +155,7 @@ class WeightGradPlanar {
     RowProducts<E> p{};
     p.x = static_cast<const E*>(job_.x.data) + x + r.column * lat_.offset_in_step;
     p.g = static_cast<const E*>(job_.g.data) + g + r.column;
-    p.x_plane = job_.x.channel;
+    p.x_plane = job_.divide > 1 ? 0 : job_.x.channel;
     p.g_plane = job_.g.channel;
     p.x_image = job_.x.batch;
     p.g_image = job_.g.batch;
@@ -160,7 +166,7 @@ class WeightGradPlanar {
     p.last_lanes = r.last_lanes;
     p.masks_vector = job_.kernel_offsets;
     p.sums_offset = job_.sum_offset * S::N;
-    p.totals_plane = job_.gW_channel;
+    p.totals_plane = job_.divide > 1 ? job_.gW_multiplier : job_.gW_channel;
     p.totals_offset = job_.sum_offset;
     p.fetch = job_.fetches;
     return p;
@@ -307,7 +313,7 @@ class WeightGradPlanar {
         if (half_)
           half_masks_[o] = Half::mask(first, last);
         else if (lat_.lines_per_out == 2)
-          reinterpret_cast<typename Paired::M*>(masks_)[v * offsets + o] = Paired::mask(first, last);
+          reinterpret_cast<typename Paired::M*>(masks_)[v * offsets + o] = Paired::mask(2 * first, 2 * last - 1);
         else
           reinterpret_cast<typename S::M*>(masks_)[v * offsets + o] = S::mask(first, last);
       }

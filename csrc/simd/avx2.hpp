@@ -25,7 +25,15 @@ struct F32 {
     return _mm256_and_si256(_mm256_cmpgt_epi32(lane, low), _mm256_cmpgt_epi32(high, lane));
   }
   static V load(const E* p, M m) { return _mm256_maskload_ps(p, m); }
-  static void store(E* p, V v, M m) { _mm256_maskstore_ps(p, m, v); }
+  // The first `count` lanes, 1 to N. Masked stores are avoided: some CPUs take ten cycles for one (EPYC of the fourth
+  // generation, one thread: 1024x7x7 with 3x3 44 us with them, 23 without).
+  static void store_first(E* p, V v, int64_t count) {
+    if (count < 4) return _mm256_maskstore_ps(p, mask(0, count), v);
+    const __m256i last =
+        _mm256_add_epi32(_mm256_set1_epi32(static_cast<int>(count) - 4), _mm256_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3));
+    _mm_storeu_ps(p, _mm256_castps256_ps128(v));
+    _mm_storeu_ps(p + count - 4, _mm256_castps256_ps128(_mm256_permutevar8x32_ps(v, last)));
+  }
   // Even and odd elements of a followed by b.
   static void split(V a, V b, V& even, V& odd) {
     const V low = _mm256_permute2f128_ps(a, b, 0x20), high = _mm256_permute2f128_ps(a, b, 0x31);
@@ -37,6 +45,11 @@ struct F32 {
     const V low = _mm256_unpacklo_ps(even, odd), high = _mm256_unpackhi_ps(even, odd);
     a = _mm256_permute2f128_ps(low, high, 0x20);
     b = _mm256_permute2f128_ps(low, high, 0x31);
+  }
+  // The elements one lane further down, and the one at p behind them.
+  static V shift_in(V v, const E* p) {
+    const V down = _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0));
+    return _mm256_blend_ps(down, _mm256_broadcast_ss(p), 0x80);
   }
   // To memory past the caches; `fence` ends a run of such stores.
   static void store_past(E* p, V v) { _mm256_stream_ps(p, v); }
@@ -112,7 +125,12 @@ struct F64 {
     return _mm256_and_si256(_mm256_cmpgt_epi64(lane, low), _mm256_cmpgt_epi64(high, lane));
   }
   static V load(const E* p, M m) { return _mm256_maskload_pd(p, m); }
-  static void store(E* p, V v, M m) { _mm256_maskstore_pd(p, m, v); }
+  static void store_first(E* p, V v, int64_t count) {
+    if (count < 2) return _mm_store_sd(p, _mm256_castpd256_pd128(v));
+    _mm_storeu_pd(p, _mm256_castpd256_pd128(v));
+    if (count == 3) _mm_store_sd(p + 2, _mm256_extractf128_pd(v, 1));
+    if (count == 4) _mm_storeu_pd(p + 2, _mm256_extractf128_pd(v, 1));
+  }
   static void split(V a, V b, V& even, V& odd) {
     const V low = _mm256_permute2f128_pd(a, b, 0x20), high = _mm256_permute2f128_pd(a, b, 0x31);
     even = _mm256_unpacklo_pd(low, high);
@@ -122,6 +140,9 @@ struct F64 {
     const V low = _mm256_unpacklo_pd(even, odd), high = _mm256_unpackhi_pd(even, odd);
     a = _mm256_permute2f128_pd(low, high, 0x20);
     b = _mm256_permute2f128_pd(low, high, 0x31);
+  }
+  static V shift_in(V v, const E* p) {
+    return _mm256_blend_pd(_mm256_permute4x64_pd(v, 0x39), _mm256_broadcast_sd(p), 0x8);
   }
   static void store_past(E* p, V v) { _mm256_stream_pd(p, v); }
   static void fence() { _mm_sfence(); }

@@ -22,7 +22,7 @@ struct F32Half {
     return static_cast<M>(((1u << clamp(last, 0, N)) - 1u) & ~((1u << clamp(first, 0, N)) - 1u));
   }
   static V load(const E* p, M m) { return _mm256_maskz_loadu_ps(m, p); }
-  static void store(E* p, V v, M m) { _mm256_mask_storeu_ps(p, m, v); }
+  static void store_first(E* p, V v, int64_t count) { _mm256_mask_storeu_ps(p, mask(0, count), v); }
   static void split(V a, V b, V& even, V& odd) {
     const __m256i e = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
     even = _mm256_permutex2var_ps(a, e, b);
@@ -32,6 +32,10 @@ struct F32Half {
     const __m256i i = _mm256_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11);
     a = _mm256_permutex2var_ps(even, i, odd);
     b = _mm256_permutex2var_ps(even, _mm256_add_epi32(i, _mm256_set1_epi32(4)), odd);
+  }
+  static V shift_in(V v, const E* p) {
+    const __m256i last = _mm256_castps_si256(_mm256_castps128_ps256(_mm_load_ss(p)));
+    return _mm256_castsi256_ps(_mm256_alignr_epi32(last, _mm256_castps_si256(v), 1));
   }
   static V pin(V v) {
     asm("" : "+v"(v));
@@ -66,7 +70,8 @@ struct F32 {
     return static_cast<M>(((1u << clamp(last, 0, N)) - 1u) & ~((1u << clamp(first, 0, N)) - 1u));
   }
   static V load(const E* p, M m) { return _mm512_maskz_loadu_ps(m, p); }
-  static void store(E* p, V v, M m) { _mm512_mask_storeu_ps(p, m, v); }
+  // The first `count` lanes, 1 to N.
+  static void store_first(E* p, V v, int64_t count) { _mm512_mask_storeu_ps(p, mask(0, count), v); }
   // Even and odd elements of a followed by b.
   static void split(V a, V b, V& even, V& odd) {
     const __m512i e = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
@@ -78,6 +83,11 @@ struct F32 {
     const __m512i i = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     a = _mm512_permutex2var_ps(even, i, odd);
     b = _mm512_permutex2var_ps(even, _mm512_add_epi32(i, _mm512_set1_epi32(8)), odd);
+  }
+  // The elements one lane further down, and the one at p behind them.
+  static V shift_in(V v, const E* p) {
+    const __m512i last = _mm512_castps_si512(_mm512_castps128_ps512(_mm_load_ss(p)));
+    return _mm512_castsi512_ps(_mm512_alignr_epi32(last, _mm512_castps_si512(v), 1));
   }
   // To memory past the caches; `fence` ends a run of such stores.
   static void store_past(E* p, V v) { _mm512_stream_ps(p, v); }
@@ -156,7 +166,7 @@ struct F64 {
     return static_cast<M>(((1u << clamp(last, 0, N)) - 1u) & ~((1u << clamp(first, 0, N)) - 1u));
   }
   static V load(const E* p, M m) { return _mm512_maskz_loadu_pd(m, p); }
-  static void store(E* p, V v, M m) { _mm512_mask_storeu_pd(p, m, v); }
+  static void store_first(E* p, V v, int64_t count) { _mm512_mask_storeu_pd(p, mask(0, count), v); }
   static void split(V a, V b, V& even, V& odd) {
     const __m512i e = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
     even = _mm512_permutex2var_pd(a, e, b);
@@ -166,6 +176,10 @@ struct F64 {
     const __m512i i = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
     a = _mm512_permutex2var_pd(even, i, odd);
     b = _mm512_permutex2var_pd(even, _mm512_add_epi64(i, _mm512_set1_epi64(4)), odd);
+  }
+  static V shift_in(V v, const E* p) {
+    const __m512i last = _mm512_castpd_si512(_mm512_castpd128_pd512(_mm_load_sd(p)));
+    return _mm512_castsi512_pd(_mm512_alignr_epi64(last, _mm512_castpd_si512(v), 1));
   }
   static void store_past(E* p, V v) { _mm512_stream_pd(p, v); }
   static void fence() { _mm_sfence(); }

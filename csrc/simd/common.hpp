@@ -96,7 +96,7 @@ inline To convert(bf16 v) {
   return static_cast<To>(widen(v));
 }
 
-// Lanes [first, last) of a vector, for targets without masked loads and stores.
+// Lanes [first, last) of a vector, for targets without masked loads.
 struct LaneRange {
   int first, last;
 };
@@ -119,10 +119,10 @@ inline void stream_run(typename S::E* to, const typename S::E* from, int64_t cou
 }
 
 template <class S>
-DEPTHWISE_INLINE void store_lanes(typename S::E* p, typename S::V v, LaneRange m) {
+DEPTHWISE_INLINE void store_lanes(typename S::E* p, typename S::V v, int64_t count) {
   typename S::E lanes[S::N];
   S::store(lanes, v);
-  for (int i = m.first; i < m.last; ++i) p[i] = lanes[i];
+  for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
 }
 
 }  // namespace

@@ -22,7 +22,8 @@ struct F32 {
     return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
   }
   static V load(const E* p, M m) { return load_lanes<F32>(p, m); }
-  static void store(E* p, V v, M m) { store_lanes<F32>(p, v, m); }
+  // The first `count` lanes, 1 to N.
+  static void store_first(E* p, V v, int64_t count) { store_lanes<F32>(p, v, count); }
   // Even and odd elements of a followed by b.
   static void split(V a, V b, V& even, V& odd) {
     even = vuzp1q_f32(a, b);
@@ -33,6 +34,8 @@ struct F32 {
     a = vzip1q_f32(even, odd);
     b = vzip2q_f32(even, odd);
   }
+  // The elements one lane further down, and the one at p behind them.
+  static V shift_in(V v, const E* p) { return vextq_f32(v, vld1q_dup_f32(p), 1); }
   // No stores past the caches here.
   static void store_past(E* p, V v) { store(p, v); }
   static void fence() {}
@@ -91,12 +94,13 @@ struct F64 {
     return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
   }
   static V load(const E* p, M m) { return load_lanes<F64>(p, m); }
-  static void store(E* p, V v, M m) { store_lanes<F64>(p, v, m); }
+  static void store_first(E* p, V v, int64_t count) { store_lanes<F64>(p, v, count); }
   static void split(V a, V b, V& even, V& odd) {
     even = vuzp1q_f64(a, b);
     odd = vuzp2q_f64(a, b);
   }
   static void join(V even, V odd, V& a, V& b) { split(even, odd, a, b); }
+  static V shift_in(V v, const E* p) { return vextq_f64(v, vld1q_dup_f64(p), 1); }
   static void store_past(E* p, V v) { store(p, v); }
   static void fence() {}
   static V load_apart(const E* p, Step step) {

@@ -19,15 +19,16 @@ struct Scalar {
   static void store(E* p, V v) { *p = v; }
   static M mask(int64_t first, int64_t last) { return first <= 0 && last >= 1; }
   static V load(const E* p, M m) { return m ? *p : E{0}; }
-  static void store(E* p, V v, M m) {
-    if (m) *p = v;
-  }
+  // The first `count` lanes: one.
+  static void store_first(E* p, V v, int64_t) { *p = v; }
   // Even and odd elements of a followed by b.
   static void split(V a, V b, V& even, V& odd) {
     even = a;
     odd = b;
   }
   static void join(V even, V odd, V& a, V& b) { split(even, odd, a, b); }
+  // The elements one lane further down, and the one at p behind them.
+  static V shift_in(V, const E* p) { return *p; }
   // No stores past the caches here.
   static void store_past(E* p, V v) { store(p, v); }
   static void fence() {}

@@ -22,7 +22,8 @@ struct F32 {
     return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
   }
   static V load(const E* p, M m) { return load_lanes<F32>(p, m); }
-  static void store(E* p, V v, M m) { store_lanes<F32>(p, v, m); }
+  // The first `count` lanes, 1 to N.
+  static void store_first(E* p, V v, int64_t count) { store_lanes<F32>(p, v, count); }
   // Even and odd elements of a followed by b.
   static void split(V a, V b, V& even, V& odd) {
     even = _mm_shuffle_ps(a, b, 0x88);
@@ -32,6 +33,11 @@ struct F32 {
   static void join(V even, V odd, V& a, V& b) {
     a = _mm_unpacklo_ps(even, odd);
     b = _mm_unpackhi_ps(even, odd);
+  }
+  // The elements one lane further down, and the one at p behind them.
+  static V shift_in(V v, const E* p) {
+    const V down = _mm_move_ss(v, _mm_load_ss(p));
+    return _mm_shuffle_ps(down, down, 0x39);
   }
   // To memory past the caches; `fence` ends a run of such stores.
   static void store_past(E* p, V v) { _mm_stream_ps(p, v); }
@@ -85,12 +91,13 @@ struct F64 {
     return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
   }
   static V load(const E* p, M m) { return load_lanes<F64>(p, m); }
-  static void store(E* p, V v, M m) { store_lanes<F64>(p, v, m); }
+  static void store_first(E* p, V v, int64_t count) { store_lanes<F64>(p, v, count); }
   static void split(V a, V b, V& even, V& odd) {
     even = _mm_unpacklo_pd(a, b);
     odd = _mm_unpackhi_pd(a, b);
   }
   static void join(V even, V odd, V& a, V& b) { split(even, odd, a, b); }
+  static V shift_in(V v, const E* p) { return _mm_shuffle_pd(v, _mm_load_sd(p), 1); }
   static void store_past(E* p, V v) { _mm_stream_pd(p, v); }
   static void fence() { _mm_sfence(); }
   static V load_apart(const E* p, Step step) { return _mm_setr_pd(p[0], p[step]); }
