@@ -162,9 +162,8 @@ bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
 
 // Whether a stride of two is taken by loads of every other element, from every other row.
 bool takes_pairs(const Problem& p, DType sums) {
-  return (p.pass == Pass::forward || (p.pass == Pass::weight_grad && sums == DType::f32)) && p.h.stride == 2 &&
-         p.w.stride == 2 && p.h.dilate == 1 && p.w.dilate == 1 && p.x.dtype == sums &&
-         (p.x.strides[3] == 1 || p.w.size <= 1);
+  return p.pass != Pass::input_grad && sums == DType::f32 && p.h.stride == 2 && p.w.stride == 2 && p.h.dilate == 1 &&
+         p.w.dilate == 1 && p.x.dtype == sums && (p.x.strides[3] == 1 || p.w.size <= 1);
 }
 
 // An image one column wide is taken as one row: lanes and tiles then run along its length.
@@ -295,7 +294,7 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
     correlate = &k.correlate_planar[sums == DType::f64];
     job.in.direct = job.in.dtype == sums && (job.in.offset == 1 || job.in.offsets <= 1) &&
                     (lat.offset_in_step == 1 || lat.lines_per_out == 2);
-    job.joined = out_step == 2 && lat.offset_classes == 2;
+    job.joined = sums == DType::f32 && out_step == 2 && lat.offset_classes == 2;
     job.out.direct =
         job.out.dtype == sums && (job.out.offset == 1 || job.out.offsets <= 1) && (out_step == 1 || job.joined);
     const bool one_row = job.in.lines == 1 && job.out.lines == 1;

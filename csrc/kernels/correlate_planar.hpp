@@ -322,13 +322,7 @@ class CorrelatePlanar {
   }
 
   void run_group(const RowTile& tiles, int64_t count, int64_t planes) {
-    const E* x = static_cast<const E*>(job_.in.data) + in_;
-    if (lat_.lines_per_out == 2)
-      run_all<Pairs>(&tiles, count, planes, x, false);
-    else if (job_.joined)
-      run_all<Joined>(&tiles, count, planes, x, false);
-    else
-      run_all<Plain>(&tiles, count, planes, x, false);
+    run_all(&tiles, count, planes, static_cast<const E*>(job_.in.data) + in_, false);
   }
 
   void run_packed(const RowTile& tile) {
@@ -337,13 +331,16 @@ class CorrelatePlanar {
     packed_class_ = tile.rows;
     RowTile packed;
     pack_rows(tile, packed);
-    const E* x = rows_.data() - begin;
-    if (lat_.lines_per_out == 2)
-      run_all<Pairs>(&packed, 1, 1, x, true);
-    else if (job_.joined)
-      run_all<Joined>(&packed, 1, 1, x, true);
-    else
-      run_all<Plain>(&packed, 1, 1, x, true);
+    run_all(&packed, 1, 1, rows_.data() - begin, true);
+  }
+
+  void run_all(const RowTile* tiles, int64_t count, int64_t planes, const E* x, bool packed) {
+    // The plan takes strides of two as such for float32 sums alone.
+    if constexpr (sizeof(E) == 4) {
+      if (lat_.lines_per_out == 2) return run_all_as<Pairs>(tiles, count, planes, x, packed);
+      if (job_.joined) return run_all_as<Joined>(tiles, count, planes, x, packed);
+    }
+    run_all_as<Plain>(tiles, count, planes, x, packed);
   }
 
   template <class V>
@@ -351,7 +348,7 @@ class CorrelatePlanar {
 
   // All runs of a row, chunk by chunk.
   template <template <class> class Kind>
-  void run_all(const RowTile* tiles, int64_t count, int64_t planes, const E* x, bool packed) {
+  void run_all_as(const RowTile* tiles, int64_t count, int64_t planes, const E* x, bool packed) {
     const int64_t chunks = chunks_of_all(*tiles);
     for (const Run* r = runs_; r < runs_ + run_count_; ++r)
       for (int64_t i = 0; i < at_least(chunks, 1); ++i) {

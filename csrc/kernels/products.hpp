@@ -11,8 +11,9 @@ namespace {
 
 // gy lines in the next tile, of those left.
 inline int product_lines(int64_t left) {
-  if (left % 7 == 0 && left % 8 != 0) return 7;
-  return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+  constexpr int most = max_lines;
+  if (left % (most - 1) == 0 && left % most != 0) return most - 1;
+  return left >= most ? most : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
 // Most taps across the lines that are summed at once: their sums, eight gy lines and an x line fit the registers.
@@ -97,58 +98,21 @@ void add_products(const Products<typename S::E>& p) {
   }
 }
 
-template <class S, int T, int A, bool Edge>
-DEPTHWISE_INLINE void add_products_of(int offsets, const Products<typename S::E>& p) {
-  if constexpr (!Edge) {
-    if constexpr (max_offsets<S>(A) >= 3)
-      if (offsets == 3) return add_products<S, T, A, 3, false>(p);
-    if constexpr (max_offsets<S>(A) >= 2)
-      if (offsets == 2) return add_products<S, T, A, 2, false>(p);
-  }
-  add_products<S, T, A, 1, Edge>(p);
-}
-
-template <class S, int T, bool Edge>
-void add_products_of(int taps, int offsets, const Products<typename S::E>& p) {
-  switch (taps) {
-    case 1:
-      return add_products_of<S, T, 1, Edge>(offsets, p);
-    case 2:
-      return add_products_of<S, T, 2, Edge>(offsets, p);
-    case 3:
-      return add_products_of<S, T, 3, Edge>(offsets, p);
-  }
-  if constexpr (S::max_taps > 3) switch (taps) {
-      case 4:
-        return add_products_of<S, T, 4, Edge>(offsets, p);
-      case 5:
-        if constexpr (S::max_taps > 4) return add_products_of<S, T, 5, Edge>(offsets, p);
-    }
-  if constexpr (S::max_taps > 5) switch (taps) {
-      case 6:
-        return add_products_of<S, T, 6, Edge>(offsets, p);
-      case 7:
-        return add_products_of<S, T, 7, Edge>(offsets, p);
-      case 8:
-        if constexpr (S::max_taps > 7) return add_products_of<S, T, 8, Edge>(offsets, p);
-    }
-}
-
 // The products of tiles of `lines` gy lines under `taps` by `offsets` taps.
 template <class S, bool Edge>
 inline void add_products_of(int lines, int taps, int offsets, const Products<typename S::E>& p) {
-  switch (lines) {
-    case 8:
-      return add_products_of<S, 8, Edge>(taps, offsets, p);
-    case 7:
-      return add_products_of<S, 7, Edge>(taps, offsets, p);
-    case 4:
-      return add_products_of<S, 4, Edge>(taps, offsets, p);
-    case 2:
-      return add_products_of<S, 2, Edge>(taps, offsets, p);
-    default:
-      return add_products_of<S, 1, Edge>(taps, offsets, p);
-  }
+  with_number<S::max_taps>(taps, [&](auto A) {
+    with_number<Edge ? 1 : max_offsets<S>(decltype(A)::value)>(offsets, [&](auto O) {
+      const auto with_lines = [&](auto T) {
+        add_products<S, decltype(T)::value, decltype(A)::value, decltype(O)::value, Edge>(p);
+      };
+      if (lines == max_lines) return with_lines(Number<max_lines>());
+      if (lines == max_lines - 1) return with_lines(Number<max_lines - 1>());
+      if constexpr (max_lines > 4)
+        if (lines == 4) return with_lines(Number<4>());
+      return lines == 2 ? with_lines(Number<2>()) : with_lines(Number<1>());
+    });
+  });
 }
 
 }  // namespace

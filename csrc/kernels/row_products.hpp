@@ -138,6 +138,9 @@ void add_row_products(const RowProducts<typename S::E>& p) {
   }
 }
 
+// Tiles of fewer lines take one column of taps at a time.
+constexpr int low_lines = max_lines / 2;
+
 // Most columns of taps that are summed at once: their sums, eight gy rows and an x row fit the registers.
 template <class S>
 constexpr int max_columns(int taps) {
@@ -146,57 +149,19 @@ constexpr int max_columns(int taps) {
   return fit > 3 ? 3 : fit < 1 ? 1 : fit;
 }
 
-template <class S, Reach R, int A, int O>
-struct RowProductsTable {
-  using E = typename S::E;
-  static constexpr void (*run[max_lines + 1])(const RowProducts<E>&) = {nullptr,
-                                                                        add_row_products<S, R, 1, A, 1>,
-                                                                        add_row_products<S, R, 2, A, 1>,
-                                                                        add_row_products<S, R, 3, A, 1>,
-                                                                        add_row_products<S, R, 4, A, O>,
-                                                                        add_row_products<S, R, 5, A, O>,
-                                                                        add_row_products<S, R, 6, A, O>,
-                                                                        add_row_products<S, R, 7, A, O>,
-                                                                        add_row_products<S, R, 8, A, O>};
-};
-
-template <class S, Reach R, int A>
-inline void add_row_products(int64_t lines, int64_t columns, const RowProducts<typename S::E>& p) {
-  // Low tiles come one column of taps at a time: they are few.
-  if constexpr (R != Reach::edge) {
-    if constexpr (max_columns<S>(A) >= 3)
-      if (columns == 3) return RowProductsTable<S, R, A, 3>::run[lines](p);
-    if constexpr (max_columns<S>(A) >= 2)
-      if (columns == 2) return RowProductsTable<S, R, A, 2>::run[lines](p);
-  }
-  RowProductsTable<S, R, A, 1>::run[lines](p);
-}
-
 // So many gy rows, under so many rows and columns of taps.
 template <class S, Reach R>
 inline void add_row_products(int64_t lines, int64_t taps, int64_t columns, const RowProducts<typename S::E>& p) {
-  switch (taps) {
-    case 1:
-      return add_row_products<S, R, 1>(lines, columns, p);
-    case 2:
-      return add_row_products<S, R, 2>(lines, columns, p);
-    case 3:
-      return add_row_products<S, R, 3>(lines, columns, p);
-  }
-  if constexpr (S::max_taps > 3) switch (taps) {
-      case 4:
-        return add_row_products<S, R, 4>(lines, columns, p);
-      case 5:
-        if constexpr (S::max_taps > 4) return add_row_products<S, R, 5>(lines, columns, p);
-    }
-  if constexpr (S::max_taps > 5) switch (taps) {
-      case 6:
-        return add_row_products<S, R, 6>(lines, columns, p);
-      case 7:
-        return add_row_products<S, R, 7>(lines, columns, p);
-      case 8:
-        if constexpr (S::max_taps > 7) return add_row_products<S, R, 8>(lines, columns, p);
-    }
+  with_number<S::max_taps>(taps, [&](auto A) {
+    constexpr int most = R == Reach::edge ? 1 : max_columns<S>(decltype(A)::value);
+    with_number<most>(columns, [&](auto O) {
+      with_number<max_lines>(lines, [&](auto T) {
+        // Low tiles come one column of taps at a time: they are few.
+        constexpr bool low = decltype(T)::value < low_lines;
+        add_row_products<S, R, decltype(T)::value, decltype(A)::value, low ? 1 : decltype(O)::value>(p);
+      });
+    });
+  });
 }
 
 }  // namespace

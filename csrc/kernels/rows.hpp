@@ -239,59 +239,15 @@ void run_rows_of_three(const Rows<S>& r) {
   }
 }
 
-template <class S, Lanes L, int A>
-struct RowsTable {
-  static constexpr void (*run[max_lines + 1])(const Rows<S>&) = {nullptr,
-                                                                 run_rows<S, L, 1, A>,
-                                                                 run_rows<S, L, 2, A>,
-                                                                 run_rows<S, L, 3, A>,
-                                                                 run_rows<S, L, 4, A>,
-                                                                 run_rows<S, L, 5, A>,
-                                                                 run_rows<S, L, 6, A>,
-                                                                 run_rows<S, L, 7, A>,
-                                                                 run_rows<S, L, 8, A>};
-};
-
-template <class S, Lanes L, int A>
-struct RowsOfThreeTable {
-  static constexpr void (*run[max_lines + 1])(const Rows<S>&) = {nullptr,
-                                                                 run_rows_of_three<S, L, 1, A>,
-                                                                 run_rows_of_three<S, L, 2, A>,
-                                                                 run_rows_of_three<S, L, 3, A>,
-                                                                 run_rows_of_three<S, L, 4, A>,
-                                                                 run_rows_of_three<S, L, 5, A>,
-                                                                 run_rows_of_three<S, L, 6, A>,
-                                                                 run_rows_of_three<S, L, 7, A>,
-                                                                 run_rows_of_three<S, L, 8, A>};
-};
-
 // Tiles of so many lines, under a chunk of so many taps.
 template <class S, Lanes L>
 inline void run_rows(int64_t lines, int taps, const Rows<S>& rows) {
   if constexpr (classes_of<S> == 1 && S::N > 4)
-    if (taps == 3 && rows.taps[0].offsets == 3) return RowsOfThreeTable<S, L, 3>::run[lines](rows);
-  switch (taps) {
-    case 1:
-      return RowsTable<S, L, 1>::run[lines](rows);
-    case 2:
-      return RowsTable<S, L, 2>::run[lines](rows);
-    case 3:
-      return RowsTable<S, L, 3>::run[lines](rows);
-  }
-  if constexpr (S::max_taps > 3) switch (taps) {
-      case 4:
-        return RowsTable<S, L, 4>::run[lines](rows);
-      case 5:
-        if constexpr (S::max_taps > 4) return RowsTable<S, L, 5>::run[lines](rows);
-    }
-  if constexpr (S::max_taps > 5) switch (taps) {
-      case 6:
-        return RowsTable<S, L, 6>::run[lines](rows);
-      case 7:
-        return RowsTable<S, L, 7>::run[lines](rows);
-      case 8:
-        if constexpr (S::max_taps > 7) return RowsTable<S, L, 8>::run[lines](rows);
-    }
+    if (taps == 3 && rows.taps[0].offsets == 3)
+      return with_number<max_lines>(lines, [&](auto T) { run_rows_of_three<S, L, decltype(T)::value, 3>(rows); });
+  with_number<S::max_taps>(taps, [&](auto A) {
+    with_number<max_lines>(lines, [&](auto T) { run_rows<S, L, decltype(T)::value, decltype(A)::value>(rows); });
+  });
 }
 
 }  // namespace

@@ -9,8 +9,6 @@
 
 namespace {
 
-constexpr int max_lines = 8;
-
 // What the lanes hold decides how inputs and weights are loaded.
 enum class Lanes {
   columns,         // all N lanes inside the row; one weight for all lanes
@@ -230,36 +228,9 @@ DEPTHWISE_INLINE void add_chunks(typename S::V (&sum)[T], const Chunk* chunks, i
   for (const Chunk* c = chunks; c < chunks + count; ++c) {
     const auto* x = x_start + c->x;
     const auto* w = w_start + c->w;
-    switch (c->taps) {
-      case 1:
-        add_chunk<S, L, T, 1>(sum, *c, taps, x, w);
-        break;
-      case 2:
-        add_chunk<S, L, T, 2>(sum, *c, taps, x, w);
-        break;
-      case 3:
-        add_chunk<S, L, T, 3>(sum, *c, taps, x, w);
-        break;
-    }
-    if constexpr (S::max_taps > 3) switch (c->taps) {
-        case 4:
-          add_chunk<S, L, T, 4>(sum, *c, taps, x, w);
-          break;
-        case 5:
-          if constexpr (S::max_taps > 4) add_chunk<S, L, T, 5>(sum, *c, taps, x, w);
-          break;
-      }
-    if constexpr (S::max_taps > 5) switch (c->taps) {
-        case 6:
-          add_chunk<S, L, T, 6>(sum, *c, taps, x, w);
-          break;
-        case 7:
-          add_chunk<S, L, T, 7>(sum, *c, taps, x, w);
-          break;
-        case 8:
-          if constexpr (S::max_taps > 7) add_chunk<S, L, T, 8>(sum, *c, taps, x, w);
-          break;
-      }
+    with_number<S::max_taps>(c->taps, [&](auto taps_in) __attribute__((always_inline)) {
+      add_chunk<S, L, T, decltype(taps_in)::value>(sum, *c, taps, x, w);
+    });
   }
 }
 
@@ -317,11 +288,8 @@ void run_tile(const Tile<S>& tile) {
 }
 
 template <class S, Lanes L>
-inline void run_tile(int64_t T, const Tile<S>& tile) {
-  static constexpr void (*run[max_lines + 1])(const Tile<S>&) = {
-      nullptr,           run_tile<S, L, 1>, run_tile<S, L, 2>, run_tile<S, L, 3>, run_tile<S, L, 4>,
-      run_tile<S, L, 5>, run_tile<S, L, 6>, run_tile<S, L, 7>, run_tile<S, L, 8>};
-  run[T](tile);
+inline void run_tile(int64_t lines, const Tile<S>& tile) {
+  with_number<max_lines>(lines, [&](auto T) { run_tile<S, L, decltype(T)::value>(tile); });
 }
 
 // Taps of a part are taken in the fewest nearly equal chunks of at most `most`. The cut depends on the taps alone, so

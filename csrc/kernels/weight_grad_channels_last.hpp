@@ -150,7 +150,7 @@ class WeightGradChannelsLast {
       }
     }
   }
-  static constexpr int64_t tiles_kept = steps_kept / 7;
+  static constexpr int64_t tiles_kept = steps_kept / (max_lines - 1);
 
   // Taps that are summed together, in rows of gy in which all of them are inside the image; the same for all tiles.
   struct Piece {

@@ -81,7 +81,7 @@ class WeightGradPlanar {
     Tiles(int64_t begin, int64_t end) : t0(begin), count(divide_up(end - begin, max_lines)) {
       const int64_t rows = end - begin;
       if (!count) return;
-      for (int64_t more = count; rows / more >= max_lines / 2; ++more)
+      for (int64_t more = count; rows / more >= low_lines; ++more)
         if (rows % more == 0) {
           count = more;
           break;
@@ -257,7 +257,7 @@ class WeightGradPlanar {
                    Step step) {
     E* const totals = p.totals;
     const int64_t most = r.edge ? 1 : max_columns<S>(static_cast<int>(taps)), offsets = job_.kernel_offsets;
-    const int64_t count = divide_up(offsets, lines < 4 ? 1 : most);
+    const int64_t count = divide_up(offsets, lines < low_lines ? 1 : most);
     for (int64_t k = 0; k < count; ++k) {
       const int64_t o0 = k * offsets / count, o1 = (k + 1) * offsets / count;
       p.x_offset = offset + o0;

@@ -6,6 +6,9 @@
 
 namespace {
 
+// Lines of a register tile at most.
+constexpr int max_lines = 8;
+
 // Half a vector: rows of at most eight columns, which whole vectors would leave half idle.
 struct F32Half {
   using E = float;

@@ -27,6 +27,20 @@ DEPTHWISE_INLINE int64_t clamp(int64_t v, int64_t lo, int64_t hi) { return at_mo
 DEPTHWISE_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 DEPTHWISE_INLINE int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
+// A number that is known when compiling, as the type of an argument.
+template <int n>
+struct Number {
+  static constexpr int value = n;
+};
+
+// f(Number<n>()) for an n from 1 to `most`.
+template <int most, class F>
+DEPTHWISE_INLINE void with_number(int64_t n, const F& f) {
+  if constexpr (most > 1)
+    if (n != most) return with_number<most - 1>(n, f);
+  f(Number<most>());
+}
+
 struct f16 {
   uint16_t bits;
 };

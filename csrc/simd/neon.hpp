@@ -6,6 +6,9 @@
 
 namespace {
 
+// Lines of a register tile at most.
+constexpr int max_lines = 8;
+
 struct F32 {
   using Half = F32;
   using E = float;

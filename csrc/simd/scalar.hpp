@@ -4,6 +4,9 @@
 
 namespace {
 
+// Lines of a register tile at most.
+constexpr int max_lines = 4;
+
 template <class Element>
 struct Scalar {
   using Half = Scalar;
