@@ -216,14 +216,14 @@ class CorrelateChannelsLast {
     if (!job_.in.direct) in_rows_.enter(tap, taps, lat_.offset_in_step, u0, u1, x_offset_);
   }
 
-  // A tile of columns in the class's rows [u0, u1).
+  // A tile of columns in the class's rows [u0, u1), as many together as meet the same taps.
   void run_tile_down(const ColumnTile& columns, int64_t u0, int64_t u1, int64_t v0, int64_t v1) {
     const int64_t step = job_.rows_innermost ? 1 : v1 - v0;
     for (int64_t v = v0; v < v1; v += step) {
       for (int64_t u = u0; u < u1;) {
         const Range& taps = taps_inside_[u - u0];
-        int64_t end = u + 1;  // rows that meet the same taps
-        while (step == 1 && end < u1 && taps_inside_[end - u0].begin == taps.begin &&
+        int64_t end = u + 1;
+        while (!job_.streams && end < u1 && taps_inside_[end - u0].begin == taps.begin &&
                taps_inside_[end - u0].end == taps.end)
           ++end;
         run_rows(columns, u, end - u, taps, v - v0, v, v + step);
@@ -232,8 +232,8 @@ class CorrelateChannelsLast {
     }
   }
 
-  // A tile of output columns: in one row for the channel vectors [v0, v1), or in `rows` rows from u for v0 alone, which
-  // is `vector` vectors on from x_ and y_start_.
+  // A tile of output columns in `rows` rows from u, for the channel vectors [v0, v1), of which the first is `vector`
+  // vectors on from x_ and y_start_.
   void run_rows(const ColumnTile& columns, int64_t u, int64_t rows, const Range& taps, int64_t vector, int64_t v0,
                 int64_t v1) {
     const LineClass& c = *columns.columns;
@@ -241,19 +241,14 @@ class CorrelateChannelsLast {
     tile.x = x_ + vector * S::N + (u - u0_) * in_row_;
     tile.x_line = lat_.line_in_step * in_line_;
     tile.w = weights_of(v0);
+    tile.w_vector = job_.sum * kernel_taps_ * S::N;
     tile.bias = bias_ + (v0 - vector_begin_) * S::N;
     tile.y = y_start_ + vector * S::N + (c.out0 + columns.t0 * c.out_step) * out_line_ +
              (rows_class_->out0 + u * rows_class_->out_step) * out_row_;
     tile.y_line = c.out_step * out_line_;
-    if (v1 - v0 == 1) {
-      tile.x_vector = in_row_;
-      tile.y_vector = rows_class_->out_step * out_row_;
-      tile.w_vector = tile.bias_vector = 0;
-    } else {
-      tile.x_vector = tile.y_vector = tile.bias_vector = S::N;
-      tile.w_vector = job_.sum * kernel_taps_ * S::N;
-    }
-    tile.y_ahead = rows_class_->out_step * out_row_;
+    tile.x_row = in_row_;
+    tile.y_row = tile.y_ahead = rows_class_->out_step * out_row_;
+    tile.rows = rows;
     tile.fetch = job_.fetches && !job_.past_caches;
     tile.places_ahead = tile.runs_ahead = 0;
     if (job_.past_caches && taps.begin < taps.end) {
@@ -276,28 +271,26 @@ class CorrelateChannelsLast {
     tile.x_offset = x_offset_ + taps.begin;
     tile.w_offset = w_offset_ + taps.begin;
     tile.offsets = taps.end - taps.begin;
-    if (!job_.past_caches) return run_vectors(tile, columns, rows, v0, v1);
+    if (!job_.past_caches) return run_vectors(tile, columns, v0, v1);
     E* to = tile.y;
     tile.y = y_;
     tile.y_line = job_.out_channels;
-    run_vectors(tile, columns, rows, v0, v1);
+    run_vectors(tile, columns, v0, v1);
     stream_run<S>(to, y_, columns.T * job_.out_channels);
   }
 
   // All but the image's last vector of channels are whole; what is packed has idle lanes instead.
-  void run_vectors(Tile<S>& tile, const ColumnTile& columns, int64_t rows, int64_t v0, int64_t v1) {
+  void run_vectors(Tile<S>& tile, const ColumnTile& columns, int64_t v0, int64_t v1) {
     const bool packed = !job_.in.direct && !job_.out.direct;
     const int64_t whole = packed ? v1 - v0 : at_most(v1, job_.out_channels / S::N) - v0;
-    tile.vectors = v1 - v0 == 1 ? rows : whole;
+    tile.vectors = whole;
     if (whole > 0) run_tile<S, Lanes::channels>(columns.T, tile);
     if (whole == v1 - v0) return;
-    if (v1 - v0 > 1) {
-      tile.x += whole * tile.x_vector;
-      tile.y += whole * tile.y_vector;
-      tile.w += whole * tile.w_vector;
-      tile.bias += whole * tile.bias_vector;
-      tile.vectors = 1;
-    }
+    tile.x += whole * S::N;
+    tile.y += whole * S::N;
+    tile.w += whole * tile.w_vector;
+    tile.bias += whole * S::N;
+    tile.vectors = 1;
     tile.lanes = lanes_of(v1 - 1);
     run_tile<S, Lanes::channels_edge>(columns.T, tile);
   }
