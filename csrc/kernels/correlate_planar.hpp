@@ -117,10 +117,9 @@ class CorrelatePlanar {
     if (!job_.in.direct || !job_.out.direct || !weights_direct() || !bias_direct() || job_.strips != 1 ||
         lat_.line_tiles > tiles_kept)
       return 1;
-    const RowTile &first = tile_at(0), &last = tile_at(lat_.line_tiles - 1);
-    const bool one_call = run_count_ == 1 && first.lines == last.lines && chunks_of_all(first) == 1;
+    const bool one_call = run_count_ == 1 && lat_.line_classes == 1 && chunks_of_all(tile_at(0)) == 1;
     const int64_t plane_bytes = (job_.in.lines * job_.in.offsets + job_.out.lines * job_.out.offsets) * Step{sizeof(E)};
-    if (!one_call || lat_.line_classes != 1) most = at_most(most, planes_bytes / at_least(plane_bytes, 1));
+    if (!one_call) most = at_most(most, planes_bytes / at_least(plane_bytes, 1));
     const int64_t o = plane % job_.out_channels, row = job_.divide > 1 ? job_.divide : job_.out_channels;
     most = at_most(most, row - o % row);
     if (most > 1 && !stays_inside(0, lat_.line_tiles, in_)) return 1;
@@ -302,7 +301,7 @@ class CorrelatePlanar {
     }
   }
 
-  // Tiles [begin, end) of the planes, as many together as have one height and lie in one class.
+  // Tiles [begin, end) of the planes, as many together as lie in one class.
   void run_tiles(int64_t begin, int64_t end, int64_t planes) {
     for (int64_t i = begin; i < end;) {
       const RowTile& tile = tile_at(i);
@@ -311,8 +310,8 @@ class CorrelatePlanar {
         run_packed(tile);
       } else {
         const bool one_call = planes > 1 || (run_count_ == 1 && job_.out.direct && chunks_of_all(tile) == 1);
-        while (one_call && next < end && next % tiles_kept && tile_at(next).lines == tile.lines &&
-               tile_at(next).rows == tile.rows && (planes > 1 || stays_inside(next, next + 1, in_)))
+        while (one_call && next < end && next % tiles_kept && tile_at(next).rows == tile.rows &&
+               (planes > 1 || stays_inside(next, next + 1, in_)))
           ++next;
         run_group(tile, next - i, planes);
       }
@@ -404,7 +403,8 @@ class CorrelatePlanar {
     rows.fetch_bytes = packed || chunk ? 0 : job_.fetch_bytes * V::N / S::N;
     rows.fetch_y = job_.out.direct;
     const int taps = tiles->chunks[chunk].taps;
-    int64_t lines = tiles->lines;
+    const LineClass& rows_class = *tiles->rows;
+    int64_t lines = divide_up(rows_class.outs, divide_up(rows_class.outs, max_lines));  // the highest tile's
     RowTile stack;
     Chunk stacked;
     if (r.stack) {
@@ -412,6 +412,7 @@ class CorrelatePlanar {
       stacked = tiles->chunks[chunk];
       if (stacked.live) stacked.live = (1u << lines) - 1u;
       stack = *tiles;
+      stack.lines = lines;
       stack.chunks = &stacked;
       rows.tiles = &stack;
       rows.chunk = 0;

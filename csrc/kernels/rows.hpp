@@ -73,7 +73,7 @@ constexpr int classes_of<Joined<S>> = 2;
 struct RowTile {
   int64_t index;
   const depthwise::LineClass* rows;
-  int64_t t0, lines;
+  int64_t t0, lines;     // all that are stored, while the tile that computes them may be higher
   Chunk* chunks;         // as many for each tile of a class, some with no live line
   Step y;                // elements from the plane's start to the tile's first row
   Step ahead, y_ahead;   // ... of x and y, to what is fetched meanwhile for a tile to come
@@ -87,7 +87,7 @@ struct Rows {
   E* y;
   Step x_plane, w_plane, bias_plane, y_plane;  // steps from plane to plane
   int64_t planes;
-  const RowTile* tiles;  // all of as many lines
+  const RowTile* tiles;  // of one class
   int64_t tile_count, chunk;
   bool adds;                        // to what y holds, else to the bias
   Taps<S> taps[classes_of<S>];      // their masks are those of the first vector
@@ -98,25 +98,34 @@ struct Rows {
   bool fetch_y;
 };
 
-// Lanes below `count` of a vector and, joined, of the one behind it.
+// Lanes below `count` of so many lines.
 template <class S, int T>
-DEPTHWISE_INLINE void store_lines(typename S::E* y, Step y_line, int64_t count, const typename S::V (&sum)[T]) {
-  Walk<typename S::E> lines(y, y_line);
+DEPTHWISE_INLINE void store_lines(typename S::E* y, Step y_line, int64_t lines, int64_t count,
+                                  const typename S::V (&sum)[T]) {
+  Walk<typename S::E> walk(y, y_line);
   if (count >= S::N) {
 #pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) S::store(const_cast<typename S::E*>(lines.line(t)), sum[t]);
+    for (int t = 0; t < T; ++t) {
+      if (t > 0 && t == lines) return;
+      S::store(const_cast<typename S::E*>(walk.line(t)), sum[t]);
+    }
   } else {
 #pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) S::store_first(const_cast<typename S::E*>(lines.line(t)), sum[t], count);
+    for (int t = 0; t < T; ++t) {
+      if (t > 0 && t == lines) return;
+      S::store_first(const_cast<typename S::E*>(walk.line(t)), sum[t], count);
+    }
   }
 }
 
 // The sums that an earlier chunk left in y.
 template <class S, int T>
-DEPTHWISE_INLINE void load_lines(const typename S::E* y, Step y_line, int64_t count, typename S::V (&sum)[T]) {
+DEPTHWISE_INLINE void load_lines(const typename S::E* y, Step y_line, int64_t lines, int64_t count,
+                                 typename S::V (&sum)[T]) {
   const typename S::M mask = S::mask(0, count);
 #pragma GCC unroll 16
-  for (int t = 0; t < T; ++t) sum[t] = count >= S::N ? S::load(y + t * y_line) : S::load(y + t * y_line, mask);
+  for (int t = 0; t < T; ++t)
+    if (t < lines) sum[t] = count >= S::N ? S::load(y + t * y_line) : S::load(y + t * y_line, mask);
 }
 
 // Under Pairs a masked load takes every other element, but sums are stored as neighbours.
@@ -153,14 +162,16 @@ void run_rows(const Rows<S>& r) {
         }
         typename S::V sum[T];
         if (r.adds) {
-          if constexpr (classes == 1) load_lines<Out, T>(y, r.y_line, lanes, sum);
+#pragma GCC unroll 16
+          for (int t = 0; t < T; ++t) sum[t] = S::zero();
+          if constexpr (classes == 1) load_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
         } else {
 #pragma GCC unroll 16
           for (int t = 0; t < T; ++t) sum[t] = start;
         }
         if constexpr (classes == 1) {
           add_chunk<S, L, T, A>(sum, chunk, taps[0], x, w + chunk.w);
-          store_lines<Out, T>(y, r.y_line, lanes, sum);
+          store_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
         } else {
           typename S::V odd[T];
 #pragma GCC unroll 16
@@ -168,6 +179,7 @@ void run_rows(const Rows<S>& r) {
           if (r.adds) {
 #pragma GCC unroll 16
             for (int t = 0; t < T; ++t) {
+              if (t == tile->lines) break;
               const E* line = y + t * r.y_line;
               S::split(lanes >= S::N ? S::load(line) : S::load(line, S::mask(0, lanes)),
                        lanes >= 2 * S::N ? S::load(line + S::N)
@@ -180,8 +192,8 @@ void run_rows(const Rows<S>& r) {
           add_chunk<S, L, T, A>(odd, chunk, taps[1], x, w + chunk.w);
 #pragma GCC unroll 16
           for (int t = 0; t < T; ++t) S::join(sum[t], odd[t], sum[t], odd[t]);
-          store_lines<S, T>(y, r.y_line, lanes, sum);
-          if (lanes > S::N) store_lines<S, T>(y + S::N, r.y_line, lanes - S::N, odd);
+          store_lines<S, T>(y, r.y_line, tile->lines, lanes, sum);
+          if (lanes > S::N) store_lines<S, T>(y + S::N, r.y_line, tile->lines, lanes - S::N, odd);
         }
         x += r.x_vector;
         y += r.y_vector;
@@ -226,10 +238,10 @@ void run_rows_of_three(const Rows<S>& r) {
         V sum[T];
 #pragma GCC unroll 16
         for (int t = 0; t < T; ++t) sum[t] = start;
-        if (r.adds) load_lines<Out, T>(y, r.y_line, lanes, sum);
+        if (r.adds) load_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
         const typename S::M mask[3] = {pinned<S>(masks[0]), pinned<S>(masks[1]), pinned<S>(masks[2])};
         add_three<S, L, T, A>(sum, chunk.live, x, x_line, offset, mask, weight);
-        store_lines<Out, T>(y, r.y_line, lanes, sum);
+        store_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
         x += r.x_vector;
         y += r.y_vector;
         lanes -= S::N;
