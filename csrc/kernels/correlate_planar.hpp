@@ -122,8 +122,8 @@ class CorrelatePlanar {
     if (!one_call) most = at_most(most, planes_bytes / at_least(plane_bytes, 1));
     const int64_t o = plane % job_.out_channels, row = job_.divide > 1 ? job_.divide : job_.out_channels;
     most = at_most(most, row - o % row);
-    if (most > 1 && !stays_inside(0, lat_.line_tiles, in_)) return 1;
-    while (most > 1 && !stays_inside(0, lat_.line_tiles, in_ + (most - 1) * in_plane())) --most;
+    if (most > 1 && !plane_stays_inside(in_)) return 1;
+    while (most > 1 && !plane_stays_inside(in_ + (most - 1) * in_plane())) --most;
     return at_least(most, 1);
   }
   static constexpr int64_t planes_bytes = 16 << 10;
@@ -303,15 +303,16 @@ class CorrelatePlanar {
 
   // Tiles [begin, end) of the planes, as many together as lie in one class.
   void run_tiles(int64_t begin, int64_t end, int64_t planes) {
+    const bool inside = planes > 1 || plane_stays_inside(in_);
     for (int64_t i = begin; i < end;) {
       const RowTile& tile = tile_at(i);
       int64_t next = i + 1;
-      if (!job_.in.direct || (planes == 1 && !stays_inside(i, next, in_))) {
+      if (!job_.in.direct || !(inside || stays_inside(i, in_))) {
         run_packed(tile);
       } else {
         const bool one_call = planes > 1 || (run_count_ == 1 && job_.out.direct && chunks_of_all(tile) == 1);
         while (one_call && next < end && next % tiles_kept && tile_at(next).rows == tile.rows &&
-               (planes > 1 || stays_inside(next, next + 1, in_)))
+               (inside || stays_inside(next, in_)))
           ++next;
         run_group(tile, next - i, planes);
       }
@@ -439,16 +440,28 @@ class CorrelatePlanar {
   }
   int64_t mask_bytes() const { return lat_.lines_per_out == 2 ? sizeof(typename Pairs<S>::M) : sizeof(typename S::M); }
 
-  // Whether whole vectors of tiles [begin, end) read only what lies between the first and the last element of the input
+  // Whether whole vectors of a tile of a plane read only what lies between the first and the last element of the input
   // array. Asked only where lanes beside the row are loaded, though not used.
-  bool stays_inside(int64_t begin, int64_t end, Step plane) {
-    if (!S::masked_fma) return true;
+  bool stays_inside(int64_t tile, Step plane) { return inside(reach(tile, tile + 1), plane); }
+
+  // The same for all tiles; but a plane with more tiles than are kept is asked about tile by tile.
+  bool plane_stays_inside(Step plane) {
+    if (lat_.line_tiles > tiles_kept) return false;
+    if (reach_strip_ != strip_) plane_reach_ = reach(0, lat_.line_tiles);
+    reach_strip_ = strip_;
+    return inside(plane_reach_, plane);
+  }
+  bool inside(const Range& reach, Step plane) const {
+    return !S::masked_fma || (plane + reach.begin >= first_element_ && plane + reach.end <= last_element_);
+  }
+
+  // From a plane's start to the first and the last element that whole vectors of the tiles read.
+  Range reach(int64_t begin, int64_t end) {
     Step lowest = INT64_MAX, highest = INT64_MIN;
     for (int64_t i = begin; i < end; ++i) {
       lowest = at_most(lowest, tile_at(i).lowest);
       highest = at_least(highest, tile_at(i).highest);
     }
-    if (lowest > highest) return true;
     int64_t left = INT64_MAX, right = INT64_MIN;
     for (const Run* r = runs_; r < runs_ + run_count_; ++r) {
       const OffsetTap* tap = lat_.taps + lat_.offsets[r->first_class].taps_begin;
@@ -459,7 +472,8 @@ class CorrelatePlanar {
             input_column(tap[o], r->column + r->vectors * (r->half ? Half::N : S::N * at_least(r->stack, 1))) - 1);
       }
     }
-    return left > right || (plane + lowest + left >= first_element_ && plane + highest + right <= last_element_);
+    if (lowest > highest || left > right) return {0, 0};
+    return {lowest + left, highest + right};
   }
 
   // Elements from line to line of y_: none between them where a tile is stored as one run.
@@ -497,7 +511,8 @@ class CorrelatePlanar {
   typename Half::M* half_masks_ = nullptr;
   E *weights_ = nullptr, *y_ = nullptr;
   const LineClass* packed_class_ = nullptr;
-  int64_t plane_ = -1, strip_ = -1, run_count_ = 0, tile_chunks_ = 0, scratch_bytes_ = 0;
+  Range plane_reach_ = {0, 0};
+  int64_t plane_ = -1, strip_ = -1, reach_strip_ = -1, run_count_ = 0, tile_chunks_ = 0, scratch_bytes_ = 0;
   Step in_ = 0, out_ = 0, first_element_ = 0, last_element_ = 0;
   const E *w_ = nullptr, *bias_at_ = nullptr;
   Step w_sum_ = 0, w_line_ = 0, w_offset_step_ = 0;

@@ -98,23 +98,21 @@ struct Rows {
   bool fetch_y;
 };
 
-// Lanes below `count` of so many lines.
+// Lanes below `count` of the first lines.
 template <class S, int T>
 DEPTHWISE_INLINE void store_lines(typename S::E* y, Step y_line, int64_t lines, int64_t count,
                                   const typename S::V (&sum)[T]) {
   Walk<typename S::E> walk(y, y_line);
-  if (count >= S::N) {
+  if (__builtin_expect(lines < T, 0)) {
 #pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) {
-      if (t > 0 && t == lines) return;
-      S::store(const_cast<typename S::E*>(walk.line(t)), sum[t]);
-    }
+    for (int t = 0; t < T - 1; ++t)
+      if (t < lines) S::store_first(const_cast<typename S::E*>(walk.line(t)), sum[t], at_most(count, S::N));
+  } else if (count >= S::N) {
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t) S::store(const_cast<typename S::E*>(walk.line(t)), sum[t]);
   } else {
 #pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) {
-      if (t > 0 && t == lines) return;
-      S::store_first(const_cast<typename S::E*>(walk.line(t)), sum[t], count);
-    }
+    for (int t = 0; t < T; ++t) S::store_first(const_cast<typename S::E*>(walk.line(t)), sum[t], count);
   }
 }
 
@@ -161,14 +159,10 @@ void run_rows(const Rows<S>& r) {
           if (r.fetch_y) fetch_run(r.y + plane * r.y_plane + tile->y_ahead, T * S::N * Step{sizeof(E)}, v, true);
         }
         typename S::V sum[T];
-        if (r.adds) {
 #pragma GCC unroll 16
-          for (int t = 0; t < T; ++t) sum[t] = S::zero();
-          if constexpr (classes == 1) load_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
-        } else {
-#pragma GCC unroll 16
-          for (int t = 0; t < T; ++t) sum[t] = start;
-        }
+        for (int t = 0; t < T; ++t) sum[t] = start;
+        if constexpr (classes == 1)
+          if (r.adds) load_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
         if constexpr (classes == 1) {
           add_chunk<S, L, T, A>(sum, chunk, taps[0], x, w + chunk.w);
           store_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
