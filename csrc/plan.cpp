@@ -199,7 +199,8 @@ bool channels_are_closest(const int64_t strides[4], int64_t channels, int64_t he
   const int64_t c = std::abs(strides[1]);
   if (channels < 2 || c == 0) return false;
   if (height < 2 && width < 2) return false;
-  return (height < 2 || c < std::abs(strides[2])) && (width < 2 || c < std::abs(strides[3]));
+  const auto further = [&](int64_t stride) { return stride == 0 || c < std::abs(stride); };
+  return (height < 2 || further(strides[2])) && (width < 2 || further(strides[3]));
 }
 
 Plan::Plan(const Problem& p, const Target& target, int most_threads) : Plan(target, most_threads, lying(p)) {}
@@ -375,7 +376,7 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
     sum_products = &k.weight_grad_planar[sums == DType::f64];
     job.x.direct = job.x.dtype == sums && (job.x.offset == 1 || job.x.offsets <= 1) &&
                    (lat.offset_in_step == 1 || lat.lines_per_out == 2);
-    const bool dense = job.x.line == job.x.offsets && job.g.line == job.g.offsets;
+    const bool dense = (job.x.line == job.x.offsets || job.x.line == 0) && job.g.line == job.g.offsets;
     job.fetches = bytes > second_cache_bytes && dense && lat.line_classes == 1;
     job.g.direct = job.g.dtype == sums && (job.g.offset == 1 || job.g.offsets <= 1);
     job.ring = lat.max_part_taps + 3 * k.max_lines;  // so that the window seldom has to slide

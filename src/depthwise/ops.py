@@ -108,7 +108,13 @@ def _shares_memory(a: AnyArray, b: AnyArray) -> bool:
 
 
 def _run(
-    kind: int, g: Geometry, x: AnyArray, W: AnyArray, b: AnyArray | None, y: AnyArray, codes: tuple[int, int, int, int]
+    kind: int,
+    sizes: _core.Sizes,
+    x: AnyArray,
+    W: AnyArray,
+    b: AnyArray | None,
+    y: AnyArray,
+    codes: tuple[int, int, int, int],
 ) -> None:
     """Run the engine; the array that `kind` computes is already one that it can write."""
     x_code, W_code, b_code, y_code = codes
@@ -116,9 +122,9 @@ def _run(
         x, W, y = _bits(x, x_code), _bits(W, W_code), _bits(y, y_code)
         b = None if b is None else _bits(b, b_code)
     target, threads = active_target(), get_num_threads()
-    if not _core.run(kind, g.sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads):
+    if not _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads):
         x, W, b, y = (_fitting(a) for a in (x, W, b, y))  # type: ignore[assignment]
-        _core.run(kind, g.sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads)
+        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads)
 
 
 def _bits(a: AnyArray, code: int) -> AnyArray:
@@ -238,7 +244,7 @@ def forward(
     if out is not None:
         _check_out(out, g.y_shape, x.dtype, ("x", x), ("W", W), ("b", b))
     y = _writable(out, g.y_shape, x)
-    _run(FORWARD, g, x, W, b, y, (x_code, W_code, b_code, x_code))
+    _run(FORWARD, g.sizes, x, W, b, y, (x_code, W_code, b_code, x_code))
     return _finished(y, out, x.dtype)
 
 
@@ -304,7 +310,7 @@ def input_grad(
     if out is not None:
         _check_out(out, g.x_shape, gy.dtype, ("gy", gy), ("W", W))
     gx = _writable(out, g.x_shape, gy)
-    _run(INPUT_GRAD, g, gx, W, None, gy, (gy_code, W_code, 0, gy_code))
+    _run(INPUT_GRAD, g.sizes, gx, W, None, gy, (gy_code, W_code, 0, gy_code))
     return _finished(gx, out, gy.dtype)
 
 
@@ -404,7 +410,7 @@ def weight_grad(
         dtype = out.dtype
         _check_out(out, g.W_shape, dtype, ("x", x), ("gy", gy))
     gW = out if out is not None and _is_writable(out) else np.empty(g.W_shape, dtype.newbyteorder("="))
-    _run(WEIGHT_GRAD, g, x, gW, None, gy, (x_code, _code("out", dtype), 0, gy_code))
+    _run(WEIGHT_GRAD, g.sizes, x, gW, None, gy, (x_code, _code("out", dtype), 0, gy_code))
     return _finished(gW, out, dtype)
 
 
@@ -440,7 +446,7 @@ def bias_grad(gy: AnyArray, *, out: AnyArray | None = None) -> AnyArray:
     if gy.ndim != 4:
         msg = f"gy must have 4 axes (n, c_I * c_M, h_O, w_O), got {gy.ndim}: shape {gy.shape}"
         raise ValueError(msg)
-    c, w = gy.shape[1], gy.shape[3]
+    n, c, h, w = gy.shape
     dtype = gy.dtype
     if out is not None:
         check_array("out", out)
@@ -449,8 +455,12 @@ def bias_grad(gy: AnyArray, *, out: AnyArray | None = None) -> AnyArray:
         _check_out(out, (c,), dtype, ("gy", gy))
     gb = np.zeros(c, dtype.newbyteorder("="))
     if gy.size:
-        # The weight gradient of a 1x1 kernel on an image of ones, of which one row or pixel stands for all.
-        one = np.float64 if code == _FLOAT64 else np.float32
-        ones = np.broadcast_to(np.ones((1, c, 1, 1) if _channels_last(gy) else (1, 1, 1, w), one), gy.shape)
-        weight_grad(ones, gy, (1, 1), out=gb.reshape(1, c, 1, 1))
+        # The weight gradient of a 1x1 kernel on an image of ones, of which one row or pixel stands for all. The row has
+        # columns to spare, so that whole vectors stay inside it.
+        spare = 0 if _channels_last(gy) else 64
+        sizes = _core.Sizes(n, c, 1, [h, 1, 1, 0, 1, h], [w + spare, 1, 1, 0, 1, w])
+        ones = np.ones((1, 1, 1, w + spare) if spare else (1, c, 1, 1), np.float64 if code == _FLOAT64 else np.float32)
+        image = np.broadcast_to(ones, (n, c, h, w + spare))
+        codes = _code("b", ones.dtype), _code("out", dtype), 0, code
+        _run(WEIGHT_GRAD, sizes, image, gb.reshape(1, c, 1, 1), None, gy, codes)
     return _finished(gb, out, dtype)
