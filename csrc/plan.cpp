@@ -28,6 +28,8 @@ constexpr int64_t many_taps = 25;
 // one thread: 128x56x56 with 31x31 4.9 ms as they lie and 3.1 copied, 1024x7x7 with 13x13 144 us and 73; but 512x56x56
 // with 3x3 0.56 ms and 0.93, 32x384x14x14 with 7x7 1.8 and 2.1).
 constexpr int64_t crowding_taps = 64, few_places = 8, ways = 8, way_bytes = 4096;
+// Planes of another dtype are converted together while they stay in the second-level cache.
+constexpr int64_t converted_bytes = 128 << 10, most_converted_bytes = 512 << 10;
 // Output rows that share their input rows while these are in the first-level cache. Arrays that no cache holds are
 // walked row by row, as they lie, if the second-level cache holds the rows that the next one needs again (AVX2, EPYC of
 // the second generation, one thread: 16x32x112x112 with 3x3 8.0 ms in bands of 16 rows, 5.0 in rows; AVX-512, EPYC of
@@ -144,6 +146,18 @@ double cost_by_channels(const Problem& p, int64_t N) {
   return (1 + each * elements / std::max(1.0, products)) / filled;
 }
 
+// Planes of another dtype that are converted together: none where one is too large for the cache, or has gaps in its
+// rows.
+int64_t cells_converted(const Problem& p, DType sums) {
+  if (p.pass == Pass::weight_grad || p.x.dtype == sums) return 0;
+  for (const Array* a : {&p.x, &p.y})
+    if (a->strides[3] != 1) return 0;
+  const int64_t cell_bytes = (p.h.size * p.w.size + p.multiplier * p.h.out * p.w.out) * item_bytes(sums);
+  return cell_bytes > most_converted_bytes ? 0
+                                           : std::clamp<int64_t>(converted_bytes / std::max<int64_t>(1, cell_bytes), 1,
+                                                                 std::max<int64_t>(1, p.channels));
+}
+
 bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
   const bool gradient = p.pass == Pass::input_grad;
   const Array& in = gradient ? p.y : p.x;
@@ -151,7 +165,7 @@ bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
   const int64_t outs = p.channels * p.multiplier, channels = gradient ? outs : p.channels;
   if (channels_are_closest(in.strides, channels, gradient ? p.h.out : p.h.size, gradient ? p.w.out : p.w.size))
     return 2 * outs >= N;
-  if (N == 1) return false;
+  if (N == 1 || cells_converted(p, sums)) return false;
   if (p.pass != Pass::weight_grad || k.half_lanes) return cost_by_channels(p, N) < cost_by_columns(p, k, N);
   const bool wide = p.pass == Pass::weight_grad && array_bytes(p) > last_cache_bytes;
   const int64_t widest = wide ? 8 * N : std::min(8 * N, transposed_width);
@@ -163,7 +177,7 @@ bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
 // Whether a stride of two is taken by loads of every other element, from every other row.
 bool takes_pairs(const Problem& p, DType sums) {
   return p.pass != Pass::input_grad && sums == DType::f32 && p.h.stride == 2 && p.w.stride == 2 && p.h.dilate == 1 &&
-         p.w.dilate == 1 && p.x.dtype == sums && (p.x.strides[3] == 1 || p.w.size <= 1);
+         p.w.dilate == 1 && (cells_converted(p, sums) || (p.x.dtype == sums && (p.x.strides[3] == 1 || p.w.size <= 1)));
 }
 
 // An image one column wide is taken as one row: lanes and tiles then run along its length.
@@ -187,7 +201,7 @@ bool crowds(const Side& s, const Problem& p, int64_t item, int64_t most_lines) {
 }
 
 std::string how(const Side& s, DType sums, int64_t lane_step) {
-  if (s.direct) return "in place";
+  if (s.direct) return s.dtype == sums ? "in place" : "converted, some planes at a time";
   if (s.dtype != sums) return "packed: converted to the type of the sums";
   if (lane_step != 1) return "packed: its lanes lie " + std::to_string(lane_step) + " elements apart";
   return "packed: a stride or a multiplier spreads its lanes";
@@ -293,17 +307,18 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
   } else {
     kernel = "correlate_planar";
     correlate = &k.correlate_planar[sums == DType::f64];
-    job.in.direct = job.in.dtype == sums && (job.in.offset == 1 || job.in.offsets <= 1) &&
-                    (lat.offset_in_step == 1 || lat.lines_per_out == 2);
     job.joined = sums == DType::f32 && out_step == 2 && lat.offset_classes == 2;
-    job.out.direct =
-        job.out.dtype == sums && (job.out.offset == 1 || job.out.offsets <= 1) && (out_step == 1 || job.joined);
+    const bool in_fits = lat.offset_in_step == 1 || lat.lines_per_out == 2, out_fits = out_step == 1 || job.joined;
+    if (in_fits && out_fits) job.cells = cells_converted(p, sums);
+    job.in.direct = job.cells || (job.in.dtype == sums && (job.in.offset == 1 || job.in.offsets <= 1) && in_fits);
+    job.out.direct = job.cells || (job.out.dtype == sums && (job.out.offset == 1 || job.out.offsets <= 1) && out_fits);
     const bool one_row = job.in.lines == 1 && job.out.lines == 1;
     job.ring = one_row ? 1 : lat.max_part_taps + 3 * k.max_lines;  // so that the window seldom has to slide
     const int64_t widest = !job.out.direct ? staged_strip : one_row ? k.max_lines * direct_strip : direct_strip;
     job.strip = ceil_div(std::clamp<int64_t>(class_outs, 1, widest), N) * N;
     const bool dense = job.in.line == job.in.offsets && job.out.line == job.out.offsets;
-    if (bytes > second_cache_bytes && job.in.direct && job.out.direct && dense && job.out.lines && job.out.offsets)
+    if (bytes > second_cache_bytes && job.in.direct && job.out.direct && !job.cells && dense && job.out.lines &&
+        job.out.offsets)
       job.fetch_bytes = std::max<int64_t>(1, job.in.lines / job.out.lines) *
                         std::max<int64_t>(1, job.in.offsets / job.out.offsets) * N * item;
     if (!job.in.direct) {
@@ -318,6 +333,11 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
       job.out.direct = false;
     }
     job.units = job.batch * job.out_channels * job.strips * lat.line_tiles;
+    if (job.cells) {
+      kernel = "correlate_converted";
+      correlate = &k.correlate_converted[sums == DType::f64];
+      job.units = job.batch * (job.out_channels / std::max<int64_t>(1, job.divide));
+    }
   }
   units = job.units;
   scratch_bytes = units ? correlate->scratch_bytes(job) : 0;

@@ -55,8 +55,13 @@ class CorrelatePlanar {
     for (const Step reach : {(job.batch - 1) * job.in.batch, (in_channels - 1) * job.in.channel,
                              (job.in.lines - 1) * job.in.line, job.in.offsets - 1})
       (reach < 0 ? first_element_ : last_element_) += reach;
+    first_element_ -= job.spare;
+    last_element_ += job.spare;
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
+
+  // What the arrays hold has changed.
+  void start_over() { plane_ = -1; }
 
   void run(int64_t begin, int64_t end) {
     const int64_t tiles = lat_.line_tiles;

@@ -32,6 +32,8 @@ struct Correlation {
   // The plan's numbers; units are numbered so that neighbours share what they read.
   int64_t strip, strips;                // outputs of a unit along the row
   bool joined;                          // planar: columns of two classes are joined and stored together
+  int64_t cells;                        // planar: channels of W whose planes are converted together; else 0
+  int64_t spare;                        // planar: elements before and behind the input that may be read
   int64_t ring;                         // planar: packed input rows that are kept at once
   int64_t fetch_bytes;                  // planar: input that a vector of one output row takes from memory; else 0
   bool past_caches;                     // output is staged and goes to memory past the caches, tile by tile
@@ -78,7 +80,7 @@ struct Kernel {
 struct Kernels {
   int lanes[2], half_lanes;  // of vectors, and of the narrower vectors of float32 for short rows, or 0
   int64_t max_lines;
-  Kernel<Correlation> correlate_planar[2], correlate_channels_last[2];
+  Kernel<Correlation> correlate_planar[2], correlate_converted[2], correlate_channels_last[2];
   Kernel<WeightGradient> weight_grad_planar[2], weight_grad_channels_last[2];
   void (*spend_multiply_adds[2])(int64_t rounds, double* sink);
   double multiply_add_flop[2];  // operations of one such round
