@@ -40,6 +40,7 @@ class CorrelateChannelsLast {
     taps_inside_ = arena.take<Range>(job.band);
     weights_ = arena.take<E>(job.group * job.sum * kernel_taps_ * S::N);
     bias_ = arena.take<E>(job.group * S::N);
+    widened_ = arena.take<E>(kernel_taps_ * S::N);
     if (!job.in.direct) in_rows_.take(arena, job.kernel_offsets);
     if (!job.out.direct) {
       out_pixels_.take(arena);
@@ -108,13 +109,20 @@ class CorrelateChannelsLast {
   void pack_weights(int64_t v, const T* W) {
     E* to = weights_of(v);
     const int64_t lanes = lanes_of(v);
-    if constexpr (__is_same(T, E))
-      // A channel's taps are neighbours: they are transposed as the columns of planar memory are.
-      if (lanes == S::N && job_.divide == 1 && kernel_taps_ >= S::block && job_.W_line == 1 &&
-          (job_.W_offset == job_.kernel_lines || job_.kernel_offsets == 1)) {
-        for (int64_t k = 0; k < job_.sum; ++k)
-          columns_to_pixels<S>(to + k * kernel_taps_ * S::N, W + k * job_.W_multiplier + v * S::N * job_.W_channel,
-                               job_.W_channel, kernel_taps_);
+    // A channel's taps are neighbours: they are transposed as the columns of planar memory are.
+    const bool neighbours = lanes == S::N && job_.divide == 1 && kernel_taps_ >= S::block && job_.W_line == 1 &&
+                            (job_.W_offset == job_.kernel_lines || job_.kernel_offsets == 1);
+    if constexpr (vector_converts<S, T>)
+      if (neighbours && (__is_same(T, E) || job_.W_channel == kernel_taps_)) {
+        for (int64_t k = 0; k < job_.sum; ++k) {
+          const T* from = W + k * job_.W_multiplier + v * S::N * job_.W_channel;
+          if constexpr (__is_same(T, E)) {
+            columns_to_pixels<S>(to + k * kernel_taps_ * S::N, from, job_.W_channel, kernel_taps_);
+          } else {
+            widen_run<S, T>(widened_, from, 1, S::N * kernel_taps_);
+            columns_to_pixels<S>(to + k * kernel_taps_ * S::N, widened_, kernel_taps_, kernel_taps_);
+          }
+        }
         return;
       }
     for (int64_t k = 0; k < job_.sum; ++k) {
@@ -316,7 +324,7 @@ class CorrelateChannelsLast {
   Chunk* chunks_ = nullptr;
   Step *x_offset_ = nullptr, *w_offset_ = nullptr;
   Range* taps_inside_ = nullptr;
-  E *weights_ = nullptr, *bias_ = nullptr, *y_ = nullptr;
+  E *weights_ = nullptr, *bias_ = nullptr, *widened_ = nullptr, *y_ = nullptr;
   const OffsetClass* rows_class_ = nullptr;
   int64_t strip_ = -1, column_count_ = 0, image_ = 0, group_ = -1, vector_begin_ = 0, vector_end_ = 0;
   int64_t row_begin_ = 0, row_end_ = 0, u0_ = 0, u1_ = 0;

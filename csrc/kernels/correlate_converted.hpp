@@ -93,9 +93,15 @@ class CorrelateConverted {
 
   void widen_weights(int64_t c, int64_t cells) {
     const int64_t multiplier = job_.sum * job_.divide, taps = job_.kernel_lines * job_.kernel_offsets;
+    const bool together = job_.W_offset == 1 && job_.W_line == job_.kernel_offsets && job_.W_channel == taps;
     with_type(job_.W_dtype, [&](auto type) {
-      const auto* W = static_cast<const typename decltype(type)::type*>(job_.W) + c * job_.W_channel;
-      for (int64_t m = 0; m < multiplier; ++m)
+      using T = typename decltype(type)::type;
+      const T* W = static_cast<const T*>(job_.W) + c * job_.W_channel;
+      for (int64_t m = 0; m < multiplier; ++m) {
+        if (together) {
+          widen_run<S, T>(W_ + m * job_.cells * taps, W + m * job_.W_multiplier, 1, cells * taps);
+          continue;
+        }
         for (int64_t i = 0; i < cells; ++i) {
           const auto* from = W + m * job_.W_multiplier + i * job_.W_channel;
           E* to = W_ + (m * job_.cells + i) * taps;
@@ -103,6 +109,7 @@ class CorrelateConverted {
             for (int64_t q = 0; q < job_.kernel_offsets; ++q)
               *to++ = convert<E>(from[p * job_.W_line + q * job_.W_offset]);
         }
+      }
     });
     for (int64_t o = 0; job_.b && o < cells * job_.divide; ++o)
       b_[o] = load_as<E>(job_.b, job_.b_dtype, (c * job_.divide + o) * job_.b_stride);
