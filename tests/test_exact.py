@@ -224,3 +224,20 @@ def test_infinite_weights_reach_no_output_through_the_padding(layout, dtype):
     assert not np.isnan(y).any()
     np.testing.assert_array_equal(np.isinf(y[0, 0, :, -1]), [False] + [True] * 5)
     np.testing.assert_array_equal(np.isinf(y[0, 0, 0, :]), [True] * 20 + [False])
+
+
+@pytest.mark.parametrize("gap", [0, 3])
+@pytest.mark.parametrize("dtype", DTYPES[:2])
+def test_planes_of_16_bit_floats(target, dtype, gap):
+    """Converted in groups, of which the last of an image is smaller; with and without gaps in memory."""
+
+    def layout(a):
+        n, c, h, w = a.shape
+        memory = np.full((n, c + gap, h + gap, w + gap), np.nan, a.dtype)
+        memory[:, gap:, gap:, gap:] = a
+        return memory[:, gap:, gap:, gap:]
+
+    rng = np.random.default_rng(gap)
+    check(rng, 2, 200, 1, (14, 14), (3, 3), 1, 1, 1, layout, (dtype, dtype, dtype))
+    check(rng, 2, 150, 2, (15, 13), (5, 3), 2, (2, 1), 1, layout, (dtype, np.float32, dtype))
+    check(rng, 1, 3, 1, (70, 90), (3, 3), 1, 1, 2, layout, (dtype, dtype, np.float32))

@@ -334,11 +334,4 @@ class CorrelateChannelsLast {
   E* y_start_ = nullptr;
 };
 
-template <class S>
-constexpr depthwise::Kernel<Correlation> correlate_channels_last = {
-    [](const Correlation& job) { return CorrelateChannelsLast<S>(job, nullptr).scratch_bytes(); },
-    [](const Correlation& job, int64_t begin, int64_t end, void* scratch) {
-      CorrelateChannelsLast<S>(job, scratch).run(begin, end);
-    }};
-
 }  // namespace

@@ -122,11 +122,4 @@ class CorrelateConverted {
   int64_t scratch_bytes_ = 0;
 };
 
-template <class S>
-constexpr depthwise::Kernel<Correlation> correlate_converted = {
-    [](const Correlation& job) { return CorrelateConverted<S>(job, nullptr).scratch_bytes(); },
-    [](const Correlation& job, int64_t begin, int64_t end, void* scratch) {
-      CorrelateConverted<S>(job, scratch).run(begin, end);
-    }};
-
 }  // namespace

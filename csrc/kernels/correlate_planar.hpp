@@ -524,11 +524,4 @@ class CorrelatePlanar {
   E bias_ = 0;
 };
 
-template <class S>
-constexpr depthwise::Kernel<Correlation> correlate_planar = {
-    [](const Correlation& job) { return CorrelatePlanar<S>(job, nullptr).scratch_bytes(); },
-    [](const Correlation& job, int64_t begin, int64_t end, void* scratch) {
-      CorrelatePlanar<S>(job, scratch).run(begin, end);
-    }};
-
 }  // namespace

@@ -9,15 +9,20 @@
 
 namespace {
 
+template <class Job, class K>
+constexpr depthwise::Kernel<Job> kernel = {
+    [](const Job& job) { return K(job, nullptr).scratch_bytes(); },
+    [](const Job& job, int64_t begin, int64_t end, void* scratch) { K(job, scratch).run(begin, end); }};
+
 constexpr depthwise::Kernels kernels_of_this_target = {
     {F32::N, F64::N},
     F32::Half::N < F32::N ? F32::Half::N : 0,
     max_lines,
-    {correlate_planar<F32>, correlate_planar<F64>},
-    {correlate_converted<F32>, correlate_converted<F64>},
-    {correlate_channels_last<F32>, correlate_channels_last<F64>},
-    {weight_grad_planar<F32>, weight_grad_planar<F64>},
-    {weight_grad_channels_last<F32>, weight_grad_channels_last<F64>},
+    {kernel<Correlation, CorrelatePlanar<F32>>, kernel<Correlation, CorrelatePlanar<F64>>},
+    {kernel<Correlation, CorrelateConverted<F32>>, kernel<Correlation, CorrelateConverted<F64>>},
+    {kernel<Correlation, CorrelateChannelsLast<F32>>, kernel<Correlation, CorrelateChannelsLast<F64>>},
+    {kernel<WeightGradient, WeightGradPlanar<F32>>, kernel<WeightGradient, WeightGradPlanar<F64>>},
+    {kernel<WeightGradient, WeightGradChannelsLast<F32>>, kernel<WeightGradient, WeightGradChannelsLast<F64>>},
     {spend_multiply_adds<F32>, spend_multiply_adds<F64>},
     {multiply_add_flop<F32>, multiply_add_flop<F64>},
 };

@@ -282,11 +282,4 @@ class WeightGradChannelsLast {
   int64_t image_ = 0, vector_begin_ = 0, vector_end_ = 0, j0_ = 0, j1_ = 0;
 };
 
-template <class S>
-constexpr depthwise::Kernel<WeightGradient> weight_grad_channels_last = {
-    [](const WeightGradient& job) { return WeightGradChannelsLast<S>(job, nullptr).scratch_bytes(); },
-    [](const WeightGradient& job, int64_t begin, int64_t end, void* scratch) {
-      WeightGradChannelsLast<S>(job, scratch).run(begin, end);
-    }};
-
 }  // namespace

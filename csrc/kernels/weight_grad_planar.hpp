@@ -362,11 +362,4 @@ class WeightGradPlanar {
   Step first_element_ = 0, last_element_ = 0;
 };
 
-template <class S>
-constexpr depthwise::Kernel<WeightGradient> weight_grad_planar = {
-    [](const WeightGradient& job) { return WeightGradPlanar<S>(job, nullptr).scratch_bytes(); },
-    [](const WeightGradient& job, int64_t begin, int64_t end, void* scratch) {
-      WeightGradPlanar<S>(job, scratch).run(begin, end);
-    }};
-
 }  // namespace
