@@ -203,8 +203,19 @@ bool crowds(const Side& s, const Problem& p, int64_t item, int64_t most_lines) {
   return p.h.kernel * p.w.kernel > crowding_taps && pixels > ways * places_of_pixels(s, item);
 }
 
+// Output rows of channels-last memory of another dtype that are converted together; 0 where not even one fits.
+int64_t rows_converted(const Problem& p, const Correlation& job, int64_t out_step, int64_t item) {
+  const auto band_bytes = [&](int64_t rows) {
+    const int64_t read = std::min(reach(p.h, p.pass == Pass::input_grad, rows), job.in.offsets);
+    return (read * job.in.lines + rows * job.out.lines) * job.out_channels * item;
+  };
+  int64_t rows = std::min(job.out.offsets, band_rows * out_step);
+  while (rows > 1 && band_bytes(rows) > most_converted_bytes) rows = ceil_div(rows, 2);
+  return band_bytes(rows) > most_converted_bytes ? 0 : rows;
+}
+
 std::string how(const Side& s, DType sums, int64_t lane_step) {
-  if (s.direct) return s.dtype == sums ? "in place" : "converted, some planes at a time";
+  if (s.direct) return s.dtype == sums ? "in place" : "converted, a part at a time";
   if (s.dtype != sums) return "packed: converted to the type of the sums";
   if (lane_step != 1) return "packed: its lanes lie " + std::to_string(lane_step) + " elements apart";
   return "packed: a stride or a multiplier spreads its lanes";
@@ -275,7 +286,17 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
     job.out.direct = job.out.dtype == sums && (job.out.channel == 1 || job.out_channels == 1);
     job.strip = std::max<int64_t>(1, job.out.lines);
     job.band = std::max<int64_t>(1, job.out.offsets);
-    if (job.in.direct && job.out.direct) {
+    const bool whole_pixels = job.in.channel == 1 && job.in.line == job.out_channels && job.out.channel == 1 &&
+                              job.out.line == job.out_channels && job.divide == 1 && job.sum == 1;
+    const int64_t band_converted = whole_pixels && job.in.dtype != sums ? rows_converted(p, job, out_step, item) : 0;
+    if (band_converted) {
+      kernel = "correlate_converted_pixels";
+      correlate = &k.correlate_converted_pixels[sums == DType::f64];
+      job.in.direct = job.out.direct = true;
+      const int64_t bands_wanted = most_threads > 1 ? ceil_div(4 * most_threads, std::max<int64_t>(1, p.batch)) : 1;
+      job.band = std::clamp<int64_t>(ceil_div(job.out.offsets, bands_wanted), 1, band_converted);
+      job.rows_packed = std::clamp<int64_t>(reach(p.h, gradient, job.band), 1, std::max<int64_t>(1, job.in.offsets));
+    } else if (job.in.direct && job.out.direct) {
       const int64_t window = reach(p.h, gradient, 1) * job.in.lines * job.out_channels * item;
       job.streams = bytes > last_cache_bytes && window <= window_bytes;
       const int64_t units_wanted = most_threads > 1 ? 4 * most_threads : 1;
@@ -291,7 +312,7 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
       };
       shrink(job.band, job.strip, measure);
     }
-    job.fetches = bytes > fetched_bytes && (job.in.direct || job.out.direct);
+    job.fetches = bytes > fetched_bytes && (job.in.direct || job.out.direct) && !band_converted;
     job.strips = ceil_div(job.out.lines, job.strip);
     job.bands = ceil_div(job.out.offsets, job.band);
     const int64_t pixel = (k.max_lines + p.w.kernel - 1) * p.h.kernel + p.h.kernel * p.w.kernel;
@@ -300,7 +321,8 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
                          (p.h.kernel * p.w.kernel > many_taps || bytes < second_cache_bytes);
     const int64_t vectors = ceil_div(job.out_channels, N);
     const int64_t units_of_all = job.batch * job.strips * job.bands;
-    const int64_t wanted = most_threads > 1 && units_of_all ? ceil_div(4 * most_threads, units_of_all) : 1;
+    const int64_t wanted =
+        most_threads > 1 && units_of_all && !band_converted ? ceil_div(4 * most_threads, units_of_all) : 1;
     job.group = std::max<int64_t>(1, ceil_div(vectors, wanted));
     job.groups = ceil_div(vectors, job.group);
     job.past_caches = job.streams && lat.line_classes == 1 && job.groups == 1 && job.in.line == job.out_channels &&

@@ -80,7 +80,8 @@ struct Kernel {
 struct Kernels {
   int lanes[2], half_lanes;  // of vectors, and of the narrower vectors of float32 for short rows, or 0
   int64_t max_lines;
-  Kernel<Correlation> correlate_planar[2], correlate_converted[2], correlate_channels_last[2];
+  Kernel<Correlation> correlate_planar[2], correlate_converted[2];
+  Kernel<Correlation> correlate_channels_last[2], correlate_converted_pixels[2];
   Kernel<WeightGradient> weight_grad_planar[2], weight_grad_channels_last[2];
   void (*spend_multiply_adds[2])(int64_t rounds, double* sink);
   double multiply_add_flop[2];  // operations of one such round

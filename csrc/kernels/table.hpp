@@ -21,6 +21,7 @@ constexpr depthwise::Kernels kernels_of_this_target = {
     {kernel<Correlation, CorrelatePlanar<F32>>, kernel<Correlation, CorrelatePlanar<F64>>},
     {kernel<Correlation, CorrelateConverted<F32>>, kernel<Correlation, CorrelateConverted<F64>>},
     {kernel<Correlation, CorrelateChannelsLast<F32>>, kernel<Correlation, CorrelateChannelsLast<F64>>},
+    {kernel<Correlation, CorrelateConvertedPixels<F32>>, kernel<Correlation, CorrelateConvertedPixels<F64>>},
     {kernel<WeightGradient, WeightGradPlanar<F32>>, kernel<WeightGradient, WeightGradPlanar<F64>>},
     {kernel<WeightGradient, WeightGradChannelsLast<F32>>, kernel<WeightGradient, WeightGradChannelsLast<F64>>},
     {spend_multiply_adds<F32>, spend_multiply_adds<F64>},
