@@ -1,6 +1,6 @@
 // Arrays of another dtype than the sums'. Planar: planes are brought into the accumulator's type, as many as stay in
 // the cache, handed to the kernel that takes planes in place, and the results brought back. Row by row, as other memory
-// is packed, a small plane would cost more than its products (512x14x14 with 3x3, bfloat16: 285 us so, 40 here).
+// is packed, a small plane would cost more than its products (512x14x14 with 3x3, bfloat16: 285 us so, 46 here).
 // Channels last: the same with the rows of an image that a band of outputs reads.
 #pragma once
 #include "correlate_channels_last.hpp"
