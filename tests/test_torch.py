@@ -510,7 +510,7 @@ def test_workers_of_a_data_loader_after_fork():
 
 def test_distributed_data_parallel_on_gloo(tmp_path):
     code = """
-import sys, torch, depthwise.torch
+import gc, sys, torch, depthwise.torch
 from torch import distributed, nn
 rank, place = int(sys.argv[1]), sys.argv[2]
 distributed.init_process_group("gloo", init_method="file://" + place, rank=rank, world_size=2)
@@ -526,14 +526,15 @@ parallel(whole[rank]).square().mean().backward()
 for p, e in zip(model.parameters(), expected):
     torch.testing.assert_close(p.grad, e)
 distributed.barrier()
+del parallel  # it holds the group, whose threads must end before the interpreter does
+gc.collect()
 distributed.destroy_process_group()
 """
     commands = [[sys.executable, "-c", code, str(rank), str(tmp_path / "meeting")] for rank in range(2)]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     processes = [subprocess.Popen(c, stderr=subprocess.PIPE, text=True, env=environment) for c in commands]
-    for p in processes:
-        _, errors = p.communicate(timeout=120)
-        assert p.returncode == 0, errors
+    errors = [p.communicate(timeout=120)[1] for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], errors
 
 
 def test_training_matches_stock():
