@@ -1,7 +1,7 @@
 """Who can compute a layer. `prepare` hands out a call without arguments, or None for what a library does not do.
 
-Results compare with ours through `numpy.asarray` after `as_ours`. Weights are handed over in each library's own layout
-and, where the library prepares a model, prepared before the clock runs.
+Results, or functions that fetch them after the clock has stopped, compare with ours after `as_ours`. Weights are handed
+over in each library's own layout and, where the library prepares a model, prepared before the clock runs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 import depthwise
 from depthwise import ops
+from depthwise.geometry import geometry
 from layers import Layer
 
 Call = Callable[[], Any]
@@ -39,7 +40,7 @@ def grouped(layer: Layer, W: Any) -> Any:
 
 
 def as_ours(layer: Layer, kind: str, result: Any) -> Any:
-    a = np.asarray(result)
+    a = np.asarray(result() if callable(result) else result)
     if kind == "weight_grad" and a.shape[0] == layer.C * layer.M and a.shape[1] == 1:
         a = a.reshape(layer.C, layer.M, layer.KH, layer.KW).transpose(1, 0, 2, 3)
     return a
@@ -126,6 +127,54 @@ def openvino(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | 
     return call
 
 
+def tensorflow_lite(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
+    dilated_steps = layer.SH > 1 and (layer.DH, layer.DW) != (1, 1)
+    if kind != "forward" or layout == "planar" or a["x"].dtype != np.float32 or layer.SH != layer.SW or dilated_steps:
+        return None
+    import tensorflow as tf
+
+    same = geometry(a["x"].shape, a["W"].shape, (layer.SH, layer.SW), "same", (layer.DH, layer.DW))
+    is_same = same.h.pad == (layer.PH, layer.PH) and same.w.pad == (layer.PW, layer.PW)
+    pads = [(0, 0), (layer.PH, layer.PH), (layer.PW, layer.PW), (0, 0)]
+    x = np.ascontiguousarray(a["x"].transpose(0, 2, 3, 1))
+    W = np.ascontiguousarray(a["W"].transpose(2, 3, 1, 0))
+
+    @tf.function(input_signature=[tf.TensorSpec(x.shape, tf.float32)])
+    def model(x: Any) -> Any:
+        image, name = (x, "SAME") if is_same else (tf.pad(x, pads), "VALID")
+        return tf.nn.depthwise_conv2d(image, W, [1, layer.SH, layer.SW, 1], name, None, [layer.DH, layer.DW]) + a["b"]
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([model.get_concrete_function()])
+    interpreter = tf.lite.Interpreter(model_content=converter.convert(), num_threads=depthwise.get_num_threads())
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    y = interpreter.get_output_details()[0]["index"]
+
+    def call() -> Any:
+        interpreter.invoke()
+        return lambda: interpreter.get_tensor(y).transpose(0, 3, 1, 2)
+
+    return call
+
+
+def chainer(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
+    if (layer.DH, layer.DW) != (1, 1) or a["x"].dtype.name == "bfloat16":
+        return None
+    import chainer
+
+    x, W, b = (chainer.Variable(a[k]) for k in ("x", "W", "b"))
+    steps = (layer.SH, layer.SW), (layer.PH, layer.PW)
+
+    def forward() -> Any:
+        return chainer.functions.depthwise_convolution_2d(x, W, b, *steps)
+
+    if kind == "forward":
+        return lambda: forward().array
+    y, gy = forward(), chainer.Variable(a["gy"])
+    wanted = x if kind == "input_grad" else W
+    return lambda: chainer.grad([y], [wanted], [gy])[0].array
+
+
 def jax(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
     import jax
 
@@ -153,8 +202,15 @@ def jax(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
     return lambda: as_planar(f(*args).block_until_ready())
 
 
-PEERS = {"torch": torch, "onnxruntime": onnxruntime, "openvino": openvino, "jax": jax}
-NEEDS = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx")}
+PEERS = {
+    "torch": torch,
+    "onnxruntime": onnxruntime,
+    "openvino": openvino,
+    "tflite": tensorflow_lite,
+    "jax": jax,
+    "chainer": chainer,
+}
+NEEDS = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"), "tflite": ("tensorflow",)}
 
 
 def available(targets: list[str], peers: list[str]) -> list[Provider]:

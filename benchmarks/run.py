@@ -29,7 +29,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--targets", nargs="+", help="of depthwise.targets(); default: the best")
-    parser.add_argument("--peers", nargs="*", default=["torch", "onnxruntime", "openvino"], help="jax is another")
+    parser.add_argument(
+        "--peers", nargs="*", default=["torch", "onnxruntime", "openvino"], help="others: tflite, jax, chainer"
+    )
     parser.add_argument("--match", default="", help="layers whose names hold this regular expression")
     parser.add_argument("--max-mb", type=float, default=120, help="leave out layers with larger arrays")
     parser.add_argument("--rounds", type=int, default=7)
@@ -41,11 +43,12 @@ def options() -> argparse.Namespace:
 def machine(dtype: str, threads: int, target: str) -> dict[str, Any]:
     import numpy as np
 
-    from depthwise import _core
+    import depthwise
+    from depthwise import limits
     from depthwise.__main__ import cpu_name
 
-    index = [name for name, _ in _core.targets()].index(target)
-    libraries = ["depthwise", "numpy", "torch", "onnxruntime", "openvino", "jax"]
+    index = depthwise.targets().index(target)
+    libraries = ["depthwise", "numpy", "torch", "onnxruntime", "openvino", "tensorflow-cpu", "jax", "chainer"]
     versions = {}
     for name in libraries:
         try:
@@ -59,7 +62,7 @@ def machine(dtype: str, threads: int, target: str) -> dict[str, Any]:
         "dtype": dtype,
         "target": target,
         "versions": versions,
-        "multiply_adds": _core.multiply_add_rate(index, np.dtype(dtype) == np.float64, threads),
+        "multiply_adds": limits.multiply_add_rate(index, np.dtype(dtype) == np.float64, threads),
     }
 
 
@@ -132,7 +135,6 @@ def main() -> None:
     import layers
     import providers
     import report
-    from depthwise import _core
 
     if args.dtype == "bfloat16":
         import ml_dtypes  # noqa: F401 - makes the name known to NumPy
@@ -157,11 +159,10 @@ def main() -> None:
             calls = {p.name: p.prepare(layer, kind, layout, arrays) for p in found}
             calls = {name: call for name, call in calls.items() if call}
             check(layer, kind, arrays, calls, enters)
-            plan = depthwise.explain(arrays["x"], arrays["W"], kind=kind, **layer.steps)
-            copy = _core.copy_rate(layer.bytes(args.dtype), args.threads)
-            limit = max(plan["flop"] / results["machine"]["multiply_adds"], layer.bytes(args.dtype) / copy)
-            row = {"pass": kind, "layout": layout, "layer": layer.name, "flop": plan["flop"], "limit": limit}
-            row["bound"] = "memory" if limit * results["machine"]["multiply_adds"] > plan["flop"] else "arithmetic"
+            found[0].enter()
+            plan = depthwise.explain(arrays["x"], arrays["W"], kind=kind, measure=True, **layer.steps)
+            row = {"pass": kind, "layout": layout, "layer": layer.name, "flop": plan["flop"]}
+            row |= {"limit": plan["limit"], "bound": plan["bound by"]}
             row["seconds"] = measure(calls, enters, args.rounds, args.slot)
             results["rows"].append(row)
             del arrays, calls

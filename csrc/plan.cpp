@@ -168,7 +168,7 @@ bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
   const int64_t outs = p.channels * p.multiplier, channels = gradient ? outs : p.channels;
   if (channels_are_closest(in.strides, channels, gradient ? p.h.out : p.h.size, gradient ? p.w.out : p.w.size))
     return 2 * outs >= N;
-  if (N == 1 || cells_converted(p, sums)) return false;
+  if (N == 1) return false;
   if (p.pass != Pass::weight_grad || k.half_lanes) return cost_by_channels(p, N) < cost_by_columns(p, k, N);
   const bool wide = p.pass == Pass::weight_grad && array_bytes(p) > last_cache_bytes;
   const int64_t widest = wide ? 8 * N : std::min(8 * N, transposed_width);

@@ -185,6 +185,19 @@ def test_explain_says_why_input_is_packed():
     assert depthwise.explain((1, 8, 16, 16), (1, 8, 3, 3), pad=1)["flop"] == 2 * 8 * (16 * 3 - 2) ** 2
 
 
+def test_explain_measures_the_limit():
+    problem = (1, 32, 56, 56), (1, 32, 31, 31)
+    assert "limit" not in depthwise.explain(*problem)
+    plan = depthwise.explain(*problem, pad=15, measure=True)
+    assert plan["bound by"] == "arithmetic"
+    # Nothing computes more than 10 TFLOP/s on a CPU's threads of today, nor less than 10 MFLOP/s.
+    assert plan["flop"] / 1e13 < plan["limit"] < plan["flop"] / 1e7
+    copied = depthwise.explain((1, 64, 512, 512), (1, 64, 1, 1), measure=True)
+    assert copied["bound by"] == "memory"
+    assert copied["bytes"] == 2 * 4 * 64 * 512 * 512
+    assert copied["flop"] / 1e13 < copied["limit"]
+
+
 def test_lane_counts():
     for i, (name, supported) in enumerate(_core.targets()):
         if supported:

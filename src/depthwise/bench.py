@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import _core, ops, reference
+from . import limits, ops, reference
 from .runtime import active_target, explain, get_num_threads
 
 
@@ -95,11 +95,11 @@ def call_of(kind: str, layer: Layer, channels_last: bool) -> Callable[[], npt.ND
 def run() -> None:
     """Measure and print."""
     n_threads = get_num_threads()
-    peak = _core.multiply_add_rate(active_target(), False, n_threads)
+    peak = limits.multiply_add_rate(active_target(), False, n_threads)
     print(f"target {explain((1, 1, 8, 8), (1, 1, 3, 3))['target']}, {n_threads} threads, float32")
     print(f"multiply-adds: {peak / 1e9:.0f} GFLOP/s")
     for mib in (1, 8, 64):
-        print(f"copies of {mib:2d} MiB: {_core.copy_rate(mib << 20, n_threads) / 1e9:.0f} GB/s read and written")
+        print(f"copies of {mib:2d} MiB: {limits.copy_rate(mib << 20, n_threads) / 1e9:.0f} GB/s read and written")
     print("\nmicroseconds, and the share of the limit: the FLOP at that rate or the bytes at the copy's, the longer")
     print(f"{'':34s}" + "".join(f"{kind:>18s}" for kind in PASSES))
     shares: dict[tuple[bool, str], list[float]] = {}
@@ -111,8 +111,8 @@ def run() -> None:
                 print(row + "...", end="\r", flush=True)
                 call = call_of(kind, layer, channels_last)
                 x, W, _ = arrays(layer, channels_last)
-                plan = explain(x, W, stride=layer.stride, pad=layer.kernel // 2, kind=kind)
-                limit = max(plan["flop"] / peak, plan["bytes"] / _core.copy_rate(plan["bytes"], n_threads))
+                plan = explain(x, W, stride=layer.stride, pad=layer.kernel // 2, kind=kind, measure=True)
+                limit = plan["limit"]
                 taken = seconds(call)
                 shares.setdefault((channels_last, kind), []).append(limit / taken)
                 row += f"{taken * 1e6:11.1f} {limit / taken:6.0%}"

@@ -15,7 +15,7 @@ from PIL import Image
 
 import depthwise
 
-from . import _core
+from . import limits
 from .runtime import active_target
 
 ORIENTATIONS, SIZE = 8, 31
@@ -60,7 +60,7 @@ def run(output: str) -> None:
         seconds.append(time.perf_counter() - start)
     plan = depthwise.explain(x, W)
     rate = plan["flop"] / min(seconds)
-    limit = _core.multiply_add_rate(active_target(), False, plan["threads"])
+    limit = limits.multiply_add_rate(active_target(), False, plan["threads"])
     print(f"x {x.shape} * W {W.shape} -> y {y.shape}, float32, {plan['target']}, {plan['threads']} threads")
     print(
         f"{min(seconds) * 1e3:.1f} ms: {rate / 1e9:.0f} GFLOP/s, {rate / limit:.0%} of this machine's measured "

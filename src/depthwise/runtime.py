@@ -8,6 +8,7 @@ from operator import index
 from typing import Any
 
 from . import _core
+from .limits import limit
 
 _compiled = _core.targets()
 _runnable = {name: i for i, (name, supported) in enumerate(_compiled) if supported}
@@ -162,8 +163,17 @@ class threads:  # noqa: N801 - reads as a function
         _threads_here.reset(self._tokens.pop())
 
 
-def explain(x: Any, W: Any, *, stride: Any = 1, pad: Any = 0, dilate: Any = 1, kind: str = "forward") -> dict[str, Any]:
-    """What the engine would do with a problem: target, kernel, memory access, threads, FLOP and bytes.
+def explain(
+    x: Any,
+    W: Any,
+    *,
+    stride: Any = 1,
+    pad: Any = 0,
+    dilate: Any = 1,
+    kind: str = "forward",
+    measure: bool = False,
+) -> dict[str, Any]:
+    """What the engine would do with a problem: target, kernel, memory access, threads, FLOP, bytes, and their limit.
 
     Parameters
     ----------
@@ -174,12 +184,17 @@ def explain(x: Any, W: Any, *, stride: Any = 1, pad: Any = 0, dilate: Any = 1, k
         As given to :func:`depthwise.ops.forward`.
     kind : {"forward", "input_grad", "weight_grad"}
         The pass; y, gy and gx are taken to have x's dtype and memory layout.
+    measure : bool
+        Also measure what this machine can do, which takes a tenth of a second once for each size of arrays.
 
     Returns
     -------
     dict
         "target", "kernel" (its file in csrc/kernels), "sums" (their type), how each side is read or written and why,
-        "threads", "flop" (taps in the padding not counted), "bytes" (each array once), and the sizes of the plan.
+        "threads", "flop" (taps in the padding not counted), "bytes" (each array once), and the sizes of the plan. With
+        `measure` also "limit", the seconds that this machine needs at least, with all the threads that a call may use:
+        the FLOP at its rate of multiply-adds or the bytes at that of copying so many, the longer of the two, and
+        "bound by", which of them: "arithmetic" or "memory".
 
     Examples
     --------
@@ -197,6 +212,9 @@ def explain(x: Any, W: Any, *, stride: Any = 1, pad: Any = 0, dilate: Any = 1, k
     plan, n_threads, flop, n_bytes = ops.describe(kinds[kind], x, W, stride, pad, dilate)
     facts: dict[str, Any] = {"target": _compiled[active_target()][0], **dict(plan)}
     facts |= {"threads": n_threads, "flop": int(flop), "bytes": int(n_bytes)}
+    if measure:
+        float64 = facts["sums"] == "float64"
+        facts["limit"], facts["bound by"] = limit(flop, int(n_bytes), active_target(), float64, get_num_threads())
     if n_threads == 1 and _core.forked_after_parallel():
         facts["threads"] = "1: this process was forked from one that had run in parallel"
     return facts
