@@ -113,13 +113,13 @@ NB_MODULE(_core, m) {
     return -reinterpret_cast<uintptr_t>(held.array(0).data) % 64;
   });
 
-  // The same on memory that the caller keeps alive: a framework's tensors, without the toll of an exchange protocol.
+  // The same on PyTorch's tensors, which the caller keeps alive, without the toll of an exchange protocol.
   // Each array is (address, strides in elements, dtype); an address of 0 is no bias.
   m.def("run_at", [](int pass, const Sizes& s, const Place& x, const Place& W, const Place& b, const Place& y,
                      int target, int threads) {
     const Plan plan(problem(pass, s, as_array(x), as_array(W), as_array(b), as_array(y)), target_at(target), threads);
     nb::gil_scoped_release released;
-    execute(plan);
+    execute(plan, Crew::openmp);
   });
 
   m.def("describe", [](int pass, const Sizes& s, const std::vector<int64_t>& x, int x_dtype, int W_dtype,
@@ -160,5 +160,4 @@ NB_MODULE(_core, m) {
   });
   m.def("copy_rate", copy_rate, nb::call_guard<nb::gil_scoped_release>());
   m.def("default_threads", default_threads);
-  m.def("forked_after_parallel", forked_after_parallel);
 }

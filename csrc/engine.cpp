@@ -18,7 +18,7 @@ void count_execution(const Kernels* kernels) {
 }
 
 template <class Job>
-void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan) {
+void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Crew crew) {
   struct Call {
     const Kernel<Job>& kernel;
     const Job& job;
@@ -29,7 +29,7 @@ void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan) {
         const Call& call = *static_cast<const Call*>(c);
         call.kernel.run(call.job, begin, end, scratch);
       },
-      &call);
+      &call, crew);
 }
 
 // Adds the parts up in order, so that the sum does not depend on who summed them.
@@ -54,15 +54,15 @@ void store_weights(const Plan& plan, const double* sums) {
 
 int64_t executions(int target) { return executed[target]; }
 
-void execute(const Plan& plan) {
+void execute(const Plan& plan, Crew crew) {
   count_execution(plan.kernels);
-  if (plan.correlate) return run(*plan.correlate, plan.correlation, plan);
+  if (plan.correlate) return run(*plan.correlate, plan.correlation, plan, crew);
   WeightGradient job = plan.weight_gradient;
-  if (job.gW) return run(*plan.sum_products, job, plan);
+  if (job.gW) return run(*plan.sum_products, job, plan, crew);
   const auto size = static_cast<size_t>(job.parts * job.out_channels * job.kernel_lines * job.kernel_offsets);
   const std::unique_ptr<double[]> memory(new double[size]);
   const double* sums = job.sums = memory.get();
-  run(*plan.sum_products, job, plan);
+  run(*plan.sum_products, job, plan, crew);
   switch (plan.gW.dtype) {
     case DType::f16:
       return store_weights<f16>(plan, sums);

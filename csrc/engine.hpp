@@ -1,11 +1,12 @@
 // Runs a plan.
 #pragma once
+#include "parallel.hpp"
 #include "plan.hpp"
 
 namespace depthwise {
 
 // Throws std::bad_alloc where scratch memory cannot be had.
-void execute(const Plan&);
+void execute(const Plan&, Crew = Crew::own);
 
 // Plans executed so far with the kernels of a target, by its index: how a test proves which code it ran.
 int64_t executions(int target);

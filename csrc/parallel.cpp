@@ -1,4 +1,3 @@
-// OpenMP, because its pool is the one that NumPy's and PyTorch's users already have running.
 #include "parallel.hpp"
 
 #include <omp.h>
@@ -10,16 +9,16 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <thread>
+
+#include "pool.hpp"
 
 namespace depthwise {
 namespace {
 
-std::atomic<bool> ran_in_parallel{false}, forked{false};
-
-// libgomp would wait for ever in a child for the threads that its parent had.
-[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] {
-  if (ran_in_parallel) forked = true;
-});
+// libgomp would wait for ever in a forked child for the threads that its parent had.
+std::atomic<bool> forked{false};
+[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 
 int positive_from_environment(const char* name) {
   const char* text = std::getenv(name);
@@ -75,28 +74,31 @@ int default_threads() {
   cpu_set_t cpus;
   if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0) return std::max(1, CPU_COUNT(&cpus));
 #endif
-  return std::max(1, omp_get_num_procs());
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-bool forked_after_parallel() { return forked; }
-
-void parallel_for(int64_t units, int threads, int64_t scratch_bytes, RangeBody body, const void* job) {
+void parallel_for(int64_t units, int threads, int64_t scratch_bytes, RangeBody body, const void* job, Crew crew) {
   if (units <= 0) return;
-  const int team = static_cast<int>(std::min<int64_t>(threads, units));
-  if (team <= 1 || forked) {
-    if (!run_range(0, units, scratch_bytes, body, job)) throw std::bad_alloc();
-    return;
+  struct Ranges {
+    int64_t units, count, scratch_bytes;
+    RangeBody body;
+    const void* job;
+    mutable std::atomic<bool> enough{true};
+
+    void run(int64_t i) const {
+      if (!run_range(units * i / count, units * (i + 1) / count, scratch_bytes, body, job)) enough = false;
+    }
+  };
+  const Ranges ranges{units, std::min<int64_t>(threads, units), scratch_bytes, body, job};
+  const int count = static_cast<int>(ranges.count);
+  const auto run = [](const void* r, int i) { static_cast<const Ranges*>(r)->run(i); };
+  if (count > 1 && crew == Crew::openmp && !forked) {
+#pragma omp parallel for num_threads(count) schedule(static, 1)
+    for (int i = 0; i < count; ++i) ranges.run(i);
+  } else if (count == 1 || !pool().run(count, count - 1, run, &ranges)) {
+    for (int i = 0; i < count; ++i) ranges.run(i);
   }
-  ran_in_parallel = true;
-  std::atomic<bool> enough{true};
-#pragma omp parallel num_threads(team)
-  {
-    // The team may be smaller than asked for.
-    const int64_t members = omp_get_num_threads(), me = omp_get_thread_num();
-    const int64_t begin = units * me / members, end = units * (me + 1) / members;
-    if (begin < end && !run_range(begin, end, scratch_bytes, body, job)) enough = false;
-  }
-  if (!enough) throw std::bad_alloc();
+  if (!ranges.enough) throw std::bad_alloc();
 }
 
 }  // namespace depthwise

@@ -5,8 +5,6 @@
 #include <cstdlib>
 #include <numeric>
 
-#include "parallel.hpp"
-
 namespace depthwise {
 namespace {
 
@@ -247,8 +245,7 @@ Plan::Plan(const Target& target, int most_threads, const Problem& p)
     plan_weight_gradient(p, *target.kernels);
   else
     plan_correlation(p, *target.kernels, most_threads);
-  threads =
-      flop < serial_flop || forked_after_parallel() ? 1 : static_cast<int>(std::clamp<int64_t>(units, 1, most_threads));
+  threads = flop < serial_flop ? 1 : static_cast<int>(std::clamp<int64_t>(units, 1, most_threads));
 }
 
 void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads) {

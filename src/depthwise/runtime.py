@@ -215,6 +215,4 @@ def explain(
     if measure:
         float64 = facts["sums"] == "float64"
         facts["limit"], facts["bound by"] = limit(flop, int(n_bytes), active_target(), float64, get_num_threads())
-    if n_threads == 1 and _core.forked_after_parallel():
-        facts["threads"] = "1: this process was forked from one that had run in parallel"
     return facts
