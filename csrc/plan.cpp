@@ -147,16 +147,16 @@ double cost_by_channels(const Problem& p, int64_t N) {
   return (1 + each * elements / std::max(1.0, products)) / filled;
 }
 
-// Planes of another dtype that are converted together: none where one is too large for the cache, or has gaps in its
-// rows.
+// Channels whose planes of another dtype are converted together: none where a plane is too large for the cache, or has
+// gaps in its rows. A weight gradient takes those of all images, if it can.
 int64_t cells_converted(const Problem& p, DType sums) {
-  if (p.pass == Pass::weight_grad || p.x.dtype == sums) return 0;
+  if (p.x.dtype == sums) return 0;
   for (const Array* a : {&p.x, &p.y})
     if (a->strides[3] != 1) return 0;
-  const int64_t cell_bytes = (p.h.size * p.w.size + p.multiplier * p.h.out * p.w.out) * item_bytes(sums);
-  return cell_bytes > most_converted_bytes ? 0
-                                           : std::clamp<int64_t>(converted_bytes / std::max<int64_t>(1, cell_bytes), 1,
-                                                                 std::max<int64_t>(1, p.channels));
+  const int64_t image_bytes = (p.h.size * p.w.size + p.multiplier * p.h.out * p.w.out) * item_bytes(sums);
+  if (image_bytes > most_converted_bytes) return 0;
+  const int64_t cell_bytes = image_bytes * (p.pass == Pass::weight_grad ? std::max<int64_t>(1, p.batch) : 1);
+  return std::clamp<int64_t>(converted_bytes / std::max<int64_t>(1, cell_bytes), 1, std::max<int64_t>(1, p.channels));
 }
 
 bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
@@ -416,11 +416,12 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
   } else {
     kernel = "weight_grad_planar";
     sum_products = &k.weight_grad_planar[sums == DType::f64];
-    job.x.direct = job.x.dtype == sums && (job.x.offset == 1 || job.x.offsets <= 1) &&
-                   (lat.offset_in_step == 1 || lat.lines_per_out == 2);
+    const bool in_fits = lat.offset_in_step == 1 || lat.lines_per_out == 2;
+    if (in_fits) job.cells = cells_converted(p, sums);
+    job.x.direct = job.cells || (job.x.dtype == sums && (job.x.offset == 1 || job.x.offsets <= 1) && in_fits);
     const bool dense = (job.x.line == job.x.offsets || job.x.line == 0) && job.g.line == job.g.offsets;
-    job.fetches = bytes > second_cache_bytes && dense && lat.line_classes == 1;
-    job.g.direct = job.g.dtype == sums && (job.g.offset == 1 || job.g.offsets <= 1);
+    job.fetches = bytes > second_cache_bytes && dense && lat.line_classes == 1 && !job.cells;
+    job.g.direct = job.cells || (job.g.dtype == sums && (job.g.offset == 1 || job.g.offsets <= 1));
     job.ring = lat.max_part_taps + 3 * k.max_lines;  // so that the window seldom has to slide
     job.strip = ceil_div(std::clamp<int64_t>(p.w.out, 1, std::min(direct_strip, steps_kept / k.max_lines * N)), N) * N;
     if (!job.x.direct) {
@@ -429,13 +430,23 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
     }
     job.groups = job.out_channels;
     job.bands = ceil_div(rows, job.band);
+    if (job.cells) {
+      kernel = "weight_grad_converted";
+      sum_products = &k.weight_grad_converted[sums == DType::f64];
+      job.groups = p.channels;
+    }
   }
-  const int64_t cells = job.batch * job.bands;
-  job.parts = job.groups && cells ? std::clamp<int64_t>(ceil_div(gradient_units, job.groups), 1, cells) : 1;
+  // What the parts are made of: bands, or images where planes are converted, as many as stay in the cache.
+  const int64_t cells = job.batch * (job.cells ? 1 : job.bands);
+  const int64_t converted =
+      job.cells ? job.batch * (job.x.lines * job.x.offsets + p.multiplier * job.g.lines * job.g.offsets) * item : 0;
+  const int64_t least_parts =
+      std::max(ceil_div(gradient_units, std::max<int64_t>(1, job.groups)), ceil_div(converted, most_converted_bytes));
+  job.parts = job.groups && cells ? std::clamp<int64_t>(least_parts, 1, cells) : 1;
   const bool taps_together =
       (p.w.kernel == 1 || gW.strides[3] == 1) && (p.h.kernel == 1 || gW.strides[2] == p.w.kernel);
   const bool placed = !channel_lanes || p.multiplier == 1;
-  job.gW = job.parts == 1 && placed && gW.dtype == sums && taps_together ? gW.data : nullptr;
+  job.gW = job.parts == 1 && !job.cells && placed && gW.dtype == sums && taps_together ? gW.data : nullptr;
   job.gW_multiplier = gW.strides[0];
   job.gW_channel = gW.strides[1];
   units = job.units = job.groups * job.parts;

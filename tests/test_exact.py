@@ -241,3 +241,4 @@ def test_planes_of_16_bit_floats(target, dtype, gap):
     check(rng, 2, 200, 1, (14, 14), (3, 3), 1, 1, 1, layout, (dtype, dtype, dtype))
     check(rng, 2, 150, 2, (15, 13), (5, 3), 2, (2, 1), 1, layout, (dtype, np.float32, dtype))
     check(rng, 1, 3, 1, (70, 90), (3, 3), 1, 1, 2, layout, (dtype, dtype, np.float32))
+    check(rng, 40, 17, 1, (45, 40), (3, 3), 1, 1, 1, layout, (dtype, dtype, dtype))  # images in two parts

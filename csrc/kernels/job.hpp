@@ -63,6 +63,7 @@ struct WeightGradient {
   int64_t band, bands;     // rows of gy in a cell, cells in an image
   int64_t parts;           // shares of the batch * bands cells
   int64_t group, groups;   // channels last: vectors of channels of a unit
+  int64_t cells, spare;    // planar: as above
   bool fetches;            // planar: the arrays come from memory, and what follows a tile is fetched meanwhile
   bool vectors_outermost;  // channels last: a band is walked for one vector of channels after another
   bool row_by_row;         // channels last: ... row by row, as memory lies
@@ -82,7 +83,7 @@ struct Kernels {
   int64_t max_lines;
   Kernel<Correlation> correlate_planar[2], correlate_converted[2];
   Kernel<Correlation> correlate_channels_last[2], correlate_converted_pixels[2];
-  Kernel<WeightGradient> weight_grad_planar[2], weight_grad_channels_last[2];
+  Kernel<WeightGradient> weight_grad_planar[2], weight_grad_converted[2], weight_grad_channels_last[2];
   void (*spend_multiply_adds[2])(int64_t rounds, double* sink);
   double multiply_add_flop[2];  // operations of one such round
 };

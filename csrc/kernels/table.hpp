@@ -5,6 +5,7 @@
 #include "correlate_planar.hpp"
 #include "peak.hpp"
 #include "weight_grad_channels_last.hpp"
+#include "weight_grad_converted.hpp"
 #include "weight_grad_planar.hpp"
 
 namespace {
@@ -23,6 +24,7 @@ constexpr depthwise::Kernels kernels_of_this_target = {
     {kernel<Correlation, CorrelateChannelsLast<F32>>, kernel<Correlation, CorrelateChannelsLast<F64>>},
     {kernel<Correlation, CorrelateConvertedPixels<F32>>, kernel<Correlation, CorrelateConvertedPixels<F64>>},
     {kernel<WeightGradient, WeightGradPlanar<F32>>, kernel<WeightGradient, WeightGradPlanar<F64>>},
+    {kernel<WeightGradient, WeightGradConverted<F32>>, kernel<WeightGradient, WeightGradConverted<F64>>},
     {kernel<WeightGradient, WeightGradChannelsLast<F32>>, kernel<WeightGradient, WeightGradChannelsLast<F64>>},
     {spend_multiply_adds<F32>, spend_multiply_adds<F64>},
     {multiply_add_flop<F32>, multiply_add_flop<F64>},

@@ -47,6 +47,8 @@ class WeightGradPlanar {
       packed_offset_[o] = x_rows_.offset(lat_.taps[o].in0);
     }
     const int64_t channels = job.out_channels / job.divide;
+    first_element_ = -job.spare;
+    last_element_ = job.spare;
     for (const Step reach : {(job.batch - 1) * job.x.batch, (channels - 1) * job.x.channel,
                              (job.x.lines - 1) * job.x.line, job.x.offsets - 1})
       (reach < 0 ? first_element_ : last_element_) += reach;
