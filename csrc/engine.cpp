@@ -4,8 +4,8 @@
 #include <atomic>
 #include <memory>
 
+#include "kernels/pack.hpp"
 #include "parallel.hpp"
-#include "simd/common.hpp"
 
 namespace depthwise {
 namespace {
@@ -33,6 +33,12 @@ void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Crew crew)
 }
 
 // Adds the parts up in order, so that the sum does not depend on who summed them.
+double sum_of_parts(const double* sums, int64_t parts, int64_t size) {
+  double total = 0;
+  for (int64_t part = 0; part < parts; ++part) total += sums[part * size];
+  return total;
+}
+
 template <class T>
 void store_weights(const Plan& plan, const double* sums) {
   const WeightGradient& job = plan.weight_gradient;
@@ -42,12 +48,18 @@ void store_weights(const Plan& plan, const double* sums) {
     T* plane =
         static_cast<T*>(plan.gW.data) + o % job.divide * plan.gW.strides[0] + o / job.divide * plan.gW.strides[1];
     for (int64_t row = 0; row < rows; ++row)
-      for (int64_t column = 0; column < columns; ++column, ++sums) {
-        double total = 0;
-        for (int64_t part = 0; part < job.parts; ++part) total += sums[part * job.out_channels * rows * columns];
-        plane[row * plan.gW.strides[2] + column * plan.gW.strides[3]] = convert<T>(total);
-      }
+      for (int64_t column = 0; column < columns; ++column, ++sums)
+        plane[row * plan.gW.strides[2] + column * plan.gW.strides[3]] =
+            convert<T>(sum_of_parts(sums, job.parts, job.out_channels * rows * columns));
   }
+}
+
+template <class T>
+void store_biases(const Plan& plan, const double* sums) {
+  const WeightGradient& job = plan.weight_gradient;
+  for (int64_t o = 0; o < job.out_channels; ++o)
+    static_cast<T*>(plan.gb.data)[o * plan.gb.strides[0]] =
+        convert<T>(sum_of_parts(sums + o, job.parts, job.out_channels));
 }
 
 }  // namespace
@@ -58,21 +70,17 @@ void execute(const Plan& plan, Crew crew) {
   count_execution(plan.kernels);
   if (plan.correlate) return run(*plan.correlate, plan.correlation, plan, crew);
   WeightGradient job = plan.weight_gradient;
-  if (job.gW) return run(*plan.sum_products, job, plan, crew);
-  const auto size = static_cast<size_t>(job.parts * job.out_channels * job.kernel_lines * job.kernel_offsets);
-  const std::unique_ptr<double[]> memory(new double[size]);
-  const double* sums = job.sums = memory.get();
+  const int64_t outs = job.parts * job.out_channels, taps = job.kernel_lines * job.kernel_offsets;
+  const int64_t weights = job.gW ? 0 : outs * taps, biases = plan.gb.data ? outs : 0;
+  const std::unique_ptr<double[]> memory(weights + biases ? new double[static_cast<size_t>(weights + biases)]
+                                                          : nullptr);
+  job.sums = memory.get();
+  job.gb_sums = biases ? job.sums + weights : nullptr;
   run(*plan.sum_products, job, plan, crew);
-  switch (plan.gW.dtype) {
-    case DType::f16:
-      return store_weights<f16>(plan, sums);
-    case DType::bf16:
-      return store_weights<bf16>(plan, sums);
-    case DType::f32:
-      return store_weights<float>(plan, sums);
-    case DType::f64:
-      return store_weights<double>(plan, sums);
-  }
+  if (weights)
+    with_type(plan.gW.dtype, [&](auto type) { store_weights<typename decltype(type)::type>(plan, job.sums); });
+  if (biases)
+    with_type(plan.gb.dtype, [&](auto type) { store_biases<typename decltype(type)::type>(plan, job.gb_sums); });
 }
 
 }  // namespace depthwise

@@ -166,7 +166,7 @@ bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
   const int64_t outs = p.channels * p.multiplier, channels = gradient ? outs : p.channels;
   if (channels_are_closest(in.strides, channels, gradient ? p.h.out : p.h.size, gradient ? p.w.out : p.w.size))
     return 2 * outs >= N;
-  if (N == 1) return false;
+  if (N == 1 || p.h.kernel * p.w.kernel == 0) return false;
   if (p.pass != Pass::weight_grad || k.half_lanes) return cost_by_channels(p, N) < cost_by_columns(p, k, N);
   const bool wide = p.pass == Pass::weight_grad && array_bytes(p) > last_cache_bytes;
   const int64_t widest = wide ? 8 * N : std::min(8 * N, transposed_width);
@@ -236,16 +236,19 @@ Plan::Plan(const Target& target, int most_threads, const Problem& p)
       kernels(target.kernels),
       sums(accumulator(p)),
       gW(p.W),
+      gb(p.b),
       channel_lanes(lanes_along_channels(p, *target.kernels, sums)),
       lattice(p.pass, channel_lanes ? p.w : p.h, channel_lanes ? p.h : p.w, target.kernels->max_lines, channel_lanes,
               !channel_lanes && takes_pairs(p, sums)) {
   flop = 2.0 * static_cast<double>(p.batch * p.channels * p.multiplier) * valid_taps(p.h) * valid_taps(p.w);
   bytes = array_bytes(p);
+  const double sums_of_gy =
+      pass == Pass::weight_grad && gb.data ? bytes / static_cast<double>(item_bytes(p.y.dtype)) : 0;
   if (pass == Pass::weight_grad)
     plan_weight_gradient(p, *target.kernels);
   else
     plan_correlation(p, *target.kernels, most_threads);
-  threads = flop < serial_flop ? 1 : static_cast<int>(std::clamp<int64_t>(units, 1, most_threads));
+  threads = flop + sums_of_gy < serial_flop ? 1 : static_cast<int>(std::clamp<int64_t>(units, 1, most_threads));
 }
 
 void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads) {

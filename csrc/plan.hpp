@@ -23,7 +23,7 @@ struct Plan {
   const Kernel<Correlation>* correlate = nullptr;
   WeightGradient weight_gradient;
   const Kernel<WeightGradient>* sum_products = nullptr;
-  Array gW;
+  Array gW, gb;
 
   Plan(const Plan&) = delete;
   Plan(const Problem&, const Target&, int threads);

@@ -27,7 +27,7 @@ struct Problem {
   Pass pass;
   int64_t batch, channels, multiplier;
   Axis h, w;
-  Array x, W, b, y;  // b.data is null where there is no bias
+  Array x, W, b, y;  // b.data is null where there is no bias; of a weight gradient it is gb, another result
 };
 
 // The type that sums are kept in.

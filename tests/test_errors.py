@@ -168,6 +168,11 @@ def test_overlapping_out():
     ops.forward(np.ascontiguousarray(x), W, out=interleaved[..., 1])
 
 
+def bias_out(out, of_gy=False):
+    gy = array((1, 2, 3, 4))
+    ops.weight_grad(array((1, 1, 3, 4)), gy, (1, 1), bias_out=gy[0, 0, 0, :2] if of_gy else out)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -182,6 +187,11 @@ def test_overlapping_out():
         (lambda: ops.weight_grad(x, array(3), (3, 3)), ValueError, "gy must have 4 axes"),
         (lambda: ops.bias_grad(array(3)), ValueError, "gy must have 4 axes"),
         (lambda: ops.bias_grad(array((1, 2, 3, 4)), out=array(3)), ValueError, "out must have shape (2,)"),
+        (lambda: bias_out(array(3)), ValueError, "bias_out must have shape (2,), got (3,)"),
+        (lambda: bias_out([0, 0]), TypeError, "bias_out must be a NumPy array"),
+        (lambda: bias_out(np.zeros(2, int)), TypeError, "bias_out must be float16"),
+        (lambda: bias_out(np.broadcast_to(np.float32(0), 2)), ValueError, "bias_out is read-only"),
+        (lambda: bias_out(None, of_gy=True), ValueError, "bias_out overlaps gy"),
         (lambda: depthwise.output_size((4, -1), 3), ValueError, "input_size must be at least 0"),
         (lambda: depthwise.explain((1, 2, 3, 4), (1, 2, 3, 3), kind="sideways"), ValueError, "kind must be one of"),
         (lambda: depthwise.set_num_threads(0), ValueError, "in 1..4096"),

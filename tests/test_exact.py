@@ -54,8 +54,12 @@ def check(rng, n, c, m, size, kernel, stride, pad, dilate, layout=LAYOUTS[0], dt
     gy = layout(integers(rng, (n, c * m, *out), dtypes[0], -2, 3))
     assert_same(ops.forward(x, W, b, **steps), reference.forward(x, W, b, **steps))
     assert_same(ops.input_grad(gy, W, size, **steps), reference.input_grad(gy, W, size, **steps))
-    assert_same(ops.weight_grad(x, gy, kernel, **steps), reference.weight_grad(x, gy, kernel, **steps))
-    assert_same(ops.bias_grad(gy), reference.bias_grad(gy))
+    gb = np.empty(c * m, dtypes[2])
+    gW, expected = ops.weight_grad(x, gy, kernel, bias_out=gb, **steps), reference.bias_grad(gy)
+    assert_same(gW, reference.weight_grad(x, gy, kernel, **steps))
+    assert_same(gb, expected)
+    assert_same(ops.weight_grad(x, gy, kernel, **steps), gW)
+    assert_same(ops.bias_grad(gy), expected)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])

@@ -80,13 +80,15 @@ def test_same_bits_for_any_number_of_threads_and_from_run_to_run(target, dtype, 
         gy = layout(rng.normal(size=ops.forward(x, W, stride=stride, pad=1).shape).astype(dtype))
         results = []
         for n_threads in (1, 2, 3, 7, 2):
+            gb = np.empty(gy.shape[1], dtype)
             with depthwise.threads(n_threads):
                 results.append(
                     (
                         ops.forward(x, W, stride=stride, pad=1),
                         ops.input_grad(gy, W, size, stride=stride, pad=1),
-                        ops.weight_grad(x, gy, (k, k), stride=stride, pad=1),
+                        ops.weight_grad(x, gy, (k, k), stride=stride, pad=1, bias_out=gb),
                         ops.bias_grad(gy),
+                        gb,
                     )
                 )
         for other in results[1:]:

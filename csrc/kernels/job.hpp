@@ -51,7 +51,8 @@ struct Correlation {
 // does not depend on the threads.
 struct WeightGradient {
   Side x, g;
-  double* sums;  // [part][o][kernel row][kernel column]
+  double* sums;     // [part][o][kernel row][kernel column]
+  double* gb_sums;  // [part][o]: sums of gy itself; null where nobody asks for them
   // Where a single part's sums go instead, if a channel's taps lie as they do; else null.
   void* gW;
   int64_t gW_multiplier, gW_channel;  // strides in elements

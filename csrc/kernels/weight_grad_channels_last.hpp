@@ -3,6 +3,7 @@
 // A unit is one group of channel vectors and one part of the images and bands; each lane sums for its own channel.
 // What does not lie as lanes want it is packed for a band, one vector of channels after another.
 #pragma once
+#include "bias_sums.hpp"
 #include "job.hpp"
 #include "packed_pixels.hpp"
 #include "products.hpp"
@@ -34,6 +35,7 @@ class WeightGradChannelsLast {
     x_offset_ = arena.take<Step>(job.kernel_offsets);
     pieces_ = arena.take<Piece>(most_pieces());
     sums_.take(arena, job.group, taps_);
+    gb_.take(arena, job.group, 1);
     if (!job.x.direct) x_rows_.take(arena, job.kernel_offsets);
     if (!job.g.direct) {
       g_pixels_.take(arena);
@@ -53,14 +55,43 @@ class WeightGradChannelsLast {
       const int64_t part = unit % job_.parts;
       vector_begin_ = unit / job_.parts * job_.group;
       vector_end_ = at_most(vector_begin_ + job_.group, vectors_in_all_);
-      sums_.clear();
-      for (int64_t cell = part * cells / job_.parts; cell < (part + 1) * cells / job_.parts; ++cell)
-        run_cell(cell / job_.bands, cell % job_.bands);
-      store_sums(part);
+      if (taps_) {
+        sums_.clear();
+        for (int64_t cell = part * cells / job_.parts; cell < (part + 1) * cells / job_.parts; ++cell)
+          run_cell(cell / job_.bands, cell % job_.bands);
+        store_sums(part);
+      }
+      if (job_.gb_sums) sum_part(part);
     }
   }
 
  private:
+  // The sums of gy: by vectors where channels are neighbours and fill them, else channel by channel.
+  void sum_part(int64_t part) {
+    const int64_t cells = job_.batch * job_.bands, begin = part * cells / job_.parts;
+    const int64_t end = (part + 1) * cells / job_.parts, o1 = at_most(vector_end_ * S::N, job_.out_channels);
+    const bool converts = job_.g.dtype == DType::f64 ? sizeof(E) == 8 : sizeof(E) == 4;
+    const int64_t whole = job_.g.channel == 1 && converts ? o1 / S::N - vector_begin_ : 0;
+    double* totals = job_.gb_sums + part * job_.out_channels;
+    const auto each_cell = [&](int64_t o, const auto& f) {
+      for (int64_t cell = begin; cell < end; ++cell) {
+        const int64_t row0 = cell % job_.bands * job_.band, row1 = at_most(job_.g.offsets, row0 + job_.band);
+        f(cell / job_.bands * job_.g.batch + o * job_.g.channel + row0 * job_.g.offset, row1 - row0);
+      }
+    };
+    gb_.clear();
+    if (whole)
+      each_cell(vector_begin_ * S::N, [&](Step at, int64_t rows) {
+        for (int64_t row = 0; row < rows; ++row)
+          add_pixels<S>(job_.g, at + row * job_.g.offset, job_.g.lines, gb_, whole);
+      });
+    for (int64_t i = 0; i < whole * S::N; ++i) totals[vector_begin_ * S::N + i] = gb_.lane(i / S::N, i % S::N);
+    for (int64_t o = (vector_begin_ + whole) * S::N; o < o1; ++o) {
+      totals[o] = 0;
+      each_cell(o, [&](Step at, int64_t rows) { totals[o] += sum_area<S>(job_.g, at, job_.g.lines, rows); });
+    }
+  }
+
   void store_sums(int64_t part) {
     for (int64_t v = vector_begin_; v < vector_end_; ++v) {
       const int64_t set = v - vector_begin_, o0 = v * S::N, lanes = at_most(S::N, job_.out_channels - o0);
@@ -266,7 +297,7 @@ class WeightGradChannelsLast {
   const depthwise::LatticeView& lat_;
   RowWindows<S> x_rows_;
   PackedPixels<S> g_pixels_;
-  Sums<S> sums_;
+  Sums<S> sums_, gb_;
   const int64_t vectors_in_all_, taps_;
   int64_t scratch_bytes_ = 0;
   Step* x_offset_ = nullptr;

@@ -47,6 +47,7 @@ class WeightGradConverted {
                         cells * job_.divide);
       }
       double* to = planes_.sums = job_.sums + (part * job_.out_channels + c * job_.divide) * taps_;
+      if (job_.gb_sums) planes_.gb_sums = job_.gb_sums + part * job_.out_channels + c * job_.divide;
       WeightGradPlanar<S>(planes_, scratch_).run(0, cells * job_.divide);
       for (int64_t i = 0; planes_.gW && i < cells * job_.divide * taps_; ++i) to[i] = static_cast<double>(gW_[i]);
       unit += cells;

@@ -3,6 +3,7 @@
 // A unit is one output channel and one part of the images and bands. The sums of its taps are vectors of lane-wise
 // partial sums; the lanes are added once, at the end. Channels of small images are done several in a call.
 #pragma once
+#include "bias_sums.hpp"
 #include "job.hpp"
 #include "packed_rows.hpp"
 #include "row_products.hpp"
@@ -60,8 +61,10 @@ class WeightGradPlanar {
       const int64_t o = unit / job_.parts, planes = planes_together(o, end - unit);
       if (planes)
         run_planes(o, planes);
-      else
+      else if (taps_)
         run_part(o, unit % job_.parts);
+      if (job_.gb_sums)
+        for (int64_t i = 0; i < at_least(planes, 1); ++i) sum_part(o + i, unit % job_.parts);
       unit += at_least(planes, 1);
     }
   }
@@ -109,6 +112,23 @@ class WeightGradPlanar {
         weights_of(o)[tap] = static_cast<E>(sums_.all_lanes(0, tap));
       else
         job_.sums[(part * job_.out_channels + o) * taps_ + tap] = sums_.all_lanes(0, tap);
+  }
+
+  // The sum of gy. Bands that follow one another are taken together: small planes would be divided for longer than
+  // summed.
+  void sum_part(int64_t o, int64_t part) {
+    const int64_t cells = job_.batch * job_.bands, whole = job_.parts == 1 ? job_.batch : 0;
+    const Step channel = o * job_.g.channel;
+    double total = 0;
+    for (int64_t n = 0; n < whole; ++n)
+      total += sum_area<S>(job_.g, n * job_.g.batch + channel, job_.g.lines, job_.g.offsets);
+    const int64_t end = whole ? 0 : (part + 1) * cells / job_.parts;
+    for (int64_t cell = part * cells / job_.parts; cell < end; ++cell) {
+      const int64_t row0 = cell % job_.bands * job_.band, row1 = at_most(job_.g.lines, row0 + job_.band);
+      total += sum_area<S>(job_.g, cell / job_.bands * job_.g.batch + channel + row0 * job_.g.line, row1 - row0,
+                           job_.g.offsets);
+    }
+    job_.gb_sums[part * job_.out_channels + o] = total;
   }
 
   // How many channels, from this one on, are summed by calls of their own for each chunk of taps, lanes and all; 0

@@ -157,9 +157,17 @@ void test_problem(const Target& target) {
                });
   run(Pass::input_grad, gx, W, gy);
   check(gx, expected, "input gradient");
+  std::vector<double> expected_b(static_cast<size_t>(outs));
+  for (int64_t n = 0; n < p.batch; ++n)
+    for (int64_t o = 0; o < outs; ++o)
+      for (int64_t i = 0; i < p.h.out; ++i)
+        for (int64_t j = 0; j < p.w.out; ++j) expected_b[static_cast<size_t>(o)] += gy.get(n, o, i, j);
   const Tensor gW({p.multiplier, p.channels, p.h.kernel, p.w.kernel}, t, false, at_end);
+  const Tensor gb({outs, 1, 1, 1}, t, false, at_end);
+  if (draw(0, 1)) p.b = gb.array;
   run(Pass::weight_grad, x, gW, gy);
   check(gW, expected_w, "weight gradient");
+  if (p.b.data) check(gb, expected_b, "bias gradient");
 }
 
 }  // namespace

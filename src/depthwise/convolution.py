@@ -28,8 +28,8 @@ class _Operator(Function):
     def _input_grad(self, gy: Variable, W: Variable, x: Variable) -> Variable:
         return cast(InputGrad(x.shape[2:], **self.steps)(gy, W), x.dtype)
 
-    def _weight_grad(self, x: Variable, gy: Variable, W: Variable) -> Variable:
-        return WeightGrad(W.shape, W.dtype, **self.steps)(x, gy)
+    def _weight_grad(self, x: Variable, gy: Variable, W: Variable, gb: AnyArray | None = None) -> Variable:
+        return WeightGrad(W.shape, W.dtype, gb, **self.steps)(x, gy)
 
 
 class Convolution(_Operator):
@@ -40,13 +40,12 @@ class Convolution(_Operator):
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         x, W = retained
-        gradients = [
-            self._input_grad(gy, W, x) if needs[0] else None,
-            self._weight_grad(x, gy, W) if needs[1] else None,
-        ]
-        if len(needs) == 3:
-            gradients.append(BiasGrad()(gy) if needs[2] else None)
-        return gradients
+        gx = self._input_grad(gy, W, x) if needs[0] else None
+        if len(needs) == 2:
+            return gx, self._weight_grad(x, gy, W) if needs[1] else None
+        gb = np.empty(gy.shape[1], gy.dtype) if needs[1] and needs[2] else None
+        gW = self._weight_grad(x, gy, W, gb) if needs[1] else None
+        return gx, gW, BiasGrad(gb)(gy) if needs[2] else None
 
 
 class InputGrad(_Operator):
@@ -69,16 +68,20 @@ class InputGrad(_Operator):
 
 
 class WeightGrad(_Operator):
-    """gW from x and gy."""
+    """gW from x and gy; the same pass fills an array of the bias's gradient, if it is given one."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: Any, stride: Any, pad: Any, dilate: Any) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], dtype: Any, gb: AnyArray | None, stride: Any, pad: Any, dilate: Any
+    ) -> None:
         super().__init__(stride, pad, dilate)
-        self.shape, self.dtype = shape, dtype
+        self.shape, self.dtype, self.gb = shape, dtype, gb
 
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
         x, gy = arrays
         gW = np.empty(self.shape, self.dtype)
-        return ops.weight_grad(x, gy, (self.shape[2], self.shape[3]), out=gW, **self.steps)
+        ops.weight_grad(x, gy, (self.shape[2], self.shape[3]), out=gW, bias_out=self.gb, **self.steps)
+        self.gb = None  # the graph need not keep it
+        return gW
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         x, g = retained
@@ -89,11 +92,15 @@ class WeightGrad(_Operator):
 
 
 class BiasGrad(Function):
-    """gb from gy."""
+    """gb from gy, unless a weight gradient's pass has summed it."""
+
+    def __init__(self, gb: AnyArray | None) -> None:
+        self.gb = gb
 
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
         self.before = arrays[0].shape
-        return ops.bias_grad(arrays[0])
+        gb, self.gb = self.gb, None
+        return ops.bias_grad(arrays[0]) if gb is None else gb
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         return (BroadcastTo(self.before)(Reshape((1, -1, 1, 1))(gy)),)

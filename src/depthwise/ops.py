@@ -76,27 +76,33 @@ def _empty(shape: tuple[int, int, int, int], dtype: np.dtype[Any], channels_last
     return y.transpose(0, 3, 1, 2) if channels_last else y
 
 
-def _check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], *inputs: tuple[str, AnyArray | None]) -> None:
-    check_array("out", out)
+def _check_out(
+    out: object,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    *inputs: tuple[str, AnyArray | None],
+    name: str = "out",
+) -> None:
+    check_array(name, out)
     assert isinstance(out, np.ndarray)
     if out.dtype != dtype:
-        msg = f"out must have dtype {dtype}, got {out.dtype}"
+        msg = f"{name} must have dtype {dtype}, got {out.dtype}"
         raise TypeError(msg)
     if out.shape != shape:
-        msg = f"out must have shape {shape}, got {out.shape}"
+        msg = f"{name} must have shape {shape}, got {out.shape}"
         raise ValueError(msg)
     if not out.flags.writeable:
-        msg = "out is read-only"
+        msg = f"{name} is read-only"
         raise ValueError(msg)
     spanned = out.itemsize
     for stride, size in sorted((abs(s), n) for s, n in zip(out.strides, out.shape, strict=True) if n > 1):
         if out.size and stride < spanned:
-            msg = f"elements of out share memory (strides {out.strides} for shape {out.shape})"
+            msg = f"elements of {name} share memory (strides {out.strides} for shape {out.shape})"
             raise ValueError(msg)
         spanned += stride * (size - 1)
-    for name, a in inputs:
+    for other, a in inputs:
         if a is not None and np.may_share_memory(out, a) and _shares_memory(out, a):
-            msg = f"out overlaps {name}"
+            msg = f"{name} overlaps {other}"
             raise ValueError(msg)
 
 
@@ -339,8 +345,9 @@ def weight_grad(
     pad: Pad = 0,
     dilate: IntPair = 1,
     out: AnyArray | None = None,
+    bias_out: AnyArray | None = None,
 ) -> AnyArray:
-    """Gradient of :func:`forward` for W.
+    """Gradient of :func:`forward` for W, and in the same pass for b.
 
     ``gW[m, c, p, q] = sum over n, i, j of
     gy[n, c * c_M + m, i, j] * xpad[n, c, i * sy + p * dy, j * sx + q * dx]``
@@ -357,6 +364,9 @@ def weight_grad(
         As given to :func:`forward`.
     out : ndarray of shape (c_M, c_I, k_H, k_W), optional
         Receives the result; of x's dtype or any other of these, of any strides, sharing no memory with the inputs.
+    bias_out : ndarray of shape (c_I * c_M,), optional
+        Receives what :func:`bias_grad` of gy gives, which is summed here while gy is in the cache; of any of these
+        dtypes, sharing no memory with the inputs or `out`.
 
     Returns
     -------
@@ -410,7 +420,12 @@ def weight_grad(
         dtype = out.dtype
         _check_out(out, g.W_shape, dtype, ("x", x), ("gy", gy))
     gW = out if out is not None and _is_writable(out) else np.empty(g.W_shape, dtype.newbyteorder("="))
-    _run(WEIGHT_GRAD, g.sizes, x, gW, None, gy, (x_code, _code("out", dtype), 0, gy_code))
+    gb, gb_code = None, 0
+    if bias_out is not None:
+        gb, gb_code = _bias_to_write(bias_out, outputs, x.dtype, ("x", x), ("gy", gy), ("out", gW), name="bias_out")
+    _run(WEIGHT_GRAD, g.sizes, x, gW, gb, gy, (x_code, _code("out", dtype), gb_code, gy_code))
+    if gb is not None:
+        _finished(gb, bias_out, gb.dtype)
     return _finished(gW, out, dtype)
 
 
@@ -447,20 +462,21 @@ def bias_grad(gy: AnyArray, *, out: AnyArray | None = None) -> AnyArray:
         msg = f"gy must have 4 axes (n, c_I * c_M, h_O, w_O), got {gy.ndim}: shape {gy.shape}"
         raise ValueError(msg)
     n, c, h, w = gy.shape
-    dtype = gy.dtype
+    gb, gb_code = _bias_to_write(out, c, gy.dtype, ("gy", gy))
+    # The weight gradient of a kernel without taps, which has a bias all the same.
+    sizes = _core.Sizes(n, c, 1, [h, 0, 1, 0, 1, h], [w, 0, 1, 0, 1, w])
+    _run(WEIGHT_GRAD, sizes, gy, np.empty((1, c, 0, 0), np.float32), gb, gy, (code, _FLOAT32, gb_code, code))
+    return _finished(gb, out, gy.dtype if out is None else out.dtype)
+
+
+def _bias_to_write(
+    out: AnyArray | None, channels: int, dtype: np.dtype[Any], *inputs: tuple[str, AnyArray], name: str = "out"
+) -> tuple[AnyArray, int]:
+    """`out` where the engine can write it, else a new array of its dtype, or of this one; and the dtype's code."""
     if out is not None:
-        check_array("out", out)
-        _code("out", out.dtype)
+        check_array(name, out)
+        _code(name, out.dtype)
         dtype = out.dtype
-        _check_out(out, (c,), dtype, ("gy", gy))
-    gb = np.zeros(c, dtype.newbyteorder("="))
-    if gy.size:
-        # The weight gradient of a 1x1 kernel on an image of ones, of which one row or pixel stands for all. The row has
-        # columns to spare, so that whole vectors stay inside it.
-        spare = 0 if _channels_last(gy) else 64
-        sizes = _core.Sizes(n, c, 1, [h, 1, 1, 0, 1, h], [w + spare, 1, 1, 0, 1, w])
-        ones = np.ones((1, 1, 1, w + spare) if spare else (1, c, 1, 1), np.float64 if code == _FLOAT64 else np.float32)
-        image = np.broadcast_to(ones, (n, c, h, w + spare))
-        codes = _code("b", ones.dtype), _code("out", dtype), 0, code
-        _run(WEIGHT_GRAD, sizes, image, gb.reshape(1, c, 1, 1), None, gy, codes)
-    return _finished(gb, out, dtype)
+        _check_out(out, (channels,), dtype, *inputs, name=name)
+    gb = out if out is not None and _is_writable(out) else np.empty(channels, dtype.newbyteorder("="))
+    return gb, _code(name, dtype)
