@@ -42,15 +42,13 @@ double sum_of_parts(const double* sums, int64_t parts, int64_t size) {
 template <class T>
 void store_weights(const Plan& plan, const double* sums) {
   const WeightGradient& job = plan.weight_gradient;
-  const int64_t columns = job.sum_line == 1 ? job.kernel_lines : job.kernel_offsets;
-  const int64_t rows = job.sum_line == 1 ? job.kernel_offsets : job.kernel_lines;
   for (int64_t o = 0; o < job.out_channels; ++o) {
     T* plane =
         static_cast<T*>(plan.gW.data) + o % job.divide * plan.gW.strides[0] + o / job.divide * plan.gW.strides[1];
-    for (int64_t row = 0; row < rows; ++row)
-      for (int64_t column = 0; column < columns; ++column, ++sums)
-        plane[row * plan.gW.strides[2] + column * plan.gW.strides[3]] =
-            convert<T>(sum_of_parts(sums, job.parts, job.out_channels * rows * columns));
+    for (int64_t k = 0; k < plan.kernel_h; ++k)
+      for (int64_t l = 0; l < plan.kernel_w; ++l, ++sums)
+        plane[k * plan.gW.strides[2] + l * plan.gW.strides[3]] =
+            convert<T>(sum_of_parts(sums, job.parts, job.out_channels * plan.kernel_h * plan.kernel_w));
   }
 }
 

@@ -237,6 +237,8 @@ Plan::Plan(const Target& target, int most_threads, const Problem& p)
       sums(accumulator(p)),
       gW(p.W),
       gb(p.b),
+      kernel_h(p.h.kernel),
+      kernel_w(p.w.kernel),
       channel_lanes(lanes_along_channels(p, *target.kernels, sums)),
       lattice(p.pass, channel_lanes ? p.w : p.h, channel_lanes ? p.h : p.w, target.kernels->max_lines, channel_lanes,
               !channel_lanes && takes_pairs(p, sums)) {

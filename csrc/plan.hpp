@@ -24,6 +24,7 @@ struct Plan {
   WeightGradient weight_gradient;
   const Kernel<WeightGradient>* sum_products = nullptr;
   Array gW, gb;
+  int64_t kernel_h, kernel_w;
 
   Plan(const Plan&) = delete;
   Plan(const Problem&, const Target&, int threads);

@@ -246,3 +246,19 @@ def test_planes_of_16_bit_floats(target, dtype, gap):
     check(rng, 2, 150, 2, (15, 13), (5, 3), 2, (2, 1), 1, layout, (dtype, np.float32, dtype))
     check(rng, 1, 3, 1, (70, 90), (3, 3), 1, 1, 2, layout, (dtype, dtype, np.float32))
     check(rng, 40, 17, 1, (45, 40), (3, 3), 1, 1, 1, layout, (dtype, dtype, dtype))  # images in two parts
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("kernel", [(8, 1), (1, 8), (3, 3)])
+def test_weight_gradient_into_any_strides(target, kernel, layout):
+    """A gap after each tap, row and channel stays as it was."""
+    rng = np.random.default_rng(14)
+    x = layout(integers(rng, (2, 5, 12, 20), np.float32))
+    gy = layout(integers(rng, (2, 5, 13 - kernel[0], 21 - kernel[1]), np.float32))
+    for dtype in (np.float32, np.float64):
+        memory = np.full((3, 7, kernel[0] + 2, 2 * kernel[1]), np.nan, dtype)
+        out = memory[1:2, 1:6, 1:-1, ::2]
+        ops.weight_grad(x, gy, kernel, out=out)
+        assert_same(out, reference.weight_grad(x, gy, kernel))
+        out[...] = np.nan
+        assert np.isnan(memory).all()

@@ -1,0 +1,153 @@
+"""Random problems against the definition, exactly: shapes, dtypes, layouts, strides of memory, threads and targets.
+
+    python tests/fuzz.py --cases 100000 --seed 1
+
+Inputs are small integers, so that every order of summation gives the same sum. Each case has a random generator of its
+own: a failure names its number, and `--only NUMBER` runs it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import numpy as np
+
+import depthwise
+from depthwise import ops, reference
+from helpers import DTYPES, LAYOUTS, assert_same, integers
+
+
+def broadcast(a):
+    """A stride of 0 along one axis: every row, column, image or channel is the same."""
+    axis = int(np.argmax(a.shape))
+    return np.broadcast_to(a.take([0], axis), a.shape)
+
+
+def gaps(a):
+    """Rows and planes with NaN between them, starting off every alignment."""
+    n, c, h, w = a.shape
+    memory = np.full((n, c, h + 1, w + 3), np.nan, a.dtype)
+    memory[:, :, 1:, 3:] = a
+    return memory[:, :, 1:, 3:]
+
+
+def columns_first(a):
+    """Columns contiguous."""
+    return np.ascontiguousarray(a.transpose(0, 1, 3, 2)).transpose(0, 1, 3, 2)
+
+
+INPUTS = [*LAYOUTS, LAYOUTS[0], LAYOUTS[1], broadcast, gaps, columns_first]
+
+
+class Framed:
+    """An output inside a larger array of NaN, of which only the output may change."""
+
+    def __init__(self, rng, shape, dtype):
+        layout = INPUTS[rng.integers(len(LAYOUTS))]
+        marks = np.ones([n + 2 for n in shape], bool)
+        marks[tuple(slice(1, -1) for _ in shape)] = False
+        order = rng.permutation(4) if layout is LAYOUTS[2] else np.arange(4)
+        if layout is LAYOUTS[1]:
+            order = np.array([0, 2, 3, 1])
+        memory = np.full([n + 2 for n in np.array(shape)[order]], np.nan, dtype)
+        self.memory = memory.transpose(np.argsort(order))
+        self.frame = marks
+        self.out = self.memory[tuple(slice(1, -1) for _ in shape)]
+
+    def check(self):
+        assert np.isnan(self.memory[self.frame]).all(), "something was written beside out"
+
+
+def axis(rng, most):
+    while True:
+        kernel, stride, dilate = int(rng.integers(1, 9)), int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        if rng.random() < 0.6:
+            dilate = 1
+        pads = tuple(int(p) for p in rng.integers(0, kernel + 1, 2))
+        size = int(rng.integers(1, most))
+        if size + sum(pads) >= dilate * (kernel - 1) + 1:
+            return size, kernel, stride, dilate, pads
+
+
+def case(rng):
+    """One problem, all passes; returns what it was."""
+    large = rng.random() < 0.02
+    h, w = axis(rng, 24), axis(rng, 150 if large else 48)
+    n, c, m = int(rng.integers(1, 4)), int(rng.integers(1, 130 if large else 24)), int(rng.choice([1, 1, 1, 2, 3]))
+    size, kernel, steps = (h[0], w[0]), (h[1], w[1]), {"stride": (h[2], w[2]), "dilate": (h[3], w[3])}
+    steps["pad"] = (h[4], w[4])
+    x_type, W_type, gy_type = (DTYPES[i] for i in rng.choice(4, 3, p=[0.15, 0.15, 0.5, 0.2]))
+    if rng.random() < 0.7:
+        W_type = gy_type = x_type
+    x = INPUTS[rng.integers(len(INPUTS))](integers(rng, (n, c, *size), x_type))
+    W = INPUTS[rng.integers(len(INPUTS))](integers(rng, (m, c, *kernel), W_type, -2, 3))
+    b = integers(rng, (c * m,), gy_type) if rng.random() < 0.5 else None
+    out = depthwise.output_size(size, kernel, **steps)
+    gy = INPUTS[rng.integers(len(INPUTS))](integers(rng, (n, c * m, *out), gy_type, -2, 3))
+    target = str(rng.choice(depthwise.targets()))
+    n_threads = int(rng.integers(1, 4))
+    what = f"x {x.dtype}{x.shape}{x.strides} W {W.dtype}{W.shape}{W.strides} gy {gy.dtype}{gy.strides} {steps} "
+    what += f"bias {b is not None} {target} {n_threads} threads"
+    try:
+        with depthwise.use_target(target), depthwise.threads(n_threads):
+            check(rng, x, W, b, gy, size, kernel, steps)
+    except Exception as error:
+        msg = f"{what}: {error}"
+        raise AssertionError(msg) from error
+    return what
+
+
+def check(rng, x, W, b, gy, size, kernel, steps):
+    before = [a.tobytes() for a in (x, W, gy)]
+    y, gx = Framed(rng, (x.shape[0], W.shape[0] * x.shape[1], *gy.shape[2:]), x.dtype), Framed(rng, x.shape, gy.dtype)
+    gW, gb = Framed(rng, W.shape, DTYPES[rng.integers(4)]), np.empty(gy.shape[1], DTYPES[rng.integers(4)])
+    framed = rng.random() < 0.5
+    assert_same(
+        ops.forward(x, W, b, out=y.out if framed else None, **steps),
+        reference.forward(x, W, b, **steps),
+    )
+    assert_same(
+        ops.input_grad(gy, W, size, out=gx.out if framed else None, **steps),
+        reference.input_grad(gy, W, size, **steps),
+    )
+    assert_same(
+        ops.weight_grad(
+            x, gy, kernel, out=gW.out if framed else None, bias_out=gb if rng.random() < 0.5 else None, **steps
+        ),
+        reference.weight_grad(x, gy, kernel, **steps),
+    )
+    assert_same(ops.bias_grad(gy, out=gb), reference.bias_grad(gy))
+    if framed:
+        for result in (y, gx, gW):
+            result.check()
+    assert before == [a.tobytes() for a in (x, W, gy)], "an input was written"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", type=int, help="run the case with this number")
+    args = parser.parse_args(argv)
+    if args.only is not None:
+        print(case(np.random.default_rng([args.seed, args.only])))
+        return 0
+    start = shown = time.monotonic()
+    for i in range(args.cases):
+        try:
+            case(np.random.default_rng([args.seed, i]))
+        except AssertionError as error:
+            print(f"\ncase {i} of seed {args.seed}: {error}", file=sys.stderr)
+            return 1
+        if time.monotonic() - shown > 1:
+            shown = time.monotonic()
+            rate = (i + 1) / (shown - start)
+            print(f"\r{i + 1} of {args.cases} cases, {(args.cases - i) / rate:.0f} s to go ", end="", flush=True)
+    print(f"\r{args.cases} cases of seed {args.seed}, no mismatch, {time.monotonic() - start:.0f} s" + " " * 20)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
