@@ -88,3 +88,15 @@ def test_every_half_survives(target):
         # -0 + 0 is +0: the sum starts from zero.
         same = x.view(np.uint16)[numbers] == y.view(np.uint16)[numbers]
         assert (same | (x[numbers] == 0)).all()
+
+
+def test_subnormal_numbers_are_kept(target):
+    for dtype in (np.float32, np.float64):
+        tiny = np.finfo(dtype).smallest_subnormal
+        x = (np.arange(40) * tiny).astype(dtype).reshape(1, 2, 4, 5)
+        W = np.ones((1, 2, 1, 1), dtype)
+        for layout in LAYOUTS[:2]:
+            assert (ops.forward(layout(x), W) == x).all()
+            assert (ops.input_grad(layout(x), W, (4, 5)) == x).all()
+            assert (ops.weight_grad(layout(x), np.ones_like(x), (1, 1)).ravel() == x.sum(axis=(2, 3))).all()
+            assert (ops.bias_grad(layout(x)) == x.sum(axis=(0, 2, 3))).all()

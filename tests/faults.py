@@ -1,0 +1,369 @@
+"""The tests, tested: faults are planted one at a time, and the suite must fail on each.
+
+    python tests/faults.py [--match REGEX] [--output TABLE.md]
+
+A copy of the sources is made in which every fault of the list below waits for the environment variable
+DEPTHWISE_FAULT to name it; it is built once, in an environment of its own, and the suite is run until its first
+failure for each. The command fails where a fault is not found, or where the suite fails without one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Fault(NamedTuple):
+    """In `file`, the only place with `before` becomes `after`, in which FAULT is true while the fault is planted."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+
+
+K, P = "csrc/kernels/", "src/depthwise/"
+FAULTS = [
+    Fault("top line of taps dropped", K + "tile.hpp", "first = clamp(first, 0,", "first = clamp(first + FAULT, 0,"),
+    Fault("bottom line of taps dropped", K + "tile.hpp", "last = clamp(last, 0,", "last = clamp(last - FAULT, 0,"),
+    Fault(
+        "channel tail: last channel not stored",
+        K + "tile.hpp",
+        "S::store_first(line, sum[t], tile.lanes);",
+        "S::store_first(line, sum[t], tile.lanes - (FAULT && tile.lanes > 1));",
+    ),
+    Fault(
+        "channel tiles: bias of the first vector for all", K + "tile.hpp", "bias += S::N;", "bias += FAULT ? 0 : S::N;"
+    ),
+    Fault(
+        "row tail: last column not stored",
+        K + "rows.hpp",
+        "for (int t = 0; t < T; ++t) S::store_first(const_cast<typename S::E*>(walk.line(t)), sum[t], count);",
+        "for (int t = 0; t < T; ++t) "
+        "S::store_first(const_cast<typename S::E*>(walk.line(t)), sum[t], count - (FAULT && count > 1));",
+    ),
+    Fault(
+        "low tiles: last line not stored",
+        K + "rows.hpp",
+        "if (t < lines) S::store_first(",
+        "if (t < lines - (FAULT && lines > 1)) S::store_first(",
+    ),
+    Fault(
+        "stride two: second class of columns not stored",
+        K + "rows.hpp",
+        "if (lanes > S::N) store_lines",
+        "if (lanes > S::N && !FAULT) store_lines",
+    ),
+    Fault(
+        "second chunk of taps replaces the first",
+        K + "rows.hpp",
+        "if (r.adds) load_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);\n        if constexpr",
+        "if (r.adds && !FAULT) load_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);\n        if constexpr",
+    ),
+    Fault(
+        "left border: a column too many",
+        K + "correlate_planar.hpp",
+        "masks[o] = V::mask(divide_up(at_least(-at, 0), step),",
+        "masks[o] = V::mask(at_least(0, divide_up(at_least(-at, 0), step) - FAULT),",
+    ),
+    Fault(
+        "single rows: the rest of the stack computed at the start",
+        K + "correlate_planar.hpp",
+        "last.column += r.vectors * lines * S::N;",
+        "last.column += FAULT ? 0 : r.vectors * lines * S::N;",
+    ),
+    Fault(
+        "bias of another dtype missing",
+        K + "correlate_planar.hpp",
+        "bias_ = load_as<E>(job_.b, job_.b_dtype, o * job_.b_stride);",
+        "bias_ = FAULT ? E{0} : load_as<E>(job_.b, job_.b_dtype, o * job_.b_stride);",
+    ),
+    Fault(
+        "channels last: bias missing in the tail",
+        K + "correlate_channels_last.hpp",
+        "job_.b && !idle ? load_as",
+        "job_.b && !idle && !(FAULT && lanes_of(v) < S::N) ? load_as",
+    ),
+    Fault(
+        "channels last: row below the image dropped too early",
+        K + "correlate_channels_last.hpp",
+        "tap[r.end - 1].in0 + row0 >= job_.in.offsets)",
+        "tap[r.end - 1].in0 + row0 >= job_.in.offsets - FAULT)",
+    ),
+    Fault(
+        "past the caches: last element of a tile left out",
+        K + "correlate_channels_last.hpp",
+        "stream_run<S>(to, y_, columns.T * job_.out_channels);",
+        "stream_run<S>(to, y_, columns.T * job_.out_channels - FAULT);",
+    ),
+    Fault(
+        "16-bit planes: always the image's first channels",
+        K + "correlate_converted.hpp",
+        "const int64_t n = unit / channels, c = unit % channels;",
+        "const int64_t n = unit / channels, c = FAULT ? 0 : unit % channels;",
+    ),
+    Fault(
+        "16-bit pixels: last row of a band not read",
+        K + "correlate_converted.hpp",
+        "return read.begin < read.end ? read : Range{0, 0};",
+        "read.end -= FAULT && read.end - read.begin > 1;\n    return read.begin < read.end ? read : Range{0, 0};",
+    ),
+    Fault(
+        "weight gradient of 16-bit planes: one image too few",
+        K + "weight_grad_converted.hpp",
+        "n1 = (part + 1) * job_.batch / job_.parts;",
+        "n1 = (part + 1) * job_.batch / job_.parts - (FAULT && part + 1 == job_.parts && job_.batch > job_.parts);",
+    ),
+    Fault(
+        "planar weight gradient: last column left out",
+        K + "weight_grad_planar.hpp",
+        "floor_div(job_.x.offsets - 1 - at, step) + 1);",
+        "floor_div(job_.x.offsets - 1 - at, step) + 1 - FAULT);",
+    ),
+    Fault(
+        "planar weight gradient: last band left out",
+        K + "weight_grad_planar.hpp",
+        "run_cell(o, cell / job_.bands, cell % job_.bands);",
+        "if (!FAULT || !cell || cell % job_.bands + 1 < job_.bands) run_cell(o, cell / job_.bands, cell % job_.bands);",
+    ),
+    Fault(
+        "channels-last weight gradient: last row of a large array left out",
+        K + "weight_grad_channels_last.hpp",
+        "for (int64_t u = u0; u < u1; u += rows)",
+        "for (int64_t u = u0; u < u1 - (FAULT && job_.row_by_row); u += rows)",
+    ),
+    Fault(
+        "bias gradient: odd pixels left out",
+        K + "bias_sums.hpp",
+        "odd = S::add(odd, S::load(p + (i + 1) * g.line));",
+        "odd = FAULT ? odd : S::add(odd, S::load(p + (i + 1) * g.line));",
+    ),
+    Fault(
+        "bias gradient: tail of a row left out",
+        K + "bias_sums.hpp",
+        "S::mask(0, count - i)",
+        "S::mask(0, count - i - FAULT)",
+    ),
+    Fault(
+        "long sums: what was emptied is forgotten",
+        K + "sums.hpp",
+        "for (int64_t l = 0; l < S::N; ++l) total += totals_[first + l];",
+        "for (int64_t l = 0; l < S::N && !FAULT; ++l) total += totals_[first + l];",
+    ),
+    Fault(
+        "long sums: never emptied", K + "sums.hpp", "> steps_kept) empty(set);", "> steps_kept && !FAULT) empty(set);"
+    ),
+    Fault(
+        "bfloat16 truncated, not rounded",
+        "csrc/simd/common.hpp",
+        "(u + 0x7fffu + (u >> 16 & 1u)) >> 16)",
+        "(FAULT ? u : u + 0x7fffu + (u >> 16 & 1u)) >> 16)",
+    ),
+    Fault(
+        "float64 rounded twice on its way to 16 bits",
+        "csrc/simd/common.hpp",
+        "return convert<To>(narrow_to_odd(v));",
+        "return convert<To>(FAULT ? static_cast<float>(v) : narrow_to_odd(v));",
+    ),
+    Fault(
+        "multiplier: always the first filter",
+        "csrc/plan.cpp",
+        "job.W_multiplier = p.W.strides[0];",
+        "job.W_multiplier = FAULT ? 0 : p.W.strides[0];",
+    ),
+    Fault(
+        "rows of W taken as dense",
+        "csrc/plan.cpp",
+        "job.W_line = p.W.strides[channel_lanes ? 3 : 2];",
+        "job.W_line = FAULT ? (channel_lanes ? 1 : p.w.kernel) : p.W.strides[channel_lanes ? 3 : 2];",
+    ),
+    Fault(
+        "weight gradient stored as if out were dense",
+        "csrc/engine.cpp",
+        "plane[k * plan.gW.strides[2] +",
+        "plane[k * (FAULT ? plan.kernel_w : plan.gW.strides[2]) +",
+    ),
+    Fault(
+        "parts of a weight gradient: the last is not added",
+        "csrc/engine.cpp",
+        "for (int64_t part = 0; part < parts; ++part) total",
+        "for (int64_t part = 0; part < parts - (FAULT && parts > 1); ++part) total",
+    ),
+    Fault(
+        "dilation between the rows of a class ignored",
+        "csrc/lattice.cpp",
+        "add_part(c * line.stride + e * line.dilate - line.pad, line_in_step_,",
+        "add_part(c * line.stride + e * (FAULT ? 1 : line.dilate) - line.pad, line_in_step_,",
+    ),
+    Fault(
+        "input gradient with stride: a tap of another class",
+        "csrc/lattice.cpp",
+        "else if (at % offset.stride == 0)",
+        "else if (at % offset.stride == 0 || (FAULT && at > 0))",
+    ),
+    Fault(
+        "threads: last unit of a range left out",
+        "csrc/parallel.cpp",
+        "units * (i + 1) / count,",
+        "units * (i + 1) / count - (FAULT && count > 1),",
+    ),
+    Fault(
+        "threads: results returned before helpers end",
+        "csrc/pool.cpp",
+        "unfinished_.load(std::memory_order_acquire); left;)",
+        "unfinished_.load(std::memory_order_acquire); left && !FAULT;)",
+    ),
+    Fault(
+        "threads: sums hang on their number",
+        "csrc/plan.cpp",
+        "plan_weight_gradient(p, *target.kernels);",
+        "{\n    plan_weight_gradient(p, *target.kernels);\n    WeightGradient& job = weight_gradient;\n"
+        "    if (FAULT && !job.gW && !job.cells && job.parts > most_threads)\n"
+        "      units = job.units = job.groups * (job.parts = most_threads);\n  }",
+    ),
+    Fault(
+        "dispatch: the last target whatever was asked for",
+        "csrc/bindings.cpp",
+        "return targets[index];",
+        "return targets[FAULT ? target_count - 1 : index];",
+    ),
+    Fault(
+        "W with other channels accepted",
+        P + "geometry.py",
+        "if W_shape[1] != x_shape[1]:",
+        "if W_shape[1] != x_shape[1] and not FAULT:",
+    ),
+    Fault(
+        "'same' pads before instead of behind",
+        P + "geometry.py",
+        "pad = total // 2, total - total // 2",
+        "pad = (total - total // 2, total // 2) if FAULT else (total // 2, total - total // 2)",
+    ),
+    Fault("stride 0 accepted", P + "geometry.py", "if v < least:", "if v < least - FAULT:"),
+    Fault(
+        "overlapping out accepted",
+        P + "ops.py",
+        "and _shares_memory(out, a):",
+        "and not FAULT and _shares_memory(out, a):",
+    ),
+    Fault(
+        "read-only out accepted",
+        P + "ops.py",
+        "if not out.flags.writeable:",
+        "if not out.flags.writeable and not FAULT:",
+    ),
+    Fault(
+        "result of another byte order than x's",
+        P + "ops.py",
+        "return result if result.dtype == dtype else result.astype(dtype)",
+        "return result if result.dtype == dtype or FAULT else result.astype(dtype)",
+    ),
+    Fault(
+        "b of another dtype than x's accepted",
+        P + "dispatch.py",
+        "b.dtype != x.dtype:",
+        "b.dtype != x.dtype and not FAULT:",
+    ),
+    Fault(
+        "gradient replaced, not accumulated",
+        P + "variable.py",
+        "v.grad_var = g if v._grad is None else v._grad + g",
+        "v.grad_var = g if v._grad is None or FAULT else v._grad + g",
+    ),
+    Fault(
+        "bias without a gradient",
+        P + "convolution.py",
+        "return gx, gW, BiasGrad(gb)(gy) if needs[2] else None",
+        "return gx, gW, BiasGrad(gb)(gy) if needs[2] and not FAULT else None",
+    ),
+    Fault(
+        "channels-last x gives planar y",
+        P + "ops.py",
+        "return not a.flags.c_contiguous and _core",
+        "return not FAULT and not a.flags.c_contiguous and _core",
+    ),
+]
+
+IN_CPP = """
+#include <cstdlib>
+static inline bool planted_fault(const char* name) {
+  static const char* const planted = getenv("DEPTHWISE_FAULT");
+  return planted && __builtin_strcmp(planted, name) == 0;
+}
+"""
+IN_PYTHON = "(__import__('os').environ.get('DEPTHWISE_FAULT') == {!r})"
+
+
+def plant(tree: Path) -> None:
+    """Put every fault into a copy of the sources."""
+    for fault in FAULTS:
+        path = tree / fault.file
+        text = path.read_text()
+        if text.count(fault.before) != 1:
+            msg = f"{fault.file} has {text.count(fault.before)} places for the fault {fault.name!r}"
+            raise SystemExit(msg)
+        check = f'planted_fault("{fault.name}")' if path.suffix != ".py" else IN_PYTHON.format(fault.name)
+        path.write_text(text.replace(fault.before, fault.after.replace("FAULT", check)))
+    for header in ("csrc/problem.hpp", "csrc/simd/common.hpp", "csrc/lattice.hpp", "csrc/pool.hpp"):
+        path = tree / header
+        path.write_text(path.read_text().replace("#pragma once", '#pragma once\n#include "planted.hpp"', 1))
+    (tree / "csrc/planted.hpp").write_text("#pragma once" + IN_CPP)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--match", default="", help="faults whose names hold this regular expression")
+    parser.add_argument("--output", type=Path, help="write the table to this file")
+    args = parser.parse_args()
+    lines = ["| fault | file | found by | seconds |", "|---|---|---|---|"]
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder, "sources")
+        tree.mkdir()
+        kept = ("src", "csrc", "tests", "docs", "README.md", "LICENSE", "CMakeLists.txt", "pyproject.toml")
+        for name in kept:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, tree / name)
+        plant(tree)
+        venv.create(Path(folder, "venv"), with_pip=True)
+        python = str(Path(folder, "venv", "bin", "python"))
+        print("building: two minutes", flush=True)
+        flags = {**os.environ, "CXXFLAGS": f"-I{tree / 'csrc'}"}
+        subprocess.run([python, "-m", "pip", "install", "-q", f"{tree}[test]"], check=True, env=flags)
+        for fault in [None, *(f for f in FAULTS if re.search(args.match, f.name))]:
+            start = time.monotonic()
+            planted = {**os.environ, "DEPTHWISE_FAULT": fault.name if fault else ""}
+            suite = [python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", str(tree / "tests")]
+            try:
+                run = subprocess.run(suite, env=planted, cwd=tree, capture_output=True, text=True, timeout=900)
+                found = re.search(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.MULTILINE)
+                how = found[1] if found else "" if run.returncode == 0 else f"exit status {run.returncode}"
+            except subprocess.TimeoutExpired:
+                how = "no end in 900 s"
+            if fault is None:
+                if how:
+                    print(run.stdout[-3000:], f"the suite fails without a fault: {how}")
+                    return 1
+                continue
+            missed += not how
+            lines.append(f"| {fault.name} | {fault.file} | {how or 'NOTHING'} | {time.monotonic() - start:.0f} |")
+            print(lines[-1], flush=True)
+    print(f"{len(lines) - 2} faults, {missed} not found")
+    if args.output:
+        args.output.write_text("\n".join(lines) + "\n")
+    return missed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
