@@ -43,6 +43,10 @@ class Held {
       if (buffer_.strides[i] % buffer_.itemsize) return false;
     return true;
   }
+  bool has_shape(std::initializer_list<int64_t> shape) const {
+    return !held_ ||
+           (static_cast<size_t>(buffer_.ndim) == shape.size() && std::equal(shape.begin(), shape.end(), buffer_.shape));
+  }
   Array array(int dtype) const {
     Array out{held_ ? buffer_.buf : nullptr, static_cast<DType>(dtype), {}};
     for (int i = 0; held_ && i < buffer_.ndim && i < 4; ++i) out.strides[i] = buffer_.strides[i] / buffer_.itemsize;
@@ -97,6 +101,12 @@ NB_MODULE(_core, m) {
         const Held held[4] = {Held(x.ptr()), Held(W.ptr()), Held(b.ptr()), Held(y.ptr())};
         for (const Held& h : held)
           if (!h.fits()) return false;
+        // Another thread may have changed what the caller has checked.
+        const int64_t outs = s.channels * s.multiplier;
+        if (!held[0].has_shape({s.batch, s.channels, s.h.size, s.w.size}) ||
+            !held[1].has_shape({s.multiplier, s.channels, s.h.kernel, s.w.kernel}) || !held[2].has_shape({outs}) ||
+            !held[3].has_shape({s.batch, outs, s.h.out, s.w.out}))
+          throw nb::value_error("an array has changed its shape during the call");
         const Plan plan(problem(pass, s, held[0].array(x_dtype), held[1].array(W_dtype), held[2].array(b_dtype),
                                 held[3].array(y_dtype)),
                         target_at(target), threads);

@@ -1,9 +1,12 @@
 """Every row of Chainer's error table, and what it does not have: TypeError or ValueError in the caller's words."""
 
+import contextlib
 import re
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import depthwise
 from depthwise import Variable, ops
@@ -203,3 +206,43 @@ def bias_out(out, of_gy=False):
 def test_other_surfaces(call, error, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+SMALL = st.integers(-2, 6)
+STEPS = st.one_of(SMALL, st.tuples(SMALL, SMALL), st.sampled_from([2**31 - 1, 2**31, 2**62, 2**63, 2**64, -(2**63)]))
+ODD = [np.float32(1), np.array([1, 2]), np.array(3), slice(3), Ellipsis, {}, {1, 2}, object()]
+KINDS = [st.none(), st.floats(), st.text(max_size=3), st.binary(max_size=2), st.complex_numbers(), st.booleans()]
+JUNK = st.one_of(*KINDS, st.lists(SMALL, max_size=3), st.sampled_from(ODD))
+PADS = st.one_of(SMALL, st.tuples(SMALL, SMALL), st.tuples(st.tuples(SMALL, SMALL), st.tuples(SMALL, SMALL)))
+SHAPES = st.lists(st.sampled_from([0, 1, 2, 3, 5]), min_size=3, max_size=5).map(tuple)
+ARRAYS = st.builds(
+    lambda shape, dtype: np.ones(shape, dtype),
+    st.one_of(SHAPES, st.just((2, 3, 5, 5)), st.just((1, 3, 3, 3)), st.just((3,))),
+    st.sampled_from(["f4", "f4", "f4", "f8", "f2", ">f4", "i4", "c8", "O", "M8[s]", "S3", "V4"]),
+)
+
+
+@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_nothing_but_type_and_value_errors(data):
+    """Whatever is given for any argument of any function."""
+
+    def draw(usual):
+        return data.draw(st.one_of(usual, usual, usual, JUNK))
+
+    call = data.draw(
+        st.sampled_from([conv, ops.forward, ops.input_grad, ops.weight_grad, ops.bias_grad, depthwise.explain])
+    )
+    steps = {"stride": draw(STEPS), "pad": draw(PADS), "dilate": draw(STEPS)}
+    if call is ops.bias_grad:
+        args, steps = [draw(ARRAYS)], {}
+    elif call in (ops.input_grad, ops.weight_grad):
+        args = [draw(ARRAYS), draw(ARRAYS), draw(PADS)]
+    else:
+        args = [draw(ARRAYS), draw(ARRAYS)]
+    if call in (conv, ops.forward) and data.draw(st.booleans()):
+        args.append(draw(ARRAYS))
+    if call not in (conv, depthwise.explain) and data.draw(st.booleans()):
+        steps["out"] = draw(ARRAYS)
+    with contextlib.suppress(TypeError, ValueError):
+        call(*args, **steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -139,15 +139,22 @@ def _bits(a: AnyArray, code: int) -> AnyArray:
 
 def describe(kind: int, x: Any, W: Any, stride: Any, pad: Any, dilate: Any) -> tuple[Any, int, float, float]:
     """The engine's plan for a problem that is given by arrays or by shapes."""
-    dtype = np.dtype(np.float32) if isinstance(x, tuple) else x.dtype
-    shape = x if isinstance(x, tuple) else x.shape
-    x_strides = _strides(x, False) if isinstance(x, tuple) else [s // dtype.itemsize for s in np.asarray(x).strides]
-    W = np.broadcast_to(np.float32(0), W) if isinstance(W, tuple) else np.asarray(W)
-    g = geometry(shape, W.shape, stride, pad, dilate)
-    y_strides = _strides(g.y_shape, _core.channels_last(x_strides, shape))
-    code = _code("x", dtype)
+    a, w = _described("x", x), _described("W", W)
+    code, W_code = _code("x", a.dtype), _code("W", w.dtype)
+    g = geometry(a.shape, w.shape, stride, pad, dilate)
+    x_strides = _strides(a.shape, False) if isinstance(x, tuple) else [s // a.itemsize for s in a.strides]
+    y_strides = _strides(g.y_shape, _core.channels_last(x_strides, a.shape))
     target, threads = active_target(), get_num_threads()
-    return _core.describe(kind, g.sizes, x_strides, code, _code("W", W.dtype), y_strides, code, target, threads)
+    return _core.describe(kind, g.sizes, x_strides, code, W_code, y_strides, code, target, threads)
+
+
+def _described(name: str, a: Any) -> AnyArray:
+    """An array, or a Variable's, or one that has no memory but this shape."""
+    if isinstance(a, tuple):
+        return np.broadcast_to(np.float32(0), a)
+    a = getattr(a, "array", a)
+    check_array(name, a)
+    return cast("AnyArray", a)
 
 
 def _strides(shape: tuple[int, ...], channels_last: bool) -> list[int]:
