@@ -63,6 +63,17 @@ def test_long_sums_stay_accurate(target, layout):
     assert_within(ops.weight_grad(x, gy, (3, 3)), expected, expected, KEPT)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_large_sums_do_not_swallow_small_products(target, layout):
+    """A float32 sum of 2^24 loses every 1 that is added to it: no lane may stay there for more than 512 additions."""
+    x = np.ones((1, 16, 512, 512), np.float32)
+    x[:, :, 0, :16] = 2**24
+    x, gy = layout(x), layout(np.ones((1, 16, 512, 512), np.float32))
+    expected = np.full((1, 16, 1, 1), 16 * 2.0**24 + 512 * 512 - 16)
+    assert_within(ops.weight_grad(x, gy, (1, 1)), expected, expected, KEPT)
+    assert_within(ops.bias_grad(x), expected.ravel(), expected.ravel(), KEPT)
+
+
 def test_half_results_are_rounded_once(target):
     """float16 and bfloat16 results are the float32 sums rounded to nearest even; float64 sums are not rounded twice."""
     rng = np.random.default_rng(7)

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../engine.hpp"
+#include "../kernels/pack.hpp"
 
 using namespace depthwise;
 
@@ -45,7 +46,7 @@ class Guarded {
   size_t size_;
 };
 
-// A float32 or float64 array of small integers, planar or channels last.
+// An array of small integers of any dtype, planar or channels last.
 struct Tensor {
   Tensor(const int64_t (&s)[4], DType t, bool last, bool at_end)
       : bytes(static_cast<size_t>(s[0] * s[1] * s[2] * s[3] * item_bytes(t))), memory(bytes, at_end) {
@@ -61,15 +62,13 @@ struct Tensor {
     return a * array.strides[0] + b * array.strides[1] + c * array.strides[2] + d * array.strides[3];
   }
   double get(int64_t a, int64_t b, int64_t c, int64_t d) const {
-    const int64_t i = at(a, b, c, d);
-    return array.dtype == DType::f64 ? reinterpret_cast<double*>(memory.data)[i]
-                                     : static_cast<double>(reinterpret_cast<float*>(memory.data)[i]);
+    return load_as<double>(memory.data, array.dtype, at(a, b, c, d));
   }
   void set_flat(int64_t i, double v) {
-    if (array.dtype == DType::f64)
-      reinterpret_cast<double*>(memory.data)[i] = v;
-    else
-      reinterpret_cast<float*>(memory.data)[i] = static_cast<float>(v);
+    with_type(array.dtype, [&](auto type) {
+      using T = typename decltype(type)::type;
+      reinterpret_cast<T*>(memory.data)[i] = convert<T>(v);
+    });
   }
 
   size_t bytes;
@@ -103,6 +102,11 @@ Axis draw_axis(int64_t most) {
   }
 }
 
+double rounded(double v, DType t) {
+  with_type(t, [&](auto type) { v = convert<double>(convert<typename decltype(type)::type>(v)); });
+  return v;
+}
+
 void check(const Tensor& result, const std::vector<double>& expected, const char* what) {
   const auto& s = result.shape;
   size_t i = 0;
@@ -110,7 +114,7 @@ void check(const Tensor& result, const std::vector<double>& expected, const char
     for (int64_t b = 0; b < s[1]; ++b)
       for (int64_t c = 0; c < s[2]; ++c)
         for (int64_t d = 0; d < s[3]; ++d)
-          if (result.get(a, b, c, d) != expected[i++]) fail(what);
+          if (result.get(a, b, c, d) != rounded(expected[i++], result.array.dtype)) fail(what);
 }
 
 void test_problem(const Target& target) {
@@ -120,11 +124,11 @@ void test_problem(const Target& target) {
   p.multiplier = draw(1, 2);
   p.h = draw_axis(12);
   p.w = draw_axis(40);
-  const DType t = draw(0, 1) ? DType::f32 : DType::f64;
+  const auto t = static_cast<DType>(draw(0, 3)), W_type = draw(0, 1) ? t : static_cast<DType>(draw(0, 3));
   const bool last = draw(0, 1), at_end = draw(0, 1);
   const int64_t outs = p.channels * p.multiplier;
   Tensor x({p.batch, p.channels, p.h.size, p.w.size}, t, last, at_end);
-  Tensor W({p.multiplier, p.channels, p.h.kernel, p.w.kernel}, t, false, at_end);
+  Tensor W({p.multiplier, p.channels, p.h.kernel, p.w.kernel}, W_type, false, at_end);
   Tensor y({p.batch, outs, p.h.out, p.w.out}, t, last, at_end);
   const int threads = static_cast<int>(draw(1, 2));
   const auto run = [&](Pass pass, const Tensor& x, const Tensor& W, const Tensor& y) {
@@ -146,7 +150,7 @@ void test_problem(const Target& target) {
   const Tensor gy({p.batch, outs, p.h.out, p.w.out}, t, last, at_end);
   const Tensor gx({p.batch, p.channels, p.h.size, p.w.size}, t, last, at_end);
   expected.assign(gx.bytes / static_cast<size_t>(item_bytes(t)), 0);
-  std::vector<double> expected_w(W.bytes / static_cast<size_t>(item_bytes(t)));
+  std::vector<double> expected_w(W.bytes / static_cast<size_t>(item_bytes(W_type)));
   for_products(p,
                [&](int64_t n, int64_t c, int64_t m, int64_t i, int64_t j, int64_t k, int64_t l, int64_t r, int64_t s) {
                  const double g = gy.get(n, c * p.multiplier + m, i, j);
@@ -162,8 +166,8 @@ void test_problem(const Target& target) {
     for (int64_t o = 0; o < outs; ++o)
       for (int64_t i = 0; i < p.h.out; ++i)
         for (int64_t j = 0; j < p.w.out; ++j) expected_b[static_cast<size_t>(o)] += gy.get(n, o, i, j);
-  const Tensor gW({p.multiplier, p.channels, p.h.kernel, p.w.kernel}, t, false, at_end);
-  const Tensor gb({outs, 1, 1, 1}, t, false, at_end);
+  const Tensor gW({p.multiplier, p.channels, p.h.kernel, p.w.kernel}, W_type, false, at_end);
+  const Tensor gb({outs, 1, 1, 1}, W_type, false, at_end);
   if (draw(0, 1)) p.b = gb.array;
   run(Pass::weight_grad, x, gW, gy);
   check(gW, expected_w, "weight gradient");
