@@ -88,6 +88,18 @@ def test_half_results_are_rounded_once(target):
             )
 
 
+def test_float64_sums_are_rounded_to_halves_once(target):
+    """Next to the middle between two halves, where float32 in between would be the middle itself."""
+    for dtype, bits in ((DTYPES[0], 10), (DTYPES[1], 7)):
+        step, little = 2.0**-bits, 2.0**-30
+        x = np.ones((1, 1, 4, 40), dtype)
+        for weight, expected in ((1 + step / 2 + little, 1 + step), (1 + 1.5 * step - little, 1 + step)):
+            W = np.full((1, 1, 1, 1), weight)
+            for layout in LAYOUTS[:2]:
+                assert (ops.forward(layout(x), W).astype(np.float64) == expected).all()
+                assert (ops.input_grad(layout(x), W, (4, 40)).astype(np.float64) == expected).all()
+
+
 def test_every_half_survives(target):
     """A 1x1 kernel of 1 returns every float16 and bfloat16 value, NaN as NaN."""
     for dtype in DTYPES[:2]:
