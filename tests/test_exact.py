@@ -230,6 +230,17 @@ def test_infinite_weights_reach_no_output_through_the_padding(layout, dtype):
     np.testing.assert_array_equal(np.isinf(y[0, 0, 0, :]), [True] * 20 + [False])
 
 
+def test_same_pads_behind(target):
+    """As TensorFlow does: where the padding of an axis is odd, the last row or column is the one more."""
+    x = np.arange(1, 7, dtype=np.float32)
+    for shape, stride in (((1, 1, 1, 6), (1, 2)), ((1, 1, 6, 1), (2, 1))):
+        kernel = shape[:2] + tuple(3 if n == 6 else 1 for n in shape[2:])
+        y = ops.forward(x.reshape(shape), np.float32([1, 10, 100]).reshape(kernel), stride=stride, pad="same")
+        np.testing.assert_array_equal(y.ravel(), [321, 543, 65])
+    y = ops.forward(x.reshape(1, 1, 1, 6), np.float32([1, 10]).reshape(1, 1, 1, 2), pad="same")
+    np.testing.assert_array_equal(y.ravel(), [21, 32, 43, 54, 65, 6])
+
+
 @pytest.mark.parametrize("gap", [0, 3])
 @pytest.mark.parametrize("dtype", DTYPES[:2])
 def test_planes_of_16_bit_floats(target, dtype, gap):
