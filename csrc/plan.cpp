@@ -266,6 +266,13 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
   job.W_channel = p.W.strides[1];
   job.W_line = p.W.strides[channel_lanes ? 3 : 2];
   job.W_offset = p.W.strides[channel_lanes ? 2 : 3];
+  if (p.channels * p.multiplier * p.h.kernel * p.w.kernel == 0) {
+    // Kernels load weights for outputs that no tap meets, too: where there are none, one stands for all.
+    static double no_weight = 0;
+    job.W = &no_weight;
+    job.W_dtype = DType::f64;
+    job.W_multiplier = job.W_channel = job.W_line = job.W_offset = 0;
+  }
   job.kernel_lines = channel_lanes ? p.w.kernel : p.h.kernel;
   job.kernel_offsets = channel_lanes ? p.h.kernel : p.w.kernel;
   job.b = p.b.data;
