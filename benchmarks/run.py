@@ -29,9 +29,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--targets", nargs="+", help="of depthwise.targets(); default: the best")
-    parser.add_argument(
-        "--peers", nargs="*", default=["torch", "onnxruntime", "openvino"], help="others: tflite, jax, chainer"
-    )
+    peers = ["torch", "onnxruntime", "openvino", "tflite", "jax", "chainer"]
+    parser.add_argument("--peers", nargs="*", default=peers, help="those of %(default)s that are installed")
     parser.add_argument("--match", default="", help="layers whose names hold this regular expression")
     parser.add_argument("--max-mb", type=float, default=120, help="leave out layers with larger arrays")
     parser.add_argument("--rounds", type=int, default=7)

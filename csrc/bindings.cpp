@@ -5,6 +5,9 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <initializer_list>
+
 #include "engine.hpp"
 #include "limits.hpp"
 #include "parallel.hpp"

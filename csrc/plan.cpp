@@ -268,7 +268,7 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
   job.W_offset = p.W.strides[channel_lanes ? 2 : 3];
   if (p.channels * p.multiplier * p.h.kernel * p.w.kernel == 0) {
     // Kernels load weights for outputs that no tap meets, too: where there are none, one stands for all.
-    static double no_weight = 0;
+    static const double no_weight = 0;
     job.W = &no_weight;
     job.W_dtype = DType::f64;
     job.W_multiplier = job.W_channel = job.W_line = job.W_offset = 0;
@@ -299,7 +299,7 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
                               job.out.line == job.out_channels && job.divide == 1 && job.sum == 1;
     const int64_t band_converted = whole_pixels && job.in.dtype != sums ? rows_converted(p, job, out_step, item) : 0;
     if (band_converted) {
-      kernel = "correlate_converted_pixels";
+      kernel = "correlate_converted";
       correlate = &k.correlate_converted_pixels[sums == DType::f64];
       job.in.direct = job.out.direct = true;
       const int64_t bands_wanted = most_threads > 1 ? ceil_div(4 * most_threads, std::max<int64_t>(1, p.batch)) : 1;
@@ -431,7 +431,7 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
     const bool in_fits = lat.offset_in_step == 1 || lat.lines_per_out == 2;
     if (in_fits) job.cells = cells_converted(p, sums);
     job.x.direct = job.cells || (job.x.dtype == sums && (job.x.offset == 1 || job.x.offsets <= 1) && in_fits);
-    const bool dense = (job.x.line == job.x.offsets || job.x.line == 0) && job.g.line == job.g.offsets;
+    const bool dense = job.x.line == job.x.offsets && job.g.line == job.g.offsets;
     job.fetches = bytes > second_cache_bytes && dense && lat.line_classes == 1 && !job.cells;
     job.g.direct = job.cells || (job.g.dtype == sums && (job.g.offset == 1 || job.g.offsets <= 1));
     job.ring = lat.max_part_taps + 3 * k.max_lines;  // so that the window seldom has to slide

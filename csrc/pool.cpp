@@ -4,7 +4,7 @@
 #include <signal.h>
 
 #include <chrono>
-#include <system_error>
+#include <exception>
 #include <thread>
 
 namespace depthwise {
@@ -63,20 +63,20 @@ void Pool::help(Bell& bell) {
 
 // Threads live as long as the process, and leave its signals to the threads that it has made itself.
 void Pool::hire(int helpers) {
-  if (static_cast<size_t>(helpers) <= bells_.size()) return;
   sigset_t all, before;
   sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  try {
-    while (bells_.size() < static_cast<size_t>(helpers)) {
-      auto bell = std::make_unique<Bell>();
-      std::thread([this, &bell = *bell] { help(bell); }).detach();
-      bells_.push_back(std::move(bell));
+  while (bells_.size() < static_cast<size_t>(helpers)) {
+    bells_.push_back(std::make_unique<Bell>());
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool hired = true;
+    try {
+      std::thread([this, &bell = *bells_.back()] { help(bell); }).detach();
+    } catch (const std::exception&) {
+      hired = false;  // the system gives no more: those that are there will do
     }
-  } catch (const std::system_error&) {
-    // The system gives no more: those that are there will do.
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (!hired) return bells_.pop_back();
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 bool Pool::run(int ranges, int helpers, Call call, const void* job) {

@@ -136,6 +136,10 @@ def test_empty_sizes(x_shape, W_shape, pad, shape):
     y.grad = np.ones(shape, np.float32)
     y.backward()
     assert (xs.grad.shape, Ws.grad.shape, bias.grad.shape) == (x_shape, W_shape, (shape[1],))
+    for gb in (bias.grad, ops.bias_grad(y.array * 0 + 1)):
+        np.testing.assert_array_equal(gb, np.full(shape[1], shape[0] * shape[2] * shape[3]))
+    if x_shape[0] == 0:
+        assert not Ws.grad.any()
     if 0 in W_shape[2:] or 0 in x_shape[2:]:
         np.testing.assert_array_equal(y.array, np.broadcast_to(bias.array[None, :, None, None], shape))
 
