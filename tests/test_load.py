@@ -1,7 +1,6 @@
 """The short form of fuzz.py and load.py."""
 
 import multiprocessing
-import threading
 
 import numpy as np
 import pytest
@@ -31,34 +30,19 @@ def test_memory_does_not_grow():
     assert load.growth(5000) < 512 << 10
 
 
-def test_arrays_that_change_their_shape_meanwhile():
-    """The right result or a ValueError, whatever another thread does to the array object."""
+def test_an_array_that_changes_its_shape_meanwhile(monkeypatch):
+    """As if another thread did so between the checks and the work: what was checked is not there any more."""
     x, W = np.arange(168, dtype=np.float32).reshape(2, 3, 4, 7), np.ones((1, 3, 1, 1), np.float32)
-    right, done = ops.forward(x, W), threading.Event()
-    shared = x.copy()
+    real = ops.geometry
 
-    def change():
-        while not done.is_set():
-            for shape in ((1, 1, 1, 168), (168,), (2, 3, 4, 7)):
-                shared.shape = shape
+    def then_changed(*args):
+        result = real(*args)
+        x.shape = (1, 1, 1, 168)
+        return result
 
-    thread = threading.Thread(target=change)
-    thread.start()
-    counts = [0, 0]
-    try:
-        for _ in range(20_000):
-            try:
-                y = ops.forward(shared, W)
-            except ValueError:
-                counts[0] += 1
-            else:
-                assert y.shape == x.shape
-                assert (y == right).all()
-                counts[1] += 1
-    finally:
-        done.set()
-        thread.join()
-    assert sum(counts) == 20_000
+    monkeypatch.setattr(ops, "geometry", then_changed)
+    with pytest.raises(ValueError, match="changed its shape"):
+        ops.forward(x, W)
 
 
 def test_interrupt():
