@@ -277,10 +277,10 @@ def test_weight_gradient_into_any_strides(target, kernel, layout):
 
 @pytest.mark.parametrize("layout", ["planar", "channels_last"])
 def test_more_than_2_to_31_elements(layout):
-    """Indices are 64 bits wide; the array is pages of zeros that nothing touches but a few samples."""
-    shape = (1, 2, 2**15 + 1, 2**15 + 1)
+    """Strides and offsets of more than 32 bits; the array is pages of zeros of which a few samples are touched."""
+    h, w = 2**15 + 1, 2**16 + 1
     try:
-        x = np.zeros(shape, np.float32) if layout == "planar" else np.zeros((1, *shape[2:], 2), np.float32)
+        x = np.zeros((1, 2, h, w) if layout == "planar" else (1, h, w, 2), np.float16)
     except MemoryError:
         pytest.skip("this system does not lend 8 GiB that are not used")
     if layout == "channels_last":
@@ -288,8 +288,8 @@ def test_more_than_2_to_31_elements(layout):
     x[0, 1, -1, -1], x[0, 0, 2**14, 2**14] = 3, 5
     W, stride = np.float32([2, 7]).reshape(1, 2, 1, 1), 2**14
     y = ops.forward(x, W, stride=stride)
-    expected = np.zeros((1, 2, 3, 3))
-    expected[0, 1, 2, 2], expected[0, 0, 1, 1] = 21, 10
+    expected = np.zeros((1, 2, 3, 5))
+    expected[0, 1, 2, 4], expected[0, 0, 1, 1] = 21, 10
     assert_same(y, expected)
     gW = ops.weight_grad(x, y, (1, 1), stride=stride)
     np.testing.assert_array_equal(gW.ravel(), [50, 63])
