@@ -11,6 +11,8 @@
 #include "engine.hpp"
 #include "limits.hpp"
 #include "parallel.hpp"
+#include "pool.hpp"
+#include "xla.hpp"
 
 namespace nb = nanobind;
 using namespace depthwise;
@@ -114,7 +116,7 @@ NB_MODULE(_core, m) {
                                 held[3].array(y_dtype)),
                         target_at(target), threads);
         nb::gil_scoped_release released;
-        execute(plan);
+        execute(plan, pool());
         return true;
       },
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
@@ -132,7 +134,7 @@ NB_MODULE(_core, m) {
                      int target, int threads) {
     const Plan plan(problem(pass, s, as_array(x), as_array(W), as_array(b), as_array(y)), target_at(target), threads);
     nb::gil_scoped_release released;
-    execute(plan, Crew::openmp);
+    execute(plan, openmp_crew());
   });
 
   m.def("describe", [](int pass, const Sizes& s, const std::vector<int64_t>& x, int x_dtype, int W_dtype,
@@ -158,6 +160,10 @@ NB_MODULE(_core, m) {
     for (int i = 0; i < target_count; ++i) names.emplace_back(targets[i].name, targets[i].supported());
     return names;
   });
+  m.def("set_target", [](int target) {
+    target_at(target);
+    active_target = target;
+  });
   m.def("lanes", [](int target) {
     const Kernels& k = *target_at(target).kernels;
     return std::make_pair(k.lanes[0], k.lanes[1]);
@@ -173,4 +179,7 @@ NB_MODULE(_core, m) {
   });
   m.def("copy_rate", copy_rate, nb::call_guard<nb::gil_scoped_release>());
   m.def("default_threads", default_threads);
+#ifdef DEPTHWISE_JAX
+  m.def("xla_handler", [] { return nb::capsule(xla_handler()); });
+#endif
 }

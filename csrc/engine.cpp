@@ -18,7 +18,7 @@ void count_execution(const Kernels* kernels) {
 }
 
 template <class Job>
-void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Crew crew) {
+void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Crew& crew) {
   struct Call {
     const Kernel<Job>& kernel;
     const Job& job;
@@ -64,7 +64,7 @@ void store_biases(const Plan& plan, const double* sums) {
 
 int64_t executions(int target) { return executed[target]; }
 
-void execute(const Plan& plan, Crew crew) {
+void execute(const Plan& plan, Crew& crew) {
   count_execution(plan.kernels);
   if (plan.correlate) return run(*plan.correlate, plan.correlation, plan, crew);
   WeightGradient job = plan.weight_gradient;

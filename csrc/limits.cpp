@@ -7,7 +7,7 @@
 #include <cstring>
 #include <vector>
 
-#include "parallel.hpp"
+#include "pool.hpp"
 #include "targets.hpp"
 
 namespace depthwise {
@@ -33,7 +33,7 @@ double multiply_add_rate(const Target& target, bool float64, int threads) {
           const Job& job = *static_cast<const Job*>(p);
           for (int64_t i = begin; i < end; ++i) job.spend(job.rounds, static_cast<double*>(scratch));
         },
-        &job);
+        &job, pool());
     const double flop = threads * target.kernels->multiply_add_flop[float64] * static_cast<double>(job.rounds);
     best = std::max(best, flop / seconds_since(start));
   }
@@ -63,7 +63,7 @@ double copy_rate(int64_t bytes, int threads) {
             std::atomic_signal_fence(std::memory_order_seq_cst);
           }
         },
-        &job);
+        &job, pool());
     best = std::max(best, 2.0 * static_cast<double>(half) * static_cast<double>(job.repeats) / seconds_since(start));
   }
   return best;

@@ -65,7 +65,22 @@ bool run_range(int64_t begin, int64_t end, int64_t scratch_bytes, RangeBody body
   return true;
 }
 
+class OpenMPCrew final : public Crew {
+ public:
+  bool run(int ranges, int helpers, Call call, const void* job) override {
+    if (forked) return pool().run(ranges, helpers, call, job);
+#pragma omp parallel for num_threads(helpers + 1) schedule(static, 1)
+    for (int i = 0; i < ranges; ++i) call(job, i);
+    return true;
+  }
+};
+
 }  // namespace
+
+Crew& openmp_crew() {
+  static OpenMPCrew crew;
+  return crew;
+}
 
 int default_threads() {
   for (const char* name : {"DEPTHWISE_NUM_THREADS", "OMP_NUM_THREADS"})
@@ -77,7 +92,7 @@ int default_threads() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-void parallel_for(int64_t units, int threads, int64_t scratch_bytes, RangeBody body, const void* job, Crew crew) {
+void parallel_for(int64_t units, int threads, int64_t scratch_bytes, RangeBody body, const void* job, Crew& crew) {
   if (units <= 0) return;
   struct Ranges {
     int64_t units, count, scratch_bytes;
@@ -92,12 +107,8 @@ void parallel_for(int64_t units, int threads, int64_t scratch_bytes, RangeBody b
   const Ranges ranges{units, std::min<int64_t>(threads, units), scratch_bytes, body, job};
   const int count = static_cast<int>(ranges.count);
   const auto run = [](const void* r, int i) { static_cast<const Ranges*>(r)->run(i); };
-  if (count > 1 && crew == Crew::openmp && !forked) {
-#pragma omp parallel for num_threads(count) schedule(static, 1)
+  if (count == 1 || !crew.run(count, count - 1, run, &ranges))
     for (int i = 0; i < count; ++i) ranges.run(i);
-  } else if (count == 1 || !pool().run(count, count - 1, run, &ranges)) {
-    for (int i = 0; i < count; ++i) ranges.run(i);
-  }
   if (!ranges.enough) throw std::bad_alloc();
 }
 

@@ -8,15 +8,14 @@
 #include <mutex>
 #include <vector>
 
+#include "parallel.hpp"
+
 namespace depthwise {
 
-class Pool {
+class Pool final : public Crew {
  public:
-  using Call = void (*)(const void* job, int range);
-
-  // Calls call(job, range) for each range in [0, ranges), with the help of at most so many threads. False, and nothing
-  // done, while another thread's job is here.
-  bool run(int ranges, int helpers, Call call, const void* job);
+  // False while another thread's job is here.
+  bool run(int ranges, int helpers, Call call, const void* job) override;
 
  private:
   struct alignas(64) Bell {

@@ -18,5 +18,6 @@ const Target targets[] = {
     {"scalar", &scalar_kernels, [] { return true; }},
 };
 const int target_count = sizeof(targets) / sizeof(targets[0]);
+std::atomic<int> active_target{target_count - 1};
 
 }  // namespace depthwise

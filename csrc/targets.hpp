@@ -1,5 +1,7 @@
 // The compiled instruction sets and their kernels, best first.
 #pragma once
+#include <atomic>
+
 #include "kernels/job.hpp"
 
 namespace depthwise {
@@ -12,5 +14,8 @@ struct Target {
 
 extern const Target targets[];
 extern const int target_count;
+
+// Index of the target that runs where the caller names none; Python sets it.
+extern std::atomic<int> active_target;
 
 }  // namespace depthwise

@@ -11,6 +11,7 @@
 
 #include "../engine.hpp"
 #include "../kernels/pack.hpp"
+#include "../pool.hpp"
 
 using namespace depthwise;
 
@@ -136,7 +137,7 @@ void test_problem(const Target& target) {
     p.x = x.array;
     p.W = W.array;
     p.y = y.array;
-    execute(Plan(p, target, threads));
+    execute(Plan(p, target, threads), pool());
   };
   std::vector<double> expected(y.bytes / static_cast<size_t>(item_bytes(t)));
   for_products(p,

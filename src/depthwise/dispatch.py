@@ -23,6 +23,11 @@ def convolution(x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> A
         from .torch.convolution import depthwise_convolution_2d
 
         return depthwise_convolution_2d(x, W, b, stride, pad, dilate)
+    jax = sys.modules.get("jax")
+    if jax is not None and isinstance(x, jax.Array):
+        from .jax.convolution import depthwise_convolution_2d as of_jax_arrays
+
+        return of_jax_arrays(x, W, b, stride, pad, dilate)
     for name, a in (("x", x), ("W", W), ("b", b)):
         if not isinstance(a, _arrays) and not (name == "b" and a is None):
             msg = f"{name} must be a NumPy array or a Variable, got {type(a).__name__}"

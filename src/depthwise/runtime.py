@@ -47,11 +47,18 @@ def _find_target(name: object, source: str) -> int:
 
 def active_target() -> int:
     """Index of the target that runs now: a forced one, else the best."""
-    global _target
     if _target is None:
         forced = os.environ.get("DEPTHWISE_TARGET")
-        _target = _find_target(forced, "DEPTHWISE_TARGET") if forced else next(iter(_runnable.values()))
+        return _activate(_find_target(forced, "DEPTHWISE_TARGET") if forced else next(iter(_runnable.values())))
     return _target
+
+
+def _activate(target: int) -> int:
+    """Make a target the active one, for Python's calls and for those that come from XLA."""
+    global _target
+    _core.set_target(target)
+    _target = target
+    return target
 
 
 class use_target:  # noqa: N801 - reads as a function
@@ -80,17 +87,15 @@ class use_target:  # noqa: N801 - reads as a function
     """
 
     def __init__(self, name: str) -> None:
-        global _target
         found = _find_target(name, "target")
         self._before = active_target()
-        _target = found
+        _activate(found)
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, *exc: object) -> None:
-        global _target
-        _target = self._before
+        _activate(self._before)
 
 
 def _thread_count(n: Any) -> int:

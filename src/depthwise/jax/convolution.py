@@ -1,0 +1,235 @@
+"""Depthwise convolution of JAX's arrays: arguments in, checked, and handed to the primitives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from ..geometry import Geometry, IntPair, Pad, geometry
+from . import primitives
+from .primitives import Steps
+
+_DTYPES = tuple(jnp.dtype(t) for t in (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64))
+_KERNEL_AXES = {"OIHW": (0, 1, 2, 3), "HWIO": (3, 2, 0, 1)}
+_LARGE = 1 << 20  # stands for a size that is not known
+
+
+def conv(
+    x: Array,
+    W: Array,
+    b: Array | None = None,
+    *,
+    stride: IntPair = 1,
+    pad: Pad = 0,
+    dilate: IntPair = 1,
+    layout: str = "NCHW",
+) -> Array:
+    """Depthwise 2-D convolution (cross-correlation), a JAX primitive.
+
+    ``y[n, c * c_M + m, i, j] = b[c * c_M + m] + sum over p, q of
+    xpad[n, c, i * sy + p * dy, j * sx + q * dx] * W[m, c, p, q]``
+
+    Parameters
+    ----------
+    x : Array of shape (n, c_I, h, w), or (n, h, w, c_I) with layout="NHWC"
+        float16, bfloat16, float32 or float64.
+    W : Array of shape (c_M, c_I, k_H, k_W)
+        Of any of these dtypes, in either layout; c_M is the channel multiplier.
+    b : Array of shape (c_I * c_M,), optional
+        Of any of these dtypes.
+    stride, dilate : int or pair of ints (vertical, horizontal), default 1
+    pad : int, pair, pair of pairs, "same" or "valid", default 0
+        Zeros around x: (vertical, horizontal) or ((top, bottom), (left, right)). "same" is XLA's.
+    layout : {"NCHW", "NHWC"}
+        Of x and y.
+
+    Returns
+    -------
+    Array of shape (n, c_I * c_M, h_O, w_O), or (n, h_O, w_O, c_I * c_M)
+        Of x's dtype. On a CPU sums are kept in float32, or in float64 where x or W is float64, and rounded once.
+
+    Raises
+    ------
+    TypeError
+        An argument is not an array, or of another dtype; a stride, pad or dilate is not made of ints.
+    ValueError
+        Shapes do not fit each other, a value is out of range, or the output would be empty.
+
+    Notes
+    -----
+    Bilinear in x and W: ``jit``, ``grad``, ``jvp``, ``vjp``, ``linearize``, ``vmap``, ``scan``, ``checkpoint`` and
+    ``export`` take it in any order. Arrays sharded along batch or channels stay so. CPUs run this package's engine on
+    XLA's own threads, with the same bits for any number of them; other platforms run
+    :func:`jax.lax.conv_general_dilated`. Source: L. Sifre, Rigid-motion scattering for image classification, PhD
+    thesis, 2014.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from depthwise.jax import conv
+    >>> x, W = jnp.ones((1, 2, 4, 4)), jnp.ones((1, 2, 3, 3))
+    >>> conv(x, W, pad=1).shape
+    (1, 2, 4, 4)
+    >>> jax.grad(lambda W: conv(x, W).sum())(W)[0, 0, 0]
+    Array([4., 4., 4.], dtype=float32)
+    """
+    if layout not in ("NCHW", "NHWC"):
+        msg = f'layout must be "NCHW" or "NHWC", got {layout!r}'
+        raise ValueError(msg)
+    for name, a in (("x", x), ("W", W), ("b", b)):
+        if not isinstance(a, jax.Array | np.ndarray) and not (name == "b" and a is None):
+            msg = f"{name} must be an array, got {type(a).__name__}"
+            raise TypeError(msg)
+        if a is not None and a.dtype not in _DTYPES:
+            msg = f"{name} must be float16, bfloat16, float32 or float64, got {a.dtype}"
+            raise TypeError(msg)
+    shape = x.shape if layout == "NCHW" or x.ndim != 4 else tuple(x.shape[i] for i in (0, 3, 1, 2))
+    g = _geometry(shape, W.shape, stride, pad, dilate)
+    outs = shape[1] * W.shape[0]
+    if b is not None and b.shape != (outs,):
+        msg = f"b must have shape ({outs},) (x {x.shape}, W {W.shape}), got {b.shape}"
+        raise ValueError(msg)
+    steps = Steps((g.h.stride, g.w.stride), (g.h.pad, g.w.pad), (g.h.dilate, g.w.dilate), layout)
+    arrays = (jnp.asarray(a) for a in (x, W, b) if a is not None)  # float64 of NumPy's is float32 without x64
+    return primitives.conv(*arrays, steps=steps)
+
+
+def _geometry(x_shape: Sequence[Any], W_shape: Sequence[Any], stride: Any, pad: Any, dilate: Any) -> Geometry:
+    """The sizes, or where some are symbols of an export those of stand-ins, whose steps are the same."""
+    if all(isinstance(s, int) for s in (*x_shape, *W_shape)) or len(x_shape) != 4:
+        return geometry(tuple(x_shape), tuple(W_shape), stride, pad, dilate)
+    if not all(isinstance(s, int) for s in W_shape):
+        msg = f"the sizes of W must be ints, got {W_shape}"
+        raise ValueError(msg)
+    batch, channels, *size = x_shape
+    known = [s if isinstance(s, int) else _LARGE for s in size]
+    g = geometry((1, channels, *known), tuple(W_shape), stride, pad, dilate)
+    if pad == "same" and any(a.stride > 1 and not isinstance(s, int) for a, s in zip((g.h, g.w), size, strict=True)):
+        msg = f'pad="same" with stride {stride} needs a known size, got {tuple(x_shape)}'
+        raise ValueError(msg)
+    return g
+
+
+def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Array:
+    """:func:`depthwise.depthwise_convolution_2d` where x is a JAX array."""
+    for name, a in (("W", W), ("b", b)):
+        if not isinstance(a, jax.Array) and not (name == "b" and a is None):
+            msg = f"{name} must be a JAX array, as x is, got {type(a).__name__}"
+            raise TypeError(msg)
+    if b is not None and b.dtype != x.dtype:
+        msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
+        raise TypeError(msg)
+    return conv(x, W, b, stride=stride, pad=pad, dilate=dilate)
+
+
+def conv_general_dilated(
+    lhs: Array,
+    rhs: Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+    out_sharding: Any = None,
+) -> Array:
+    """:func:`jax.lax.conv_general_dilated`, faster where it is depthwise.
+
+    Parameters
+    ----------
+    lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, \
+batch_group_count, precision, preferred_element_type, out_sharding
+        As :func:`jax.lax.conv_general_dilated` takes them. Depthwise is what has two spatial axes,
+        ``feature_group_count`` equal to lhs's features, lhs and output both NCHW or both NHWC, rhs OIHW or HWIO, one
+        dtype of float16, bfloat16, float32 and float64, and neither ``lhs_dilation`` nor ``batch_group_count``.
+        Everything else goes to JAX's own function, so that this one can stand in its place.
+
+    Returns
+    -------
+    Array
+        As :func:`jax.lax.conv_general_dilated`. Whatever `precision` says, depthwise sums are kept in float32 or better
+        on a CPU.
+
+    Raises
+    ------
+    TypeError, ValueError
+        JAX's own.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from depthwise.jax import conv_general_dilated
+    >>> x, kernel = jnp.ones((1, 8, 8, 16)), jnp.ones((3, 3, 1, 16))
+    >>> conv_general_dilated(
+    ...     x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=16
+    ... ).shape
+    (1, 4, 4, 16)
+
+    A layer of Flax with it:
+
+    >>> from flax import nnx
+    >>> layer = nnx.Conv(
+    ...     16, 16, (3, 3), feature_group_count=16, conv_general_dilated=conv_general_dilated, rngs=nnx.Rngs(0)
+    ... )
+    """
+    ours = None
+    if batch_group_count == 1 and out_sharding is None and (lhs_dilation is None or set(lhs_dilation) == {1}):
+        ours = _depthwise(
+            lhs, rhs, window_strides, padding, rhs_dilation, dimension_numbers, feature_group_count,
+            preferred_element_type,
+        )  # fmt: skip
+    if ours is not None:
+        return primitives.conv(lhs, ours[0], steps=ours[1])
+    return lax.conv_general_dilated(
+        lhs,
+        rhs,
+        window_strides,
+        padding,
+        lhs_dilation,
+        rhs_dilation,
+        dimension_numbers,
+        feature_group_count,
+        batch_group_count,
+        precision,
+        preferred_element_type,
+        out_sharding,
+    )
+
+
+def _depthwise(
+    lhs: Any, rhs: Any, strides: Any, padding: Any, dilation: Any, dimension_numbers: Any, groups: int, dtype: Any
+) -> tuple[Any, Steps] | None:
+    """W and the steps of a convolution that is depthwise, else None."""
+    if not (isinstance(lhs, jax.Array) and isinstance(rhs, jax.Array) and lhs.ndim == rhs.ndim == 4):
+        return None
+    if lhs.dtype != rhs.dtype or lhs.dtype not in _DTYPES or (dtype is not None and jnp.dtype(dtype) != lhs.dtype):
+        return None
+    numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    layout = {(0, 1, 2, 3): "NCHW", (0, 3, 1, 2): "NHWC"}.get(tuple(numbers.lhs_spec))
+    if layout is None or numbers.out_spec != numbers.lhs_spec or tuple(numbers.rhs_spec) not in _KERNEL_AXES.values():
+        return None
+    channels = lhs.shape[layout.index("C")]
+    outs, ones, *kernel = (rhs.shape[i] for i in numbers.rhs_spec)
+    if groups != channels or ones != 1 or outs % groups or not all(isinstance(s, int) and s for s in rhs.shape):
+        return None
+    dilations = (1, 1) if dilation is None else tuple(dilation)
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
+    size = [lhs.shape[i] for i in numbers.lhs_spec[2:]]
+    if isinstance(padding, str):
+        if not all(isinstance(s, int) for s in size):
+            return None
+        padding = lax.padtype_to_pads(size, reach, strides, padding)
+    steps = Steps(tuple(strides), tuple(tuple(p) for p in padding), dilations, layout)
+    fits = all(isinstance(s, int) and s + lo + hi >= r for s, (lo, hi), r in zip(size, steps.pad, reach, strict=True))
+    if not fits or min(*steps.stride, *dilations) < 1 or min(min(p) for p in steps.pad) < 0:
+        return None
+    W = rhs.transpose(numbers.rhs_spec).reshape(channels, outs // channels, *kernel).transpose(1, 0, 2, 3)
+    return W, steps

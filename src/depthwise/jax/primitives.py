@@ -1,0 +1,259 @@
+"""The three bilinear primitives, each the transpose of the others, and what JAX has to know of them.
+
+``conv(x, W)``, ``input_grad(gy, W)`` and ``weight_grad(x, gy)``; a fourth, ``conv(x, W, b)`` in one pass, has the first
+as its derivative. Weights are (c_M, c_I, k_H, k_W). Callers check their arguments first: x and gy share a dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax._src.dispatch import prim_requires_devices_during_lowering  # there is no public name for it
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir, xla
+from jax.sharding import NamedSharding, PartitionSpec
+
+from . import lowering
+
+
+class Steps(NamedTuple):
+    """How the window moves, and where the channels are."""
+
+    stride: tuple[int, int]
+    pad: tuple[tuple[int, int], tuple[int, int]]
+    dilate: tuple[int, int]
+    layout: str  # "NCHW" or "NHWC"
+
+    @property
+    def channel_axis(self) -> int:
+        """Axis of the channels in x and y."""
+        return self.layout.index("C")
+
+    def sizes(self, shape: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
+        """(n, c, h, w) of a shape in this layout."""
+        n, c, h, w = (shape[self.layout.index(axis)] for axis in "NCHW")
+        return n, c, h, w
+
+    def shape(self, n: Any, c: Any, size: Sequence[Any]) -> tuple[Any, ...]:
+        """The shape in this layout."""
+        return (n, c, *size) if self.channel_axis == 1 else (n, *size, c)
+
+    def output_size(self, size: Sequence[Any], kernel: Sequence[Any]) -> tuple[Any, ...]:
+        """(h_O, w_O), for sizes that may be symbols."""
+        return tuple(
+            (s + p[0] + p[1] - d * (k - 1) - 1) // stride + 1
+            for s, k, stride, p, d in zip(size, kernel, self.stride, self.pad, self.dilate, strict=True)
+        )
+
+
+def _aval(like: Any, other: Any, shape: Sequence[Any], dtype: Any, batch: Any, channels: Any, axes: str) -> Any:
+    """Shape and dtype of a result, on the mesh of its operands; only `batch` and `channels` can be sharded."""
+    like = other if like.sharding.mesh.empty else like
+    spec = PartitionSpec(*({"N": batch, "C": channels}.get(axis) for axis in axes))
+    return like.update(
+        shape=tuple(shape), dtype=dtype, weak_type=False, sharding=NamedSharding(like.sharding.mesh, spec)
+    )
+
+
+def _spec(a: Any, axis: int) -> Any:
+    return a.sharding.spec[axis]
+
+
+def _conv_aval(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
+    n, c, *size = steps.sizes(x.shape)
+    shape = steps.shape(n, c * W.shape[0], steps.output_size(size, W.shape[2:]))
+    return _aval(x, W, shape, x.dtype, _spec(x, 0), _spec(x, steps.channel_axis), steps.layout)
+
+
+def _input_grad_aval(gy: Any, W: Any, *, steps: Steps, size: tuple[Any, Any]) -> Any:
+    shape = steps.shape(gy.shape[0], W.shape[1], size)
+    return _aval(gy, W, shape, gy.dtype, _spec(gy, 0), _spec(gy, steps.channel_axis), steps.layout)
+
+
+def _weight_grad_aval(x: Any, gy: Any, *, steps: Steps, size: tuple[Any, Any], dtype: Any) -> Any:
+    axis = steps.channel_axis
+    channels = x.shape[axis]
+    multiplier = gy.shape[axis] // channels if isinstance(channels, int) and channels else 1
+    return _aval(x, gy, (multiplier, channels, *size), dtype, None, _spec(x, axis), "MCHW")
+
+
+def _primitive(name: str, aval: Any) -> Any:
+    p = Primitive(name)
+    p.def_impl(partial(xla.apply_primitive, p))
+    p.def_abstract_eval(aval)
+    return p
+
+
+conv_p = _primitive("depthwise_conv", _conv_aval)
+conv_bias_p = _primitive("depthwise_conv_bias", _conv_aval)
+input_grad_p = _primitive("depthwise_input_grad", _input_grad_aval)
+weight_grad_p = _primitive("depthwise_weight_grad", _weight_grad_aval)
+
+
+def _bind(p: Any, *operands: Any, **parameters: Any) -> Any:
+    """Bind with operands that vary over the same axes of a shard_map's mesh, as every primitive wants them."""
+    axes = [jax.typeof(a).manual_axis_type.varying for a in operands]
+    all_axes = frozenset().union(*axes)
+    operands = tuple(
+        lax.pcast(a, tuple(all_axes - own), to="varying") if all_axes - own else a
+        for a, own in zip(operands, axes, strict=True)
+    )
+    return p.bind(*operands, **parameters)
+
+
+def conv(x: Any, W: Any, b: Any = None, *, steps: Steps) -> Any:
+    """Y, of x's dtype."""
+    return _bind(conv_p, x, W, steps=steps) if b is None else _bind(conv_bias_p, x, W, b, steps=steps)
+
+
+def input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
+    """Gradient for x of this (h, w), of gy's dtype."""
+    return _bind(input_grad_p, gy, W, steps=steps, size=tuple(size))
+
+
+def weight_grad(x: Any, gy: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
+    """Gradient for W of this (k_H, k_W)."""
+    return _bind(weight_grad_p, x, gy, steps=steps, size=tuple(size), dtype=dtype)
+
+
+def with_bias(y: Any, b: Any, steps: Steps) -> Any:
+    """Y + b, a channel each."""
+    return y + lax.broadcast_in_dim(b.astype(y.dtype), y.shape, (steps.channel_axis,))
+
+
+# Differentiation: the missing operand's side of each bilinear form.
+def _size(a: Any, steps: Steps) -> tuple[Any, Any]:
+    return steps.sizes(a.aval.shape)[2:]
+
+
+ad.defbilinear(
+    conv_p,
+    lambda gy, x, W, *, steps: input_grad(gy, W, steps=steps, size=_size(x, steps)),
+    lambda gy, x, W, *, steps: weight_grad(x, gy, steps=steps, size=W.aval.shape[2:], dtype=W.aval.dtype),
+)
+ad.defbilinear(
+    input_grad_p,
+    lambda ggx, gy, W, *, steps, size: conv(ggx, W, steps=steps),
+    lambda ggx, gy, W, *, steps, size: weight_grad(ggx, gy, steps=steps, size=W.aval.shape[2:], dtype=W.aval.dtype),
+)
+ad.defbilinear(
+    weight_grad_p,
+    lambda ggW, x, gy, *, steps, size, dtype: input_grad(gy, ggW, steps=steps, size=_size(x, steps)),
+    lambda ggW, x, gy, *, steps, size, dtype: conv(x, ggW, steps=steps),
+)
+
+
+def _conv_bias_jvp(primals: Any, tangents: Any, *, steps: Steps) -> tuple[Any, Any]:
+    (x, W, b), (dx, dW, db) = primals, tangents
+    y = conv(x, W, b, steps=steps)
+    terms = []
+    if type(dx) is not ad.Zero:
+        terms.append(conv(dx, W, steps=steps))
+    if type(dW) is not ad.Zero:
+        terms.append(conv(x, dW, steps=steps))
+    if type(db) is not ad.Zero:
+        terms.append(with_bias(jnp.zeros_like(y), db, steps))
+    return y, sum(terms[1:], terms[0])
+
+
+ad.primitive_jvps[conv_bias_p] = _conv_bias_jvp
+
+
+# vmap: its axis is folded into one that the engine has anyway.
+def _fold(a: Any, dim: int | None, n: int, axis: int) -> Any:
+    """`a` with its mapped axis, or n copies where it has none, merged in front of `axis`."""
+    a = jnp.moveaxis(a, dim, axis) if dim is not None else jnp.repeat(jnp.expand_dims(a, axis), n, axis)
+    return a.reshape(*a.shape[:axis], n * a.shape[axis + 1], *a.shape[axis + 2 :])
+
+
+def _unfold(a: Any, n: int, axis: int) -> tuple[Any, int]:
+    return a.reshape(*a.shape[:axis], n, a.shape[axis] // n, *a.shape[axis + 1 :]), axis
+
+
+def _mapped_size(operands: Any, dims: Any) -> int:
+    return next(int(a.shape[d]) for a, d in zip(operands, dims, strict=True) if d is not None)
+
+
+def _conv_batch(operands: Any, dims: Any, *, steps: Steps) -> Any:
+    (x, W), (x_dim, W_dim), n, axis = operands, dims, _mapped_size(operands, dims), steps.channel_axis
+    if W_dim is None:
+        return _unfold(conv(_fold(x, x_dim, n, 0), W, steps=steps), n, 0)
+    if x_dim is None:  # more filters for each channel: y's channels are (c_I, n, c_M)
+        y = conv(x, _fold(W, W_dim, n, 0), steps=steps)
+        channels = W.shape[2 if W_dim < 2 else 1]
+        y = y.reshape(*y.shape[:axis], channels, n, -1, *y.shape[axis + 1 :])
+        y = jnp.moveaxis(y, axis + 1, 0)
+        return y.reshape(*y.shape[: axis + 1], -1, *y.shape[axis + 3 :]), 0
+    return _unfold(conv(_fold(x, x_dim, n, axis), _fold(W, W_dim, n, 1), steps=steps), n, axis)
+
+
+def _conv_bias_batch(operands: Any, dims: Any, *, steps: Steps) -> Any:
+    (x, W, b), (x_dim, W_dim, b_dim) = operands, dims
+    if W_dim is None and b_dim is None:
+        n = _mapped_size(operands, dims)
+        return _unfold(conv(_fold(x, x_dim, n, 0), W, b, steps=steps), n, 0)
+    apart = jax.vmap(lambda x, W, b: with_bias(conv(x, W, steps=steps), b, steps), dims)
+    return apart(x, W, b), 0
+
+
+def _input_grad_batch(operands: Any, dims: Any, *, steps: Steps, size: Any) -> Any:
+    (gy, W), (gy_dim, W_dim), n, axis = operands, dims, _mapped_size(operands, dims), steps.channel_axis
+    if W_dim is None:
+        return _unfold(input_grad(_fold(gy, gy_dim, n, 0), W, steps=steps, size=size), n, 0)
+    folded = _fold(gy, gy_dim, n, axis), _fold(W, W_dim, n, 1)
+    return _unfold(input_grad(*folded, steps=steps, size=size), n, axis)
+
+
+def _weight_grad_batch(operands: Any, dims: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
+    (x, gy), (x_dim, gy_dim), n, axis = operands, dims, _mapped_size(operands, dims), steps.channel_axis
+    folded = _fold(x, x_dim, n, axis), _fold(gy, gy_dim, n, axis)
+    return _unfold(weight_grad(*folded, steps=steps, size=size, dtype=dtype), n, 1)
+
+
+batching.primitive_batchers[conv_p] = _conv_batch
+batching.primitive_batchers[conv_bias_p] = _conv_bias_batch
+batching.primitive_batchers[input_grad_p] = _input_grad_batch
+batching.primitive_batchers[weight_grad_p] = _weight_grad_batch
+
+
+# XLA's own convolution says what each means; platforms without the engine run it.
+def _xla_conv(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
+    kernel = W.transpose(1, 0, 2, 3).reshape(-1, 1, *W.shape[2:])
+    wide = jnp.promote_types(x.dtype, W.dtype)
+    y = lax.conv_general_dilated(
+        x.astype(wide),
+        kernel.astype(wide),
+        steps.stride,
+        steps.pad,
+        rhs_dilation=steps.dilate,
+        dimension_numbers=(steps.layout, "OIHW", steps.layout),
+        feature_group_count=W.shape[1],
+    )
+    return with_bias(y, b[0], steps).astype(x.dtype) if b else y.astype(x.dtype)
+
+
+def _xla_input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
+    x = jax.ShapeDtypeStruct(steps.shape(gy.shape[0], W.shape[1], size), gy.dtype)
+    return jax.linear_transpose(lambda x: _xla_conv(x, W, steps=steps), x)(gy)[0]
+
+
+def _xla_weight_grad(x: Any, gy: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
+    channels = x.shape[steps.channel_axis]
+    W = jax.ShapeDtypeStruct((gy.shape[steps.channel_axis] // channels, channels, *size), dtype)
+    return jax.linear_transpose(lambda W: _xla_conv(x, W, steps=steps), W)(gy)[0]
+
+
+for _p, _engine, _xla in (
+    (conv_p, lowering.conv, _xla_conv),
+    (conv_bias_p, lowering.conv, _xla_conv),
+    (input_grad_p, lowering.input_grad, _xla_input_grad),
+    (weight_grad_p, lowering.weight_grad, _xla_weight_grad),
+):
+    mlir.register_lowering(_p, mlir.lower_fun(_xla, multiple_results=False))
+    prim_requires_devices_during_lowering.add(_p)  # they lower to what is split over devices
+    mlir.register_lowering(_p, mlir.lower_fun(_engine, multiple_results=False), platform="cpu")
