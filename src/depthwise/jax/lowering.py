@@ -25,12 +25,6 @@ _HANDLER = "depthwise"
 active_target()  # the handler asks for the active target, so there has to be one
 jax.ffi.register_ffi_target(_HANDLER, _core.xla_handler(), platform="cpu")
 
-# Factors of each array's axes: of images and outputs in the order of their layout, of weights, of the bias.
-_IMAGE = {"NCHW": ("n", "c", "h", "w"), "NHWC": ("n", "h", "w", "c")}
-_OUTPUT = {"NCHW": ("n", "(c m)", "i", "j"), "NHWC": ("n", "i", "j", "(c m)")}
-_WEIGHT, _BIAS = ("m", "c", "p", "q"), ("(c m)",)
-
-
 def conv(x: Any, W: Any, *b: Any, steps: Any) -> Any:
     """Y of x and W, and b where it is given."""
     n, c, *size = steps.sizes(x.shape)
@@ -53,7 +47,9 @@ def weight_grad(x: Any, gy: Any, *, steps: Any, size: Any, dtype: Any) -> Any:
 def _run(kind: int, operands: Sequence[Any], shape: Sequence[Any], dtype: Any, steps: Any) -> Any:
     if not all(isinstance(size, int) for a in operands for size in a.shape):  # shapes of an export are symbols
         return _call(kind, operands, shape, dtype, steps)
-    return _by_shards(kind, len(operands), tuple(shape), jnp.dtype(dtype), steps)(*operands)
+    multiplier, channels = (shape if kind == WEIGHT_GRAD else operands[1].shape)[:2]
+    factors = _factors(kind, len(operands), channels, multiplier, steps.layout)
+    return _by_shards(kind, factors, tuple(shape), jnp.dtype(dtype), steps)(*operands)
 
 
 def _call(kind: int, operands: Sequence[Any], shape: Sequence[Any], dtype: Any, steps: Any) -> Any:
@@ -69,57 +65,62 @@ def _call(kind: int, operands: Sequence[Any], shape: Sequence[Any], dtype: Any, 
     )
 
 
-def _factors(kind: int, operands: int, layout: str) -> list[tuple[str, ...]]:
-    """Factors of the operands, and last of the result."""
-    image, output = _IMAGE[layout], _OUTPUT[layout]
+# What each axis of an array runs over: of the operands, and last of the result. Shardy wants a factor of size one to
+# stand alone.
+Factors = tuple[tuple[str, ...], ...]
+
+
+def _factors(kind: int, operands: int, channels: int, multiplier: int, layout: str) -> Factors:
+    outs = "c" if multiplier == 1 else "m" if channels == 1 else "(c m)"
+    image, output = ("n", "c", "h", "w"), ("n", outs, "i", "j")
+    if layout == "NHWC":
+        image, output = ("n", "h", "w", "c"), ("n", "i", "j", outs)
+    weight = ("m", "c", "p", "q")
     if kind == FORWARD:
-        return [image, _WEIGHT, *[_BIAS] * (operands - 2), output]
-    return [output, _WEIGHT, image] if kind == INPUT_GRAD else [image, output, _WEIGHT]
+        return image, weight, *[(outs,)] * (operands - 2), output
+    return (output, weight, image) if kind == INPUT_GRAD else (image, output, weight)
 
 
 @lru_cache(maxsize=4096)
-def _by_shards(kind: int, operands: int, shape: tuple[int, ...], dtype: Any, steps: Any) -> Callable[..., Any]:
+def _by_shards(kind: int, factors: Factors, shape: tuple[int, ...], dtype: Any, steps: Any) -> Callable[..., Any]:
     """The call, with what XLA's partitioner needs to split it."""
-    factors = _factors(kind, operands, steps.layout)
 
     def partition(mesh: Any, arguments: Any, result: Any) -> Any:
-        places = [(f, a) for f, a in zip(factors, (*arguments, result), strict=True)]
-        found = {name: _axes_of(name, places, mesh) for name in "nc"}
+        arrays = list(zip(factors, (*arguments, result), strict=True))
+        found = {"n": _axes_of("n", arrays, mesh), "c": _axes_of("c", arrays, mesh)}
         specs = [PartitionSpec(*(found.get(factor.strip("()")[0]) for factor in f)) for f in factors]
-        shardings = [NamedSharding(mesh, spec) for spec in specs]
-        *_, out = shardings
-        local_shape = out.shard_shape(shape)
+        *inputs, output = (NamedSharding(mesh, spec) for spec in specs)
+        local_shape = output.shard_shape(shape)
         if kind != WEIGHT_GRAD or found["n"] is None:
-            return mesh, lambda *a: _call(kind, a, local_shape, dtype, steps), out, tuple(shardings[:-1])
+            return mesh, lambda *a: _call(kind, a, local_shape, dtype, steps), output, tuple(inputs)
         wide = dtype if dtype.itemsize > 4 else np.dtype(np.float32)
 
         def summed(*a: Any) -> Any:
             return lax.psum(_call(kind, a, local_shape, wide, steps), found["n"]).astype(dtype)
 
-        return mesh, summed, out, tuple(shardings[:-1])
+        return mesh, summed, output, tuple(inputs)
 
     # The partitioner reads the number of operands off the signature.
-    if operands == 2:
+    if len(factors) == 3:
         split = custom_partitioning(lambda a, b: _call(kind, (a, b), shape, dtype, steps))
     else:
         split = custom_partitioning(lambda a, b, c: _call(kind, (a, b, c), shape, dtype, steps))
     *inputs, output = (" ".join(f) for f in factors)
+    names = dict.fromkeys(name for f in factors for name in " ".join(f).replace("(", "").replace(")", "").split())
     split.def_partition(
         partition,
         sharding_rule=f"{', '.join(inputs)} -> {output}",
         reduction_factors=("n",) if kind == WEIGHT_GRAD else (),
-        need_replication_factors=tuple("hwijpqm"),
+        need_replication_factors=tuple(name for name in names if name not in "nc"),
     )
     return split
 
 
-def _axes_of(factor: str, places: Any, mesh: Any) -> Any:
-    """Axes of the mesh along which the first array that is sharded along this factor is; None where uneven."""
-    for factors, a in places:
-        spec = (*a.sharding.spec, None, None, None, None)
-        for name, axes, size in zip(factors, spec, a.shape, strict=False):
+def _axes_of(factor: str, arrays: Any, mesh: Any) -> Any:
+    """Axes of the mesh that split this factor in the first array where any do; None where they split it unevenly."""
+    for factors, a in arrays:
+        for name, axes, size in zip(factors, (*a.sharding.spec, *[None] * 4), a.shape, strict=False):
             if name == factor and axes is not None:
                 names = (axes,) if isinstance(axes, str) else axes
-                shards = int(np.prod([mesh.shape[n] for n in names]))
-                return axes if size % shards == 0 else None
+                return axes if size % int(np.prod([mesh.shape[n] for n in names])) == 0 else None
     return None
