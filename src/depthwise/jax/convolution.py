@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import jax
@@ -106,7 +107,7 @@ def _geometry(x_shape: Sequence[Any], W_shape: Sequence[Any], stride: Any, pad: 
     if not all(isinstance(s, int) for s in W_shape):
         msg = f"the sizes of W must be ints, got {W_shape}"
         raise ValueError(msg)
-    batch, channels, *size = x_shape
+    _, channels, *size = x_shape
     known = [s if isinstance(s, int) else _LARGE for s in size]
     g = geometry((1, channels, *known), tuple(W_shape), stride, pad, dilate)
     if pad == "same" and any(a.stride > 1 and not isinstance(s, int) for a, s in zip((g.h, g.w), size, strict=True)):
@@ -221,15 +222,23 @@ def _depthwise(
     if groups != channels or ones != 1 or outs % groups or not all(isinstance(s, int) and s for s in rhs.shape):
         return None
     dilations = (1, 1) if dilation is None else tuple(dilation)
+    if len(strides) != 2 or len(dilations) != 2 or min(*strides, *dilations) < 1:
+        return None
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
     size = [lhs.shape[i] for i in numbers.lhs_spec[2:]]
-    if isinstance(padding, str):
-        if not all(isinstance(s, int) for s in size):
-            return None
-        padding = lax.padtype_to_pads(size, reach, strides, padding)
-    steps = Steps(tuple(strides), tuple(tuple(p) for p in padding), dilations, layout)
-    fits = all(isinstance(s, int) and s + lo + hi >= r for s, (lo, hi), r in zip(size, steps.pad, reach, strict=True))
-    if not fits or min(*steps.stride, *dilations) < 1 or min(min(p) for p in steps.pad) < 0:
+    if not all(isinstance(s, int) for s in size):
         return None
+    pads = lax.padtype_to_pads(size, reach, strides, padding) if isinstance(padding, str) else padding
+    if not _are_pads(pads) or any(s + lo + hi < r for s, (lo, hi), r in zip(size, pads, reach, strict=True)):
+        return None
+    steps = Steps(tuple(strides), tuple((int(lo), int(hi)) for lo, hi in pads), dilations, layout)
     W = rhs.transpose(numbers.rhs_spec).reshape(channels, outs // channels, *kernel).transpose(1, 0, 2, 3)
     return W, steps
+
+
+def _are_pads(pads: Any) -> bool:
+    """Whether these are two pairs of ints of at least 0."""
+    try:
+        return len(pads) == 2 and all(len(p) == 2 and all(index(side) >= 0 for side in p) for p in pads)
+    except TypeError:
+        return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import gcd
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from ..runtime import active_target
 _HANDLER = "depthwise"
 active_target()  # the handler asks for the active target, so there has to be one
 jax.ffi.register_ffi_target(_HANDLER, _core.xla_handler(), platform="cpu")
+
 
 def conv(x: Any, W: Any, *b: Any, steps: Any) -> Any:
     """Y of x and W, and b where it is given."""
@@ -105,15 +107,28 @@ def _by_shards(kind: int, factors: Factors, shape: tuple[int, ...], dtype: Any, 
         split = custom_partitioning(lambda a, b: _call(kind, (a, b), shape, dtype, steps))
     else:
         split = custom_partitioning(lambda a, b, c: _call(kind, (a, b, c), shape, dtype, steps))
-    *inputs, output = (" ".join(f) for f in factors)
-    names = dict.fromkeys(name for f in factors for name in " ".join(f).replace("(", "").replace(")", "").split())
-    split.def_partition(
-        partition,
-        sharding_rule=f"{', '.join(inputs)} -> {output}",
-        reduction_factors=("n",) if kind == WEIGHT_GRAD else (),
-        need_replication_factors=tuple(name for name in names if name not in "nc"),
-    )
+
+    def rule(mesh: Any, operand_types: Sequence[Any], result_types: Sequence[Any]) -> Any:
+        sizes = {
+            name: size
+            for f, array in zip(factors, (*operand_types, *result_types), strict=True)
+            for name, size in zip(f, array.shape, strict=True)
+        }
+        free = [name for name in "nc" if name in sizes and _splits_evenly(sizes[name], mesh)]
+        outs = "(c m)" if "c" in free else "k"  # a factor of its own, so that no part of an axis is found to split c
+        *inputs, output = (" ".join(f).replace("(c m)", outs) for f in factors)
+        names = dict.fromkeys(name for name in " ".join((*inputs, output)) if name.isalpha())
+        sums = tuple(name for name in free if kind == WEIGHT_GRAD and name == "n")
+        kept = tuple(name for name in names if name not in free)
+        return f"{', '.join(inputs)} -> {output}", {"reduction_factors": sums, "need_replication_factors": kept}
+
+    split.def_partition(partition, sharding_rule=rule)
     return split
+
+
+def _splits_evenly(size: int, mesh: Any) -> bool:
+    """False where Shardy would split by a part of one of the mesh's axes, which JAX cannot read back."""
+    return all(gcd(size, n) in (1, n) for n in mesh.shape.values())
 
 
 def _axes_of(factor: str, arrays: Any, mesh: Any) -> Any:

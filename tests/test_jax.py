@@ -1,0 +1,402 @@
+"""depthwise.jax beside the reference and XLA's own convolution: values, every transformation, devices, errors."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import re
+import subprocess
+import sys
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+
+import numpy as np
+import pytest
+
+jax = pytest.importorskip("jax", reason="depthwise.jax needs JAX")
+pytest.importorskip("depthwise.jax", reason="this build has nothing for JAX", exc_type=ImportError)
+
+import jax.numpy as jnp  # noqa: E402
+from jax import lax  # noqa: E402
+from jax.sharding import AxisType, NamedSharding  # noqa: E402
+from jax.sharding import PartitionSpec as P  # noqa: E402
+from jax.test_util import check_grads  # noqa: E402
+
+import depthwise  # noqa: E402
+from depthwise import _core, reference  # noqa: E402
+from depthwise.jax import conv, conv_general_dilated, primitives  # noqa: E402
+
+DTYPES = ["float16", "bfloat16", "float32", "float64"]
+CASES = [  # n, c_I, h, w, c_M, kernel, steps
+    (2, 3, 9, 11, 1, (3, 3), {"pad": 1}),
+    (1, 16, 14, 14, 1, (3, 3), {"stride": (2, 1), "pad": ((0, 1), (2, 0))}),
+    (2, 5, 12, 7, 2, (5, 3), {"stride": 2, "pad": (2, 1), "dilate": (2, 1)}),
+    (1, 1, 8, 8, 3, (4, 2), {"pad": "same", "stride": 2}),
+    (0, 4, 6, 6, 1, (3, 3), {}),
+]
+FIRST, THIRD = CASES[0], CASES[2]
+
+
+def integers(*shape, dtype="float32", seed=0):
+    """Small integers, of which every order of summation makes the same sum."""
+    return np.random.default_rng(seed).integers(-2, 3, shape).astype(jnp.dtype(dtype))
+
+
+def problem(case, dtype="float32", layout="NCHW"):
+    """(x, W, b) and the function of them."""
+    n, c, h, w, m, kernel, steps = case
+    x = integers(n, c, h, w, dtype=dtype)
+    arrays = in_layout(x, layout), integers(m, c, *kernel, dtype=dtype, seed=1), integers(c * m, dtype=dtype, seed=2)
+    return arrays, lambda x, W, b=None: conv(x, W, b, layout=layout, **steps)
+
+
+def in_layout(a, layout):
+    return a if layout == "NCHW" else np.ascontiguousarray(a.transpose(0, 2, 3, 1))
+
+
+def planar(a, layout):
+    a = np.asarray(a)
+    return a if layout == "NCHW" else a.transpose(0, 3, 1, 2)
+
+
+def assert_exact(actual, expected):
+    assert actual.shape == expected.shape
+    np.testing.assert_array_equal(
+        np.asarray(actual).astype(np.float64), expected.astype(actual.dtype).astype(np.float64)
+    )
+
+
+def primitives_in(f, *args):
+    return set(re.findall(r"depthwise_\w+|conv_general_dilated", str(jax.make_jaxpr(f)(*args))))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_values_and_gradients_are_exact(case, dtype, layout, target):
+    with jax.enable_x64(True):
+        (x, W, b), f = problem(case, dtype, layout)
+        y, back = jax.vjp(jax.jit(f), x, W, b)
+        assert y.dtype == x.dtype
+        gy = integers(*y.shape, dtype=dtype, seed=3)
+        gx, gW, gb = back(gy)
+    steps, flat, g = case[-1], planar(x, layout), planar(gy, layout)
+    assert_exact(planar(y, layout), reference.forward(flat, W, b, **steps))
+    assert_exact(planar(gx, layout), reference.input_grad(g, W, flat.shape[2:], **steps))
+    assert_exact(gW, reference.weight_grad(flat, g, W.shape[2:], **steps))
+    assert_exact(gb, g.astype(np.float64).sum((0, 2, 3)))
+
+
+def test_operands_of_several_dtypes():
+    x, W, b = integers(1, 2, 6, 6, dtype="bfloat16"), integers(1, 2, 3, 3), integers(2, dtype="float16")
+    y, back = jax.vjp(conv, jnp.asarray(x), jnp.asarray(W), jnp.asarray(b))
+    assert [a.dtype for a in (y, *back(jnp.ones_like(y)))] == ["bfloat16", "bfloat16", "float32", "float16"]
+    assert_exact(y, reference.forward(x, W, b))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_derivatives_to_the_third_order(layout):
+    with jax.enable_x64(True):
+        (x, W, b), f = problem((2, 2, 6, 5, 2, (3, 2), {"stride": (2, 1), "pad": 1, "dilate": (1, 2)}), layout=layout)
+        rng = np.random.default_rng(0)
+        args = [jnp.asarray(rng.standard_normal(a.shape)) for a in (x, W, b)]
+        check_grads(f, args, order=3, modes=("fwd", "rev"))
+        check_grads(lambda x, W: f(x, W), args[:2], order=3, modes=("fwd", "rev"))
+
+
+def every_axis(*ranks):
+    """Mapped axes, one of each kind: none, the first, one within, the last."""
+    choices = itertools.product(*([None, 0, rank // 2, rank] for rank in ranks))
+    return [dims for dims in choices if any(d is not None for d in dims)]
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_vmap(layout, with_bias):
+    arrays, f = problem(THIRD, layout=layout)
+    arrays = arrays[: 2 + with_bias]
+
+    def everything(*a):
+        y, back = jax.vjp(f, *a)
+        return y, back(y * y)
+
+    for dims in every_axis(*(a.ndim for a in arrays))[:: 4 if with_bias else 1]:
+        mapped = [a if d is None else np.stack([a + i for i in range(3)], d) for a, d in zip(arrays, dims, strict=True)]
+        actual = jax.vmap(everything, dims)(*mapped)
+        for i in range(3):
+            one = [a if d is None else np.take(a, i, d) for a, d in zip(mapped, dims, strict=True)]
+            jax.tree.map(lambda a, e, i=i: np.testing.assert_array_equal(a[i], e), actual, everything(*one))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("p", ["input_grad", "weight_grad"])
+def test_vmap_of_the_gradients_themselves(p, layout):
+    (x, W, _), f = problem(THIRD, layout=layout)
+    y = f(x, W)
+    linear = (
+        (lambda gy, W: jax.vjp(f, x, W)[1](gy)[0]) if p == "input_grad" else (lambda gy, x: jax.vjp(f, x, W)[1](gy)[1])
+    )
+    other = W if p == "input_grad" else x
+    for dims in every_axis(y.ndim, other.ndim):
+        mapped = [
+            a if d is None else np.stack([a + i for i in range(3)], d) for a, d in zip((y, other), dims, strict=True)
+        ]
+        actual = jax.vmap(linear, dims)(*mapped)
+        for i in range(3):
+            one = [a if d is None else np.take(a, i, d) for a, d in zip(mapped, dims, strict=True)]
+            np.testing.assert_array_equal(actual[i], linear(*one))
+
+
+def test_transformations():
+    (x, W, b), f = problem(FIRST)
+    y = f(x, W, b)
+
+    def loss(W):
+        return (f(x, W, b) ** 2).sum()
+
+    gW = jax.grad(loss)(W)
+    np.testing.assert_array_equal(jax.grad(jax.checkpoint(loss))(W), gW)
+    np.testing.assert_array_equal(jax.hessian(loss)(W), jax.jacfwd(jax.grad(loss))(W))
+    np.testing.assert_array_equal(jax.linearize(lambda W: f(x, W), W)[1](W), f(x, W))
+    np.testing.assert_array_equal(jax.jvp(f, (x, W, b), (x, W, b))[1], 2 * f(x, W) + b[:, None, None])
+    assert jax.eval_shape(f, x, W, b).shape == y.shape
+    total, _ = lax.scan(lambda s, x: (s + f(x, W), None), jnp.zeros_like(y), np.stack([x, x]))
+    np.testing.assert_array_equal(total, 2 * f(x, W))
+    assert primitives_in(f, x, W, b) == {"depthwise_conv_bias"}
+    second = jax.grad(lambda x, W: (jax.grad(lambda W: (f(x, W) ** 3).sum())(W) ** 2).sum(), (0, 1))
+    assert primitives_in(second, x, W) == {"depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad"}
+
+
+def test_export():
+    from jax import export
+
+    (x, W, b), f = problem(THIRD)
+    check = [export.DisabledSafetyCheck.custom_call("depthwise")]
+    (n,) = export.symbolic_shape("n")
+
+    def step(x, W, b):
+        return jax.value_and_grad(lambda *a: (f(*a) ** 2).sum(), (0, 1, 2))(x, W, b)
+
+    shapes = [jax.ShapeDtypeStruct(s, np.float32) for s in ((n, *x.shape[1:]), W.shape, b.shape)]
+    for platforms in ["cpu"], ["cpu", "cuda", "tpu"]:
+        exported = export.export(jax.jit(step), platforms=platforms, disabled_checks=check)(*shapes)
+        again = export.deserialize(exported.serialize())
+        jax.tree.map(np.testing.assert_array_equal, again.call(x, W, b), step(x, W, b))
+        text = exported.mlir_module()
+        assert text.count("@depthwise") == 3
+        assert ("stablehlo.convolution" in text) == (len(platforms) > 1)
+    h, w = export.symbolic_shape("h, w")
+    with pytest.raises(ValueError, match="needs a known size"):
+        export.export(jax.jit(lambda x, W: conv(x, W, pad="same", stride=2)))(
+            jax.ShapeDtypeStruct((1, 5, h, w), np.float32), shapes[1]
+        )
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("case", CASES[:4], ids=str)
+def test_what_other_platforms_compute(case, layout):
+    (x, W, b), f = problem(case, layout=layout)
+    y, back = jax.vjp(f, x, W, b)
+    steps = primitives_steps(f, x, W)
+    gx, gW, _ = back(y)
+    np.testing.assert_array_equal(primitives._xla_conv(x, W, b, steps=steps), y)
+    size = steps.sizes(x.shape)[2:]
+    np.testing.assert_array_equal(primitives._xla_input_grad(y, W, steps=steps, size=size), gx)
+    parameters = {"size": W.shape[2:], "dtype": W.dtype}
+    np.testing.assert_array_equal(primitives._xla_weight_grad(jnp.asarray(x), y, steps=steps, **parameters), gW)
+
+
+def primitives_steps(f, x, W):
+    (equation,) = [e for e in jax.make_jaxpr(f)(x, W).eqns if e.primitive is primitives.conv_p]
+    return equation.params["steps"]
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("multiplier", [1, 2])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("axes", [("a", None), ("a", "c"), (("a", "c"), None), (None, ("a", "c"))], ids=str)
+def test_shards_stay_where_they_are(axes, layout, multiplier, kind):
+    (x, W, b), f = problem((8, 8, 6, 5, multiplier, (3, 3), {"pad": 1}), layout=layout)
+
+    def step(x, W, b):
+        return jax.grad(lambda *a: (f(*a) ** 2).sum(), (0, 1, 2))(x, W, b)
+
+    expected = f(x, W, b), step(x, W, b)
+    mesh = jax.make_mesh((2, 2), ("a", "c"), axis_types=(kind, kind))
+    batch, channels = axes
+    specs = [P(*({"N": batch, "C": channels}.get(axis) for axis in layout)), P(None, channels), P(channels)]
+    with jax.set_mesh(mesh):
+        args = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip((x, W, b), specs, strict=True)]
+        y, gradients = jax.jit(f)(*args), jax.jit(step)(*args)
+        text = jax.jit(f).lower(*args).compile().as_text()
+    jax.tree.map(np.testing.assert_array_equal, (y, gradients), expected)
+    assert not re.search("all-gather|all-to-all|collective-permute|dynamic-slice", text)
+    for a, spec in zip((y, *gradients), (specs[0], *specs), strict=True):
+        assert a.sharding.is_equivalent_to(NamedSharding(mesh, spec), a.ndim)
+
+
+def test_shards_that_cannot_stay():
+    mesh = jax.make_mesh((4,), ("a",), axis_types=(AxisType.Auto,))
+    (x, W, _), f = problem((3, 6, 8, 8, 2, (3, 3), {"pad": 1}))
+    for spec in P("a"), P(None, "a"), P(None, None, "a"):
+        here = NamedSharding(mesh, spec)
+        split = jax.jit(
+            lambda x, W, here=here: lax.with_sharding_constraint(f(lax.with_sharding_constraint(x, here), W), here)
+        )
+        np.testing.assert_array_equal(split(x, W), f(x, W))
+        gradient = jax.grad(lambda *a, g=split: (g(*a) ** 2).sum(), (0, 1))
+        expected = jax.grad(lambda *a: (f(*a) ** 2).sum(), (0, 1))
+        jax.tree.map(np.testing.assert_array_equal, gradient(x, W), expected(x, W))
+
+
+def test_shard_map():
+    mesh = jax.make_mesh((4,), ("a",), axis_types=(AxisType.Auto,))
+    (x, W, b), f = problem((8, 3, 6, 6, 1, (3, 3), {}))
+    g = jax.jit(jax.shard_map(f, mesh=mesh, in_specs=(P("a"), P(), P()), out_specs=P("a")))
+    np.testing.assert_array_equal(g(x, W, b), f(x, W, b))
+    actual, expected = (jax.grad(lambda *a, h=h: (h(*a) ** 2).sum(), (0, 1, 2))(x, W, b) for h in (g, f))
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+def test_same_bits_on_one_cpu_and_on_all():
+    code = """
+import os, sys, numpy as np
+if sys.argv[1] == "1":
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import jax
+from depthwise.jax import conv
+r = np.random.default_rng(0)
+x, W = r.standard_normal((2, 40, 60, 60), np.float32), r.standard_normal((1, 40, 5, 5), np.float32)
+x[:, ::3] *= 1e-38  # denormal products too
+y, back = jax.jit(lambda x, W: jax.vjp(lambda x, W: conv(x, W, pad=2), x, W))(x, W)
+import hashlib
+print(hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in (y, *back(y)))).hexdigest())
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    ends = [
+        subprocess.run([sys.executable, "-c", code, n], env=environment, capture_output=True, text=True, check=True)
+        for n in ("1", "all", "all")
+    ]
+    assert len({end.stdout for end in ends}) == 1
+
+
+NUMBERS = {"NHWC": ("NHWC", "HWIO", "NHWC"), "NCHW": ("NCHW", "OIHW", "NCHW")}
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("multiplier", [1, 2])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", "SAME_LOWER", ((1, 0), (2, 1))])
+@pytest.mark.parametrize(("stride", "dilation"), [((1, 1), None), ((2, 1), None), ((1, 2), (2, 1))])
+def test_conv_general_dilated(layout, multiplier, padding, stride, dilation):
+    x, kernel = in_layout(integers(2, 4, 9, 8), layout), integers(4 * multiplier, 1, 3, 2, seed=1)
+    if layout == "NHWC":
+        kernel = kernel.transpose(2, 3, 1, 0)
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+
+    def everything(f):
+        def call(x, kernel):
+            return f(
+                x, kernel, stride, padding,
+                rhs_dilation=dilation, dimension_numbers=NUMBERS[layout], feature_group_count=4,
+            )  # fmt: skip
+
+        y, back = jax.vjp(call, x, kernel)
+        return primitives_in(call, x, kernel), (y, *back(y))
+
+    names, actual = everything(conv_general_dilated)
+    _, expected = everything(lax.conv_general_dilated)
+    assert names == {"depthwise_conv"}
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "options"),
+    [
+        (((2, 4, 9, 8), (8, 2, 3, 3)), {"feature_group_count": 2}),
+        (((2, 4, 9, 8), (8, 4, 3, 3)), {}),
+        (((2, 4, 9, 8), (4, 1, 3, 3)), {"feature_group_count": 4, "lhs_dilation": (2, 1)}),
+        (((2, 4, 9, 8), (4, 1, 3, 3)), {"feature_group_count": 4, "padding": ((-1, 0), (0, 0))}),
+        (((2, 4, 9), (4, 1, 3)), {"feature_group_count": 4, "window_strides": (1,), "padding": ((0, 0),)}),
+        (((4, 4, 9, 8), (4, 4, 3, 3)), {"batch_group_count": 4}),
+        (((2, 4, 9, 8), (4, 1, 3, 3)), {"feature_group_count": 4, "dtype": "int32"}),
+    ],
+)
+def test_conv_general_dilated_leaves_the_rest_to_jax(shapes, options):
+    dtype = options.pop("dtype", "float32")
+    x, kernel = (jnp.asarray(integers(*s, dtype=dtype)) for s in shapes)
+    steps = {"window_strides": (1, 1), "padding": ((0, 0), (0, 0)), **options}
+    f, stock = (lambda x, k, g=g: g(x, k, **steps) for g in (conv_general_dilated, lax.conv_general_dilated))
+    assert primitives_in(f, x, kernel) == {"conv_general_dilated"}
+    np.testing.assert_array_equal(f(x, kernel), stock(x, kernel))
+
+
+def test_conv_general_dilated_has_jax_errors():
+    x, kernel = jnp.ones((1, 4, 5, 5)), jnp.ones((4, 1, 3, 3))
+    for steps in ((1,), [(0, 0), (0, 0)]), ((1, 1), [(0, 0)]), ((1, 1), [0, 0]), ((1, 1), "FULL"):
+        with pytest.raises((ValueError, TypeError, RuntimeError)) as ours:
+            conv_general_dilated(x, kernel, *steps, feature_group_count=4)
+        with pytest.raises((ValueError, TypeError, RuntimeError)) as theirs:
+            lax.conv_general_dilated(x, kernel, *steps, feature_group_count=4)
+        assert type(ours.value) is type(theirs.value)
+
+
+def test_the_seed_function_takes_and_gives_jax_arrays():
+    (x, W, b), _ = problem(FIRST)
+    y = depthwise.depthwise_convolution_2d(jnp.asarray(x), jnp.asarray(W), jnp.asarray(b), 1, 1)
+    assert isinstance(y, jax.Array)
+    assert_exact(y, reference.forward(x, W, b, pad=1))
+    traced = jax.jit(lambda x: depthwise.depthwise_convolution_2d(x, jnp.asarray(W), pad=1))
+    assert_exact(traced(x), reference.forward(x, W, pad=1))
+    with pytest.raises(TypeError, match="W must be a JAX array, as x is, got ndarray"):
+        depthwise.depthwise_convolution_2d(jnp.asarray(x), W)
+    with pytest.raises(TypeError, match="b must have x's dtype float32, got float16"):
+        depthwise.depthwise_convolution_2d(jnp.asarray(x), jnp.asarray(W), jnp.asarray(b, jnp.float16))
+
+
+X, KERNEL = np.ones((2, 4, 8, 8), np.float32), np.ones((1, 4, 3, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((X, KERNEL[:, :3]), {}, ValueError, r"W has 3 input channels but x has 4 \(x \(2, 4, 8, 8\)"),
+        ((X[0], KERNEL), {}, ValueError, "x must have 4 axes"),
+        ((X[0], KERNEL), {"layout": "NHWC"}, ValueError, "x must have 4 axes"),
+        ((X, KERNEL[0]), {}, ValueError, "W must have 4 axes"),
+        ((X, KERNEL, np.ones(3, np.float32)), {}, ValueError, r"b must have shape \(4,\)"),
+        ((X.astype(int), KERNEL), {}, TypeError, "x must be float16, bfloat16, float32 or float64, got int64"),
+        (([1.0], KERNEL), {}, TypeError, "x must be an array, got list"),
+        ((X, None), {}, TypeError, "W must be an array, got NoneType"),
+        ((X, KERNEL), {"layout": "CHWN"}, ValueError, 'layout must be "NCHW" or "NHWC"'),
+        ((X, KERNEL), {"stride": 0}, ValueError, "stride must be at least 1, got 0"),
+        ((X, KERNEL), {"pad": "full"}, ValueError, "pad must be"),
+        ((X, KERNEL), {"dilate": 5}, ValueError, "height of the output would be"),
+        ((X, KERNEL), {"dilate": 1.5}, TypeError, "dilate must be an int"),
+    ],
+)
+def test_rejected(arguments, options, error, message):
+    for call in conv, jax.jit(lambda *a: conv(*arguments, **options)):
+        with pytest.raises(error, match=message):
+            call(*(arguments if call is conv else ()), **(options if call is conv else {}))
+
+
+def test_a_build_without_handlers_says_what_to_do(monkeypatch):
+    import depthwise.jax as package
+
+    monkeypatch.delattr(_core, "xla_handler")
+    with pytest.raises(ImportError, match="DEPTHWISE_JAX=1 pip install"):
+        importlib.reload(package)
+
+
+def test_flax_layer():
+    nnx = pytest.importorskip("flax.nnx")
+
+    def layer(**options):
+        return nnx.Conv(8, 16, (3, 3), strides=2, feature_group_count=8, rngs=nnx.Rngs(0), **options)
+
+    stock, ours = layer(), layer(conv_general_dilated=conv_general_dilated)
+    x = np.random.default_rng(0).standard_normal((2, 9, 9, 8), np.float32)
+    np.testing.assert_allclose(ours(x), stock(x), rtol=1e-5, atol=1e-6)
+    assert primitives_in(lambda x: ours(x), x) == {"depthwise_conv"}
+    assert jax.tree.map(np.shape, nnx.state(ours)) == jax.tree.map(np.shape, nnx.state(stock))
