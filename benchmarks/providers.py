@@ -175,31 +175,49 @@ def chainer(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | N
     return lambda: chainer.grad([y], [wanted], [gy])[0].array
 
 
-def jax(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
+def jax(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call:
     import jax
 
-    x, W, b, gy = (jax.numpy.asarray(v) for v in (a["x"], grouped(layer, a["W"]), a["b"], a["gy"]))
-    numbers = ("NCHW", "OIHW", "NCHW")
-    if layout != "planar":
-        x, gy, numbers = x.transpose(0, 2, 3, 1), gy.transpose(0, 2, 3, 1), ("NHWC", "OIHW", "NHWC")
-    pad = [(layer.PH, layer.PH), (layer.PW, layer.PW)]
+    order = "NCHW" if layout == "planar" else "NHWC"
+    steps = (layer.SH, layer.SW), [(layer.PH, layer.PH), (layer.PW, layer.PW)], None, (layer.DH, layer.DW)
 
-    def convolve(x: Any, W: Any) -> Any:
-        return jax.lax.conv_general_dilated(
-            x, W, (layer.SH, layer.SW), pad, None, (layer.DH, layer.DW), numbers, layer.C
-        )
+    def convolve(x: Any, W: Any, b: Any = None) -> Any:
+        y = jax.lax.conv_general_dilated(x, W, *steps, (order, "OIHW", order), layer.C)
+        return y if b is None else y + b.reshape((-1, 1, 1) if layout == "planar" else (-1,))
+
+    return jitted(convolve, kind, layout, a | {"W": grouped(layer, a["W"])})
+
+
+def ours_in_jax(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call:
+    from depthwise.jax import conv
+
+    order = "NCHW" if layout == "planar" else "NHWC"
+    return jitted(lambda x, W, b=None: conv(x, W, b, **layer.steps, layout=order), kind, layout, a)
+
+
+def jitted(convolve: Any, kind: str, layout: str, a: dict[str, Any]) -> Call:
+    """One pass of a function of (x, W, b), in the memory that JAX would have."""
+    import jax
+
+    x, W, b, gy = (jax.numpy.asarray(a[k]) for k in ("x", "W", "b", "gy"))
+    if layout != "planar":
+        x, gy = x.transpose(0, 2, 3, 1), gy.transpose(0, 2, 3, 1)
 
     def as_planar(y: Any) -> Any:
         return np.asarray(y) if layout == "planar" or kind == "weight_grad" else np.asarray(y).transpose(0, 3, 1, 2)
 
     if kind == "forward":
-        shape = (-1, 1, 1) if layout == "planar" else (-1,)
-        f, args = jax.jit(lambda x, W, b: convolve(x, W) + b.reshape(shape)), (x, W, b)
+        f, args = jax.jit(convolve), (x, W, b)
     elif kind == "input_grad":
         f, args = jax.jit(lambda gy, W: jax.linear_transpose(lambda x: convolve(x, W), x)(gy)[0]), (gy, W)
     else:
         f, args = jax.jit(lambda gy, x: jax.linear_transpose(lambda W: convolve(x, W), W)(gy)[0]), (gy, x)
-    return lambda: as_planar(f(*args).block_until_ready())
+
+    def call() -> Any:
+        y = f(*args).block_until_ready()
+        return lambda: as_planar(y)
+
+    return call
 
 
 PEERS = {
@@ -219,4 +237,6 @@ def available(targets: list[str], peers: list[str]) -> list[Provider]:
     for name in peers:
         if all(importlib.util.find_spec(module) for module in NEEDS.get(name, (name,))):
             found.append(Provider(name, PEERS[name]))
+    if "jax" in peers and importlib.util.find_spec("jax") and hasattr(depthwise._core, "xla_handler"):
+        found.insert(len(targets), Provider("ours in jax", ours_in_jax))
     return found

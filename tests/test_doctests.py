@@ -20,9 +20,12 @@ PAGES = sorted(p.relative_to(ROOT).as_posix() for p in [ROOT / "README.md", *ROO
 
 
 def need_framework(name):
-    for framework in ("torch",):
-        if framework in name:
-            pytest.importorskip(framework)
+    if "torch" in name:
+        pytest.importorskip("torch")
+    if "jax" in name:
+        pytest.importorskip("jax")
+        pytest.importorskip("depthwise.jax", reason="this build has nothing for JAX", exc_type=ImportError)
+        pytest.importorskip("flax", reason="its recipe is for Flax")
 
 
 @pytest.mark.parametrize("name", MODULES)

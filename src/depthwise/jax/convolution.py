@@ -231,7 +231,8 @@ def _depthwise(
     pads = lax.padtype_to_pads(size, reach, strides, padding) if isinstance(padding, str) else padding
     if not _are_pads(pads) or any(s + lo + hi < r for s, (lo, hi), r in zip(size, pads, reach, strict=True)):
         return None
-    steps = Steps(tuple(strides), tuple((int(lo), int(hi)) for lo, hi in pads), dilations, layout)
+    (top, bottom), (left, right) = pads
+    steps = Steps(tuple(strides), ((int(top), int(bottom)), (int(left), int(right))), dilations, layout)
     W = rhs.transpose(numbers.rhs_spec).reshape(channels, outs // channels, *kernel).transpose(1, 0, 2, 3)
     return W, steps
 
