@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 
@@ -267,7 +268,7 @@ if sys.argv[1] == "1":
 import jax
 from depthwise.jax import conv
 r = np.random.default_rng(0)
-x, W = r.standard_normal((2, 40, 60, 60), np.float32), r.standard_normal((1, 40, 5, 5), np.float32)
+x, W = r.standard_normal((4, 80, 64, 64), np.float32), r.standard_normal((1, 80, 5, 5), np.float32)
 x[:, ::3] *= 1e-38  # denormal products too
 y, back = jax.jit(lambda x, W: jax.vjp(lambda x, W: conv(x, W, pad=2), x, W))(x, W)
 import hashlib
@@ -279,6 +280,21 @@ print(hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in (y, *back(y)))).h
         for n in ("1", "all", "all")
     ]
     assert len({end.stdout for end in ends}) == 1
+
+
+def test_many_callers_at_once():
+    problems = [problem(case) for case in CASES]
+    jitted = [(jax.jit(lambda *a, f=f: jax.vjp(f, *a)[1](f(*a))), arrays) for arrays, f in problems]
+    expected = [g(*arrays) for g, arrays in jitted]
+
+    def calls(i):
+        g, arrays = jitted[i % len(jitted)]
+        return [jax.block_until_ready(g(*arrays)) for _ in range(20)]
+
+    with ThreadPoolExecutor(8) as pool:
+        for i, results in enumerate(pool.map(calls, range(40))):
+            for result in results:
+                jax.tree.map(np.testing.assert_array_equal, result, expected[i % len(expected)])
 
 
 NUMBERS = {"NHWC": ("NHWC", "HWIO", "NHWC"), "NCHW": ("NCHW", "OIHW", "NCHW")}
