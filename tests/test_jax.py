@@ -331,6 +331,7 @@ def test_conv_general_dilated(layout, multiplier, padding, stride, dilation):
     [
         (((2, 4, 9, 8), (8, 2, 3, 3)), {"feature_group_count": 2}),
         (((2, 4, 9, 8), (8, 4, 3, 3)), {}),
+        (((2, 1, 9, 8), (8, 1, 3, 3)), {}),
         (((2, 4, 9, 8), (4, 1, 3, 3)), {"feature_group_count": 4, "lhs_dilation": (2, 1)}),
         (((2, 4, 9, 8), (4, 1, 3, 3)), {"feature_group_count": 4, "padding": ((-1, 0), (0, 0))}),
         (((2, 4, 9), (4, 1, 3)), {"feature_group_count": 4, "window_strides": (1,), "padding": ((0, 0),)}),
@@ -377,6 +378,7 @@ X, KERNEL = np.ones((2, 4, 8, 8), np.float32), np.ones((1, 4, 3, 3), np.float32)
     ("arguments", "options", "error", "message"),
     [
         ((X, KERNEL[:, :3]), {}, ValueError, r"W has 3 input channels but x has 4 \(x \(2, 4, 8, 8\)"),
+        ((X, KERNEL), {"layout": "NHWC"}, ValueError, r"W has 4 input channels but x has 8 \(x \(2, 4, 8, 8\)"),
         ((X[0], KERNEL), {}, ValueError, "x must have 4 axes"),
         ((X[0], KERNEL), {"layout": "NHWC"}, ValueError, "x must have 4 axes"),
         ((X, KERNEL[0]), {}, ValueError, "W must have 4 axes"),

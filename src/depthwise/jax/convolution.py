@@ -16,7 +16,7 @@ from . import primitives
 from .primitives import Steps
 
 _DTYPES = tuple(jnp.dtype(t) for t in (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64))
-_KERNEL_AXES = {"OIHW": (0, 1, 2, 3), "HWIO": (3, 2, 0, 1)}
+_KERNEL_AXES = (0, 1, 2, 3), (3, 2, 0, 1)  # of OIHW and HWIO, in the order OIHW
 _LARGE = 1 << 20  # stands for a size that is not known
 
 
@@ -90,7 +90,10 @@ def conv(
             msg = f"{name} must be float16, bfloat16, float32 or float64, got {a.dtype}"
             raise TypeError(msg)
     shape = x.shape if layout == "NCHW" or x.ndim != 4 else tuple(x.shape[i] for i in (0, 3, 1, 2))
-    g = _geometry(shape, W.shape, stride, pad, dilate)
+    try:
+        g = _geometry(shape, W.shape, stride, pad, dilate)
+    except ValueError as e:
+        raise ValueError(str(e).replace(str(tuple(shape)), str(x.shape))) from None  # as the caller has it
     outs = shape[1] * W.shape[0]
     if b is not None and b.shape != (outs,):
         msg = f"b must have shape ({outs},) (x {x.shape}, W {W.shape}), got {b.shape}"
@@ -149,7 +152,7 @@ def conv_general_dilated(
     lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, \
 batch_group_count, precision, preferred_element_type, out_sharding
         As :func:`jax.lax.conv_general_dilated` takes them. Depthwise is what has two spatial axes,
-        ``feature_group_count`` equal to lhs's features, lhs and output both NCHW or both NHWC, rhs OIHW or HWIO, one
+        ``feature_group_count`` above 1 and equal to lhs's features, lhs and output both NCHW or both NHWC, rhs OIHW or HWIO, one
         dtype of float16, bfloat16, float32 and float64, and neither ``lhs_dilation`` nor ``batch_group_count``.
         Everything else goes to JAX's own function, so that this one can stand in its place.
 
@@ -215,10 +218,12 @@ def _depthwise(
         return None
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     layout = {(0, 1, 2, 3): "NCHW", (0, 3, 1, 2): "NHWC"}.get(tuple(numbers.lhs_spec))
-    if layout is None or numbers.out_spec != numbers.lhs_spec or tuple(numbers.rhs_spec) not in _KERNEL_AXES.values():
+    if layout is None or numbers.out_spec != numbers.lhs_spec or tuple(numbers.rhs_spec) not in _KERNEL_AXES:
         return None
     channels = lhs.shape[layout.index("C")]
     outs, ones, *kernel = (rhs.shape[i] for i in numbers.rhs_spec)
+    if groups == 1:  # one channel: a dense convolution, which XLA does by a matrix product
+        return None
     if groups != channels or ones != 1 or outs % groups or not all(isinstance(s, int) and s for s in rhs.shape):
         return None
     dilations = (1, 1) if dilation is None else tuple(dilation)
