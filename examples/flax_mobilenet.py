@@ -73,7 +73,7 @@ class Network(nnx.Module):
 def trainer(convolution: Any) -> Callable[[jax.Array, jax.Array], float]:
     """A function that takes a step and returns the loss before it."""
     model = Network(convolution, nnx.Rngs(0))
-    optimizer = nnx.Optimizer(model, optax.sgd(0.05, momentum=0.9), wrt=nnx.Param)
+    optimizer = nnx.Optimizer(model, optax.sgd(0.01, momentum=0.9), wrt=nnx.Param)
 
     @nnx.jit
     def step(model: Network, optimizer: nnx.Optimizer, x: jax.Array, labels: jax.Array) -> jax.Array:
