@@ -27,8 +27,8 @@ Crew& openmp_crew();
 
 using RangeBody = void (*)(const void* job, int64_t begin, int64_t end, void* scratch);
 
-// Calls body on ranges that together cover [0, units), on at most `threads` threads; on this one alone where the crew has
-// no help. Throws std::bad_alloc if the scratch memory cannot be had.
+// Calls body on ranges that together cover [0, units), on at most `threads` threads; on this one alone where the crew
+// has no help. Throws std::bad_alloc if the scratch memory cannot be had.
 void parallel_for(int64_t units, int threads, int64_t scratch_bytes, RangeBody body, const void* job, Crew& crew);
 
 }  // namespace depthwise

@@ -153,8 +153,8 @@ def conv_general_dilated(
 batch_group_count, precision, preferred_element_type, out_sharding
         As :func:`jax.lax.conv_general_dilated` takes them. Depthwise is what has two spatial axes,
         ``feature_group_count`` above 1 and equal to lhs's features, lhs and output both NCHW or both NHWC, rhs OIHW or
-        HWIO, one dtype of float16, bfloat16, float32 and float64, and neither ``lhs_dilation`` nor ``batch_group_count``.
-        Everything else goes to JAX's own function, so that this one can stand in its place.
+        HWIO, one dtype of float16, bfloat16, float32 and float64, and neither ``lhs_dilation`` nor
+        ``batch_group_count``. Everything else goes to JAX's own function, so that this one can stand in its place.
 
     Returns
     -------
