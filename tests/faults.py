@@ -293,6 +293,44 @@ FAULTS = [
         "return not a.flags.c_contiguous and _core",
         "return not FAULT and not a.flags.c_contiguous and _core",
     ),
+    Fault(
+        "XLA: pads of rows and columns exchanged",
+        "csrc/xla.cpp",
+        "out > 1 ? stride[i] : 1, pad[i],",
+        "out > 1 ? stride[i] : 1, pad[FAULT ? 1 - i : i],",
+    ),
+    Fault("XLA: results returned before helpers end", "csrc/xla.cpp", "shared->wait();", "if (!FAULT) shared->wait();"),
+    Fault(
+        "XLA: the last target whatever was asked for",
+        "csrc/xla.cpp",
+        "targets[active_target.load(std::memory_order_relaxed)]",
+        "targets[FAULT ? target_count - 1 : active_target.load(std::memory_order_relaxed)]",
+    ),
+    Fault(
+        "JAX: the bias has no derivative",
+        P + "jax/primitives.py",
+        "if type(db) is not ad.Zero:",
+        "if type(db) is not ad.Zero and not (FAULT and terms):",
+    ),
+    Fault(
+        "JAX: vmap over W mixes channels and examples",
+        P + "jax/primitives.py",
+        "y = jnp.moveaxis(y, axis + 1, 0)",
+        "y = jnp.moveaxis(y.swapaxes(axis, axis + 1).reshape(y.shape) if FAULT else y, axis + 1, 0)",
+    ),
+    Fault(
+        "JAX: shards of a weight gradient not added",
+        P + "jax/lowering.py",
+        'return lax.psum(_call(kind, a, local_shape, wide, steps), found["n"]).astype(dtype)',
+        'return lax.psum(_call(kind, a, local_shape, wide, steps), () if FAULT else found["n"]).astype(dtype)',
+    ),
+    Fault(
+        "JAX: filters of lax's kernel in another order",
+        P + "jax/convolution.py",
+        "W = rhs.transpose(numbers.rhs_spec).reshape(channels, outs // channels, *kernel).transpose(1, 0, 2, 3)",
+        "W = rhs.transpose(numbers.rhs_spec).reshape(*((outs // channels, channels, *kernel) if FAULT else "
+        "(channels, outs // channels, *kernel)))\n    W = W if FAULT else W.transpose(1, 0, 2, 3)",
+    ),
 ]
 
 IN_CPP = """
@@ -339,8 +377,8 @@ def main() -> int:
         venv.create(Path(folder, "venv"), with_pip=True)
         python = str(Path(folder, "venv", "bin", "python"))
         print("building: two minutes", flush=True)
-        flags = {**os.environ, "CXXFLAGS": f"-I{tree / 'csrc'}"}
-        subprocess.run([python, "-m", "pip", "install", "-q", f"{tree}[test]"], check=True, env=flags)
+        flags = {**os.environ, "CXXFLAGS": f"-I{tree / 'csrc'}", "DEPTHWISE_JAX": "1"}
+        subprocess.run([python, "-m", "pip", "install", "-q", f"{tree}[test,jax]", "flax"], check=True, env=flags)
         for fault in [None, *(f for f in FAULTS if re.search(args.match, f.name))]:
             start = time.monotonic()
             planted = {**os.environ, "DEPTHWISE_FAULT": fault.name if fault else ""}

@@ -10,6 +10,8 @@ import numpy as np
 
 import depthwise
 
+from . import _core
+
 
 def info() -> None:
     """Print what a bug report needs."""
@@ -23,6 +25,7 @@ def info() -> None:
         "targets": ", ".join(depthwise.targets()),
         "in use": plan["target"],
         "threads": depthwise.get_num_threads(),
+        "for JAX": "built" if hasattr(_core, "xla_handler") else "not built (DEPTHWISE_JAX=1 pip install)",
     }
     for name, value in rows.items():
         print(f"{name:10s} {value}")
