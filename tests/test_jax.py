@@ -149,6 +149,14 @@ def test_vmap_of_the_gradients_themselves(p, layout):
             np.testing.assert_array_equal(actual[i], linear(*one))
 
 
+@pytest.mark.parametrize("mapped", [(0, None, None), (None, 0, None), (0, 0, 0)])
+def test_vmap_over_nothing(mapped):
+    arrays, f = problem(THIRD)
+    none = [a if d is None else np.zeros((0, *a.shape), a.dtype) for a, d in zip(arrays, mapped, strict=True)]
+    gradients = jax.vmap(jax.grad(lambda *a: f(*a).sum(), (0, 1, 2)), mapped)(*none)
+    assert [g.shape for g in gradients] == [(0, *a.shape) for a in arrays]
+
+
 def test_transformations():
     (x, W, b), f = problem(FIRST)
     y = f(x, W, b)

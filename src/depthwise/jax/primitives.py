@@ -175,12 +175,8 @@ def _unfold(a: Any, n: int, axis: int) -> tuple[Any, int]:
     return a.reshape(*a.shape[:axis], n, a.shape[axis] // n, *a.shape[axis + 1 :]), axis
 
 
-def _mapped_size(operands: Any, dims: Any) -> int:
-    return next(int(a.shape[d]) for a, d in zip(operands, dims, strict=True) if d is not None)
-
-
-def _conv_batch(operands: Any, dims: Any, *, steps: Steps) -> Any:
-    (x, W), (x_dim, W_dim), n, axis = operands, dims, _mapped_size(operands, dims), steps.channel_axis
+def _conv_batch(n: int, operands: Any, dims: Any, *, steps: Steps) -> Any:
+    (x, W), (x_dim, W_dim), axis = operands, dims, steps.channel_axis
     if W_dim is None:
         return _unfold(conv(_fold(x, x_dim, n, 0), W, steps=steps), n, 0)
     if x_dim is None:  # more filters for each channel: y's channels are (c_I, n, c_M)
@@ -192,33 +188,45 @@ def _conv_batch(operands: Any, dims: Any, *, steps: Steps) -> Any:
     return _unfold(conv(_fold(x, x_dim, n, axis), _fold(W, W_dim, n, 1), steps=steps), n, axis)
 
 
-def _conv_bias_batch(operands: Any, dims: Any, *, steps: Steps) -> Any:
+def _conv_bias_batch(n: int, operands: Any, dims: Any, *, steps: Steps) -> Any:
     (x, W, b), (x_dim, W_dim, b_dim) = operands, dims
     if W_dim is None and b_dim is None:
-        n = _mapped_size(operands, dims)
         return _unfold(conv(_fold(x, x_dim, n, 0), W, b, steps=steps), n, 0)
     apart = jax.vmap(lambda x, W, b: with_bias(conv(x, W, steps=steps), b, steps), dims)
     return apart(x, W, b), 0
 
 
-def _input_grad_batch(operands: Any, dims: Any, *, steps: Steps, size: Any) -> Any:
-    (gy, W), (gy_dim, W_dim), n, axis = operands, dims, _mapped_size(operands, dims), steps.channel_axis
+def _input_grad_batch(n: int, operands: Any, dims: Any, *, steps: Steps, size: Any) -> Any:
+    (gy, W), (gy_dim, W_dim), axis = operands, dims, steps.channel_axis
     if W_dim is None:
         return _unfold(input_grad(_fold(gy, gy_dim, n, 0), W, steps=steps, size=size), n, 0)
     folded = _fold(gy, gy_dim, n, axis), _fold(W, W_dim, n, 1)
     return _unfold(input_grad(*folded, steps=steps, size=size), n, axis)
 
 
-def _weight_grad_batch(operands: Any, dims: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
-    (x, gy), (x_dim, gy_dim), n, axis = operands, dims, _mapped_size(operands, dims), steps.channel_axis
+def _weight_grad_batch(n: int, operands: Any, dims: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
+    (x, gy), (x_dim, gy_dim), axis = operands, dims, steps.channel_axis
     folded = _fold(x, x_dim, n, axis), _fold(gy, gy_dim, n, axis)
     return _unfold(weight_grad(*folded, steps=steps, size=size, dtype=dtype), n, 1)
 
 
-batching.primitive_batchers[conv_p] = _conv_batch
-batching.primitive_batchers[conv_bias_p] = _conv_bias_batch
-batching.primitive_batchers[input_grad_p] = _input_grad_batch
-batching.primitive_batchers[weight_grad_p] = _weight_grad_batch
+def _batch(p: Any, rule: Any, operands: Any, dims: Any, **parameters: Any) -> tuple[Any, int]:
+    pairs = list(zip(operands, dims, strict=True))
+    n = next(a.shape[d] for a, d in pairs if d is not None)
+    if n != 0:
+        return rule(n, operands, dims, **parameters)  # type: ignore[no-any-return]
+    one = [jax.ShapeDtypeStruct([s for i, s in enumerate(a.shape) if i != d], a.dtype) for a, d in pairs]
+    y = jax.eval_shape(partial(p.bind, **parameters), *one)
+    return jnp.zeros((0, *y.shape), y.dtype), 0
+
+
+for _p, _rule in (
+    (conv_p, _conv_batch),
+    (conv_bias_p, _conv_bias_batch),
+    (input_grad_p, _input_grad_batch),
+    (weight_grad_p, _weight_grad_batch),
+):
+    batching.primitive_batchers[_p] = partial(_batch, _p, _rule)
 
 
 # XLA's own convolution says what each means; platforms without the engine run it.
