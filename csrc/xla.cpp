@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <initializer_list>
 #include <memory>
 #include <new>
 #include <optional>
@@ -107,23 +106,22 @@ ffi::Error wrong(const char* what) { return ffi::Error::InvalidArgument(std::str
 ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer second, ffi::RemainingArgs more,
                ffi::Result<ffi::AnyBuffer> result, int64_t pass, bool channels_last, ffi::Span<const int64_t> stride,
                ffi::Span<const int64_t> pad, ffi::Span<const int64_t> dilate) {
-  const bool forward = pass == static_cast<int64_t>(Pass::forward);
-  const bool input_grad = pass == static_cast<int64_t>(Pass::input_grad);
-  if (!forward && !input_grad && pass != static_cast<int64_t>(Pass::weight_grad)) return wrong("unknown pass");
+  if (pass < 0 || pass > static_cast<int64_t>(Pass::weight_grad)) return wrong("unknown pass");
+  const auto kind = static_cast<Pass>(pass);
   if (stride.size() != 2 || pad.size() != 2 || dilate.size() != 2) return wrong("steps are not pairs");
   for (size_t i = 0; i < 2; ++i)
     if (stride[i] < 1 || pad[i] < 0 || dilate[i] < 1) return wrong("steps out of range");
 
-  const auto x = dense(input_grad ? *result : first, channels_last);
-  const auto W = dense(pass == static_cast<int64_t>(Pass::weight_grad) ? *result : second, false);
-  const auto y = dense(forward ? *result : input_grad ? first : second, channels_last);
+  const auto x = dense(kind == Pass::input_grad ? *result : first, channels_last);
+  const auto W = dense(kind == Pass::weight_grad ? *result : second, false);
+  const auto y = dense(kind == Pass::forward ? *result : kind == Pass::input_grad ? first : second, channels_last);
   if (!x || !W || !y) return wrong("operands must be floats of four axes");
   const int64_t multiplier = W->batch, channels = W->channels;
   if (x->channels != channels || y->channels != channels * multiplier || x->batch != y->batch)
     return wrong("sizes of the operands do not fit each other");
 
   Array b{};
-  if (more.size() > 1 || (more.size() == 1 && !forward)) return wrong("too many operands");
+  if (more.size() > 1 || (more.size() == 1 && kind != Pass::forward)) return wrong("too many operands");
   if (more.size() == 1) {
     const auto bias = more.get<ffi::AnyBuffer>(0);
     if (bias.has_error()) return bias.error();
@@ -137,8 +135,8 @@ ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer sec
   const auto axis = [&](int i, int64_t size, int64_t kernel, int64_t out) {
     return Axis{size, kernel, out > 1 ? stride[i] : 1, pad[i], kernel > 1 ? dilate[i] : 1, out};
   };
-  const Problem problem{static_cast<Pass>(pass),   x->batch, channels, multiplier, axis(0, x->h, W->h, y->h),
-                        axis(1, x->w, W->w, y->w), x->array, W->array, b,          y->array};
+  const Problem problem{kind,     x->batch, channels, multiplier, axis(0, x->h, W->h, y->h), axis(1, x->w, W->w, y->w),
+                        x->array, W->array, b,        y->array};
   const Target& target = targets[active_target.load(std::memory_order_relaxed)];
   want_huge_pages(*result);
   try {

@@ -13,7 +13,7 @@ from jax import Array, lax
 
 from ..geometry import Geometry, IntPair, Pad, geometry
 from . import primitives
-from .primitives import Steps
+from .steps import Steps
 
 _DTYPES = tuple(jnp.dtype(t) for t in (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64))
 _KERNEL_AXES = (0, 1, 2, 3), (3, 2, 0, 1)  # of OIHW and HWIO, in the order OIHW

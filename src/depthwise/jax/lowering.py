@@ -21,32 +21,29 @@ from jax.sharding import NamedSharding, PartitionSpec
 from .. import _core
 from ..ops import FORWARD, INPUT_GRAD, WEIGHT_GRAD
 from ..runtime import active_target
+from .steps import Steps
 
 _HANDLER = "depthwise"
 active_target()  # the handler asks for the active target, so there has to be one
 jax.ffi.register_ffi_target(_HANDLER, _core.xla_handler(), platform="cpu")
 
 
-def conv(x: Any, W: Any, *b: Any, steps: Any) -> Any:
+def conv(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
     """Y of x and W, and b where it is given."""
-    n, c, *size = steps.sizes(x.shape)
-    shape = steps.shape(n, c * W.shape[0], steps.output_size(size, W.shape[2:]))
-    return _run(FORWARD, (x, W, *b), shape, x.dtype, steps)
+    return _run(FORWARD, (x, W, *b), steps.y_shape(x.shape, W.shape), x.dtype, steps)
 
 
-def input_grad(gy: Any, W: Any, *, steps: Any, size: Any) -> Any:
+def input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
     """Gx of gy and W."""
-    return _run(INPUT_GRAD, (gy, W), steps.shape(gy.shape[0], W.shape[1], size), gy.dtype, steps)
+    return _run(INPUT_GRAD, (gy, W), steps.x_shape(gy.shape, W.shape, size), gy.dtype, steps)
 
 
-def weight_grad(x: Any, gy: Any, *, steps: Any, size: Any, dtype: Any) -> Any:
+def weight_grad(x: Any, gy: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
     """GW of x and gy."""
-    channels = x.shape[steps.channel_axis]
-    multiplier = gy.shape[steps.channel_axis] // channels if channels else 1
-    return _run(WEIGHT_GRAD, (x, gy), (multiplier, channels, *size), dtype, steps)
+    return _run(WEIGHT_GRAD, (x, gy), steps.W_shape(x.shape, gy.shape, size), dtype, steps)
 
 
-def _run(kind: int, operands: Sequence[Any], shape: Sequence[Any], dtype: Any, steps: Any) -> Any:
+def _run(kind: int, operands: Sequence[Any], shape: Sequence[Any], dtype: Any, steps: Steps) -> Any:
     if not all(isinstance(size, int) for a in operands for size in a.shape):  # shapes of an export are symbols
         return _call(kind, operands, shape, dtype, steps)
     multiplier, channels = (shape if kind == WEIGHT_GRAD else operands[1].shape)[:2]
@@ -54,7 +51,7 @@ def _run(kind: int, operands: Sequence[Any], shape: Sequence[Any], dtype: Any, s
     return _by_shards(kind, factors, tuple(shape), jnp.dtype(dtype), steps)(*operands)
 
 
-def _call(kind: int, operands: Sequence[Any], shape: Sequence[Any], dtype: Any, steps: Any) -> Any:
+def _call(kind: int, operands: Sequence[Any], shape: Sequence[Any], dtype: Any, steps: Steps) -> Any:
     """The engine on whole arrays, or on one shard of each."""
     call = jax.ffi.ffi_call(_HANDLER, jax.ShapeDtypeStruct(tuple(shape), dtype))
     return call(
@@ -84,7 +81,7 @@ def _factors(kind: int, operands: int, channels: int, multiplier: int, layout: s
 
 
 @lru_cache(maxsize=4096)
-def _by_shards(kind: int, factors: Factors, shape: tuple[int, ...], dtype: Any, steps: Any) -> Callable[..., Any]:
+def _by_shards(kind: int, factors: Factors, shape: tuple[int, ...], dtype: Any, steps: Steps) -> Callable[..., Any]:
     """The call, with what XLA's partitioner needs to split it."""
 
     def partition(mesh: Any, arguments: Any, result: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,36 +19,7 @@ from jax.interpreters import ad, batching, mlir, xla
 from jax.sharding import NamedSharding, PartitionSpec
 
 from . import lowering
-
-
-class Steps(NamedTuple):
-    """How the window moves, and where the channels are."""
-
-    stride: tuple[int, int]
-    pad: tuple[tuple[int, int], tuple[int, int]]
-    dilate: tuple[int, int]
-    layout: str  # "NCHW" or "NHWC"
-
-    @property
-    def channel_axis(self) -> int:
-        """Axis of the channels in x and y."""
-        return self.layout.index("C")
-
-    def sizes(self, shape: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
-        """(n, c, h, w) of a shape in this layout."""
-        n, c, h, w = (shape[self.layout.index(axis)] for axis in "NCHW")
-        return n, c, h, w
-
-    def shape(self, n: Any, c: Any, size: Sequence[Any]) -> tuple[Any, ...]:
-        """The shape in this layout."""
-        return (n, c, *size) if self.channel_axis == 1 else (n, *size, c)
-
-    def output_size(self, size: Sequence[Any], kernel: Sequence[Any]) -> tuple[Any, ...]:
-        """(h_O, w_O), for sizes that may be symbols."""
-        return tuple(
-            (s + p[0] + p[1] - d * (k - 1) - 1) // stride + 1
-            for s, k, stride, p, d in zip(size, kernel, self.stride, self.pad, self.dilate, strict=True)
-        )
+from .steps import Steps
 
 
 def _aval(like: Any, other: Any, shape: Sequence[Any], dtype: Any, batch: Any, channels: Any, axes: str) -> Any:
@@ -65,21 +36,25 @@ def _spec(a: Any, axis: int) -> Any:
 
 
 def _conv_aval(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
-    n, c, *size = steps.sizes(x.shape)
-    shape = steps.shape(n, c * W.shape[0], steps.output_size(size, W.shape[2:]))
-    return _aval(x, W, shape, x.dtype, _spec(x, 0), _spec(x, steps.channel_axis), steps.layout)
+    return _aval(
+        x, W, steps.y_shape(x.shape, W.shape), x.dtype, _spec(x, 0), _spec(x, steps.channel_axis), steps.layout
+    )
 
 
 def _input_grad_aval(gy: Any, W: Any, *, steps: Steps, size: tuple[Any, Any]) -> Any:
-    shape = steps.shape(gy.shape[0], W.shape[1], size)
-    return _aval(gy, W, shape, gy.dtype, _spec(gy, 0), _spec(gy, steps.channel_axis), steps.layout)
+    return _aval(
+        gy,
+        W,
+        steps.x_shape(gy.shape, W.shape, size),
+        gy.dtype,
+        _spec(gy, 0),
+        _spec(gy, steps.channel_axis),
+        steps.layout,
+    )
 
 
 def _weight_grad_aval(x: Any, gy: Any, *, steps: Steps, size: tuple[Any, Any], dtype: Any) -> Any:
-    axis = steps.channel_axis
-    channels = x.shape[axis]
-    multiplier = gy.shape[axis] // channels if isinstance(channels, int) and channels else 1
-    return _aval(x, gy, (multiplier, channels, *size), dtype, None, _spec(x, axis), "MCHW")
+    return _aval(x, gy, steps.W_shape(x.shape, gy.shape, size), dtype, None, _spec(x, steps.channel_axis), "MCHW")
 
 
 def _primitive(name: str, aval: Any) -> Any:
@@ -176,24 +151,18 @@ def _unfold(a: Any, n: int, axis: int) -> tuple[Any, int]:
 
 
 def _conv_batch(n: int, operands: Any, dims: Any, *, steps: Steps) -> Any:
-    (x, W), (x_dim, W_dim), axis = operands, dims, steps.channel_axis
-    if W_dim is None:
-        return _unfold(conv(_fold(x, x_dim, n, 0), W, steps=steps), n, 0)
-    if x_dim is None:  # more filters for each channel: y's channels are (c_I, n, c_M)
-        y = conv(x, _fold(W, W_dim, n, 0), steps=steps)
-        channels = W.shape[2 if W_dim < 2 else 1]
-        y = y.reshape(*y.shape[:axis], channels, n, -1, *y.shape[axis + 1 :])
-        y = jnp.moveaxis(y, axis + 1, 0)
-        return y.reshape(*y.shape[: axis + 1], -1, *y.shape[axis + 3 :]), 0
-    return _unfold(conv(_fold(x, x_dim, n, axis), _fold(W, W_dim, n, 1), steps=steps), n, axis)
-
-
-def _conv_bias_batch(n: int, operands: Any, dims: Any, *, steps: Steps) -> Any:
-    (x, W, b), (x_dim, W_dim, b_dim) = operands, dims
-    if W_dim is None and b_dim is None:
-        return _unfold(conv(_fold(x, x_dim, n, 0), W, b, steps=steps), n, 0)
-    apart = jax.vmap(lambda x, W, b: with_bias(conv(x, W, steps=steps), b, steps), dims)
-    return apart(x, W, b), 0
+    (x, W, *b), (x_dim, W_dim, *b_dim), axis = operands, dims, steps.channel_axis
+    if W_dim is None and set(b_dim) <= {None}:
+        return _unfold(conv(_fold(x, x_dim, n, 0), W, *b, steps=steps), n, 0)
+    b = [_fold(a, dim, n, 0) for a, dim in zip(b, b_dim, strict=True)]
+    if x_dim is not None:
+        return _unfold(conv(_fold(x, x_dim, n, axis), _fold(W, W_dim, n, 1), *b, steps=steps), n, axis)
+    channels = x.shape[axis]  # more filters for each channel: y's channels are (c_I, n, c_M)
+    b = [a.reshape(n, channels, -1).swapaxes(0, 1).ravel() for a in b]
+    y = conv(x, _fold(W, W_dim, n, 0), *b, steps=steps)
+    y = y.reshape(*y.shape[:axis], channels, n, -1, *y.shape[axis + 1 :])
+    y = jnp.moveaxis(y, axis + 1, 0)
+    return y.reshape(*y.shape[: axis + 1], -1, *y.shape[axis + 3 :]), 0
 
 
 def _input_grad_batch(n: int, operands: Any, dims: Any, *, steps: Steps, size: Any) -> Any:
@@ -222,7 +191,7 @@ def _batch(p: Any, rule: Any, operands: Any, dims: Any, **parameters: Any) -> tu
 
 for _p, _rule in (
     (conv_p, _conv_batch),
-    (conv_bias_p, _conv_bias_batch),
+    (conv_bias_p, _conv_batch),
     (input_grad_p, _input_grad_batch),
     (weight_grad_p, _weight_grad_batch),
 ):
@@ -246,13 +215,12 @@ def _xla_conv(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
 
 
 def _xla_input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
-    x = jax.ShapeDtypeStruct(steps.shape(gy.shape[0], W.shape[1], size), gy.dtype)
+    x = jax.ShapeDtypeStruct(steps.x_shape(gy.shape, W.shape, size), gy.dtype)
     return jax.linear_transpose(lambda x: _xla_conv(x, W, steps=steps), x)(gy)[0]
 
 
 def _xla_weight_grad(x: Any, gy: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
-    channels = x.shape[steps.channel_axis]
-    W = jax.ShapeDtypeStruct((gy.shape[steps.channel_axis] // channels, channels, *size), dtype)
+    W = jax.ShapeDtypeStruct(steps.W_shape(x.shape, gy.shape, size), dtype)
     return jax.linear_transpose(lambda W: _xla_conv(x, W, steps=steps), W)(gy)[0]
 
 
