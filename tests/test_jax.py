@@ -97,6 +97,16 @@ def test_operands_of_several_dtypes():
     assert_exact(y, reference.forward(x, W, b))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_gradients_of_16_bits_are_summed_in_32(dtype):
+    x, W, b = (jnp.zeros(s, dtype) for s in ((1, 2, 250, 250), (1, 2, 1, 1), (2,)))
+    y, back = jax.vjp(jax.jit(conv), x + 1, W, b)
+    _, gW, gb = back(jnp.full_like(y, 1 / 64))
+    expected = np.full(2, 250 * 250 / 64).astype(y.dtype)  # in bfloat16 itself the sum would stop at 256
+    np.testing.assert_array_equal(gb, expected)
+    np.testing.assert_array_equal(gW.ravel(), expected)
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_derivatives_to_the_third_order(layout):
     with jax.enable_x64(True):

@@ -96,9 +96,10 @@ def weight_grad(x: Any, gy: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
     return _bind(weight_grad_p, x, gy, steps=steps, size=tuple(size), dtype=dtype)
 
 
-def with_bias(y: Any, b: Any, steps: Steps) -> Any:
-    """Y + b, a channel each."""
-    return y + lax.broadcast_in_dim(b.astype(y.dtype), y.shape, (steps.channel_axis,))
+def _bias(b: Any, like: Any, steps: Steps) -> Any:
+    """B as an array of y's shape and dtype; wide on the way, since its transpose, a sum, is made in the same type."""
+    wide = jnp.promote_types(like.dtype, jnp.float32)
+    return lax.broadcast_in_dim(b.astype(wide), like.shape, (steps.channel_axis,)).astype(like.dtype)
 
 
 # Differentiation: the missing operand's side of each bilinear form.
@@ -132,7 +133,7 @@ def _conv_bias_jvp(primals: Any, tangents: Any, *, steps: Steps) -> tuple[Any, A
     if type(dW) is not ad.Zero:
         terms.append(conv(x, dW, steps=steps))
     if type(db) is not ad.Zero:
-        terms.append(with_bias(jnp.zeros_like(y), db, steps))
+        terms.append(_bias(db, y, steps))
     return y, sum(terms[1:], terms[0])
 
 
@@ -211,7 +212,7 @@ def _xla_conv(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
         dimension_numbers=(steps.layout, "OIHW", steps.layout),
         feature_group_count=W.shape[1],
     )
-    return with_bias(y, b[0], steps).astype(x.dtype) if b else y.astype(x.dtype)
+    return (y + _bias(b[0], y, steps)).astype(x.dtype) if b else y.astype(x.dtype)
 
 
 def _xla_input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
