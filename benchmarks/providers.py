@@ -175,7 +175,11 @@ def chainer(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | N
     return lambda: chainer.grad([y], [wanted], [gy])[0].array
 
 
-def jax(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call:
+def jax(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
+    # Of a weight gradient XLA computes every pair of channels: those that would take it half a minute are left out.
+    outs = layer.outs
+    if kind == "weight_grad" and layer.C**2 * layer.N * outs[0] * outs[1] * layer.KH * layer.KW > 4e10:
+        return None
     import jax
 
     order = "NCHW" if layout == "planar" else "NHWC"
@@ -231,12 +235,11 @@ PEERS = {
 NEEDS = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"), "tflite": ("tensorflow",)}
 
 
-def available(targets: list[str], peers: list[str]) -> list[Provider]:
-    """Ours on each target, first, and those peers that are installed."""
-    found = [Provider(f"ours {t}", ours, lambda t=t: depthwise.use_target(t)) for t in targets]
+def available(targets: list[str], peers: list[str], through: str) -> list[Provider]:
+    """Ours on each target, first, called through NumPy or JAX, and those peers that are installed."""
+    call = {"numpy": ours, "jax": ours_in_jax}[through]
+    found = [Provider(f"ours {t}", call, lambda t=t: depthwise.use_target(t)) for t in targets]
     for name in peers:
         if all(importlib.util.find_spec(module) for module in NEEDS.get(name, (name,))):
             found.append(Provider(name, PEERS[name]))
-    if "jax" in peers and importlib.util.find_spec("jax") and hasattr(depthwise._core, "xla_handler"):
-        found.insert(len(targets), Provider("ours in jax", ours_in_jax))
     return found
