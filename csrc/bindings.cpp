@@ -5,9 +5,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <algorithm>
-#include <initializer_list>
-
+#include "buffer.hpp"
 #include "engine.hpp"
 #include "limits.hpp"
 #include "parallel.hpp"
@@ -25,49 +23,18 @@ struct Sizes {
   Axis h, w;
 };
 
-// A NumPy array held as a buffer, which also keeps others from resizing it meanwhile.
-class Held {
- public:
-  explicit Held(PyObject* object) {
-    if (object == Py_None) return;
-    if (PyObject_GetBuffer(object, &buffer_, PyBUF_RECORDS_RO) != 0) throw nb::python_error();
-    held_ = true;
-  }
-  ~Held() {
-    if (held_) PyBuffer_Release(&buffer_);
-  }
-  Held(const Held&) = delete;
-  Held& operator=(const Held&) = delete;
-
-  // Whether the engine can take it: in this machine's byte order, aligned, its strides whole elements.
-  bool fits() const {
-    if (!held_) return true;
-    const char order = buffer_.format ? *buffer_.format : '@';
-    if (order == '>' || order == '<' || reinterpret_cast<uintptr_t>(buffer_.buf) % buffer_.itemsize) return false;
-    for (int i = 0; i < buffer_.ndim; ++i)
-      if (buffer_.strides[i] % buffer_.itemsize) return false;
-    return true;
-  }
-  bool has_shape(std::initializer_list<int64_t> shape) const {
-    return !held_ ||
-           (static_cast<size_t>(buffer_.ndim) == shape.size() && std::equal(shape.begin(), shape.end(), buffer_.shape));
-  }
-  Array array(int dtype) const {
-    Array out{held_ ? buffer_.buf : nullptr, static_cast<DType>(dtype), {}};
-    for (int i = 0; held_ && i < buffer_.ndim && i < 4; ++i) out.strides[i] = buffer_.strides[i] / buffer_.itemsize;
-    return out;
-  }
-
- private:
-  Py_buffer buffer_;
-  bool held_ = false;
-};
-
 using Place = std::tuple<uintptr_t, std::vector<int64_t>, int>;
+
+DType dtype_at(int code) {
+  if (code < 0 || code > static_cast<int>(DType::f64)) throw nb::value_error("no such dtype");
+  return static_cast<DType>(code);
+}
+
+Held hold(nb::handle a, int dtype) { return Held(a.ptr(), dtype_at(dtype)); }
 
 Array as_array(const Place& place) {
   const auto& [address, strides, dtype] = place;
-  Array out{reinterpret_cast<void*>(address), static_cast<DType>(dtype), {}};
+  Array out{reinterpret_cast<void*>(address), dtype_at(dtype), {}};
   for (size_t i = 0; i < strides.size() && i < 4; ++i) out.strides[i] = strides[i];
   return out;
 }
@@ -79,6 +46,7 @@ const Target& target_at(int index) {
 }
 
 Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const Array& b, const Array& y) {
+  if (pass < 0 || pass > static_cast<int>(Pass::weight_grad)) throw nb::value_error("no such pass");
   return {static_cast<Pass>(pass), s.batch, s.channels, s.multiplier, s.h, s.w, x, W, b, y};
 }
 
@@ -98,35 +66,34 @@ NB_MODULE(_core, m) {
         new (self) Sizes{batch, channels, multiplier, axis(h), axis(w)};
       });
 
-  // False where an array does not fit; nothing is done then.
+  nb::exception<Refused>(m, "Refused", PyExc_ValueError);
+  m.def("fits", [](nb::handle a, int dtype) { return !hold(a, dtype).refusal(); });
+
+  // Throws Refused where an array has to be copied first.
   m.def(
       "run",
       [](int pass, const Sizes& s, nb::handle x, int x_dtype, nb::handle W, int W_dtype, nb::handle b, int b_dtype,
          nb::handle y, int y_dtype, int target, int threads) {
-        const Held held[4] = {Held(x.ptr()), Held(W.ptr()), Held(b.ptr()), Held(y.ptr())};
-        for (const Held& h : held)
-          if (!h.fits()) return false;
+        const Held held[4] = {hold(x, x_dtype), hold(W, W_dtype), hold(b, b_dtype), hold(y, y_dtype)};
+        for (int i = 0; i < 4; ++i)
+          if (const char* why = held[i].refusal()) throw Refused(std::string("xWby").substr(i, 1) + " " + why);
         // Another thread may have changed what the caller has checked.
         const int64_t outs = s.channels * s.multiplier;
         if (!held[0].has_shape({s.batch, s.channels, s.h.size, s.w.size}) ||
             !held[1].has_shape({s.multiplier, s.channels, s.h.kernel, s.w.kernel}) || !held[2].has_shape({outs}) ||
             !held[3].has_shape({s.batch, outs, s.h.out, s.w.out}))
           throw nb::value_error("an array has changed its shape during the call");
-        const Plan plan(problem(pass, s, held[0].array(x_dtype), held[1].array(W_dtype), held[2].array(b_dtype),
-                                held[3].array(y_dtype)),
+        const Plan plan(problem(pass, s, held[0].array(), held[1].array(), held[2].array(), held[3].array()),
                         target_at(target), threads);
         nb::gil_scoped_release released;
         execute(plan, pool());
-        return true;
       },
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
       nb::arg(), nb::arg(), nb::arg());
 
   // Bytes from an array's first element on to an address that whole vectors like.
-  m.def("misaligned_bytes", [](nb::handle a) {
-    const Held held(a.ptr());
-    return -reinterpret_cast<uintptr_t>(held.array(0).data) % 64;
-  });
+  m.def("misaligned_bytes",
+        [](nb::handle a) { return -reinterpret_cast<uintptr_t>(Held(a.ptr(), DType::f32).array().data) % 64; });
 
   // The same on PyTorch's tensors, which the caller keeps alive, without the toll of an exchange protocol.
   // Each array is (address, strides in elements, dtype); an address of 0 is no bias.
@@ -140,7 +107,7 @@ NB_MODULE(_core, m) {
   m.def("describe", [](int pass, const Sizes& s, const std::vector<int64_t>& x, int x_dtype, int W_dtype,
                        const std::vector<int64_t>& y, int y_dtype, int target, int threads) {
     const auto array = [](const std::vector<int64_t>& strides, int dtype) {
-      Array a{nullptr, static_cast<DType>(dtype), {}};
+      Array a{nullptr, dtype_at(dtype), {}};
       for (size_t i = 0; i < strides.size() && i < 4; ++i) a.strides[i] = strides[i];
       return a;
     };

@@ -72,7 +72,7 @@ def test_inputs_of_every_kind(target):
     odd = np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(np.float32).reshape(x.shape)
     readonly = x.copy()
     readonly.flags.writeable = False
-    for kind in (packed["a"], odd, readonly, np.ma.masked_array(x, x > 0), x.astype(">f4"), x[:, :, ::-1][:, :, ::-1]):
+    for kind in (packed["a"], odd, readonly, x.astype(">f4"), x[:, :, ::-1][:, :, ::-1]):
         before = np.array(kind)
         y = ops.forward(kind, W)
         assert type(y) is np.ndarray

@@ -64,6 +64,11 @@ def _int(name: str, value: Any, described: Any) -> int:
         raise TypeError(msg) from None
 
 
+def _is_int(value: Any) -> bool:
+    """Whether a value counts as one int; NumPy's integers do, arrays that have items do not."""
+    return type(value) is int or (hasattr(value, "__index__") and not getattr(value, "shape", ()))
+
+
 def _two(name: str, value: Any) -> tuple[Any, Any]:
     """The two items of a pair that is not an int."""
     if isinstance(value, (str, bytes, dict, set)) or not hasattr(value, "__len__"):
@@ -81,7 +86,7 @@ def pair(name: str, value: Any, least: int) -> tuple[int, int]:
         both = value, value
     elif isinstance(value, tuple) and len(value) == 2:
         both = _int(name, value[0], value), _int(name, value[1], value)
-    elif hasattr(value, "__index__") and not getattr(value, "shape", ()):
+    elif _is_int(value):
         both = (_int(name, value, value),) * 2
     else:
         first, second = _two(name, value)
@@ -104,7 +109,7 @@ def _pads(value: Any) -> str | tuple[tuple[int, int], tuple[int, int]]:
         msg = f'pad must be an int, a pair, a pair of pairs, "same" or "valid", got {value!r}'
         # "12" for a number is the wrong kind of thing; "full" is an unknown value of the right kind.
         raise (TypeError if value.strip("+- ").isdigit() else ValueError)(msg)
-    if type(value) is not int and not hasattr(value, "__index__"):
+    if not _is_int(value):
         vertical, horizontal = _two("pad", value)
         if hasattr(vertical, "__len__") or hasattr(horizontal, "__len__"):
             if not (hasattr(vertical, "__len__") and hasattr(horizontal, "__len__")):

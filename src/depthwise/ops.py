@@ -21,6 +21,7 @@ _ALIGNED_BYTES = 1 << 15
 
 FORWARD, INPUT_GRAD, WEIGHT_GRAD = range(3)  # as enum Pass in the engine
 _FLOAT16, _BFLOAT16, _FLOAT32, _FLOAT64 = range(4)  # as enum DType in the engine
+_UINT16 = np.dtype(np.uint16)
 _codes: dict[np.dtype[Any], int] = {
     np.dtype(np.float16): _FLOAT16,
     np.dtype(np.float32): _FLOAT32,
@@ -44,19 +45,28 @@ def _code(name: str, dtype: np.dtype[Any]) -> int:
 
 
 def check_array(name: str, a: object) -> None:
-    """TypeError unless `a` is a NumPy array."""
+    """TypeError unless `a` is a NumPy array that means what its memory holds."""
+    if type(a) is np.ndarray:
+        return
     if not isinstance(a, np.ndarray):
         msg = f"{name} must be a NumPy array, got {type(a).__name__}"
         raise TypeError(msg)
+    if isinstance(a, np.ma.MaskedArray):
+        msg = f"{name} is a masked array, whose mask would be ignored: pass {name}.filled(0), or {name}.data for all"
+        raise TypeError(msg)
+    if type(a).__getitem__ is not np.ndarray.__getitem__ and not isinstance(a, np.memmap):
+        msg = f"{name} is a {type(a).__name__}, whose elements may mean something else: pass numpy.asarray({name})"
+        raise TypeError(msg)
 
 
-def _fitting(a: AnyArray | None) -> AnyArray | None:
-    """`a` as the engine takes it: aligned, native, its strides whole elements; a copy only where it is not."""
-    if a is None:
-        return a
-    if not a.dtype.isnative:
-        a = a.astype(a.dtype.newbyteorder("="))
-    return a if _is_writable(a) else a.copy()
+def _is_ready(a: AnyArray, code: int) -> bool:
+    """Whether the engine can read or write `a` as it lies: native, aligned, its strides whole elements."""
+    return _core.fits(_bits(a, code), code)
+
+
+def _ready(a: AnyArray, code: int) -> AnyArray:
+    """`a` as the engine can read it: a copy only where it has to be one."""
+    return a if _core.fits(a, code) else a.astype(a.dtype.newbyteorder("="), order="K")
 
 
 def _channels_last(a: AnyArray) -> bool:
@@ -85,7 +95,7 @@ def _check_out(
 ) -> None:
     check_array(name, out)
     assert isinstance(out, np.ndarray)
-    if out.dtype != dtype:
+    if out.dtype != dtype and out.dtype.newbyteorder("=") != dtype.newbyteorder("="):  # in any byte order
         msg = f"{name} must have dtype {dtype}, got {out.dtype}"
         raise TypeError(msg)
     if out.shape != shape:
@@ -128,13 +138,21 @@ def _run(
         x, W, y = _bits(x, x_code), _bits(W, W_code), _bits(y, y_code)
         b = None if b is None else _bits(b, b_code)
     target, threads = active_target(), get_num_threads()
-    if not _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads):
-        x, W, b, y = (_fitting(a) for a in (x, W, b, y))  # type: ignore[assignment]
+    try:
+        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads)
+    except _core.Refused:  # copies of what is read; what is written has to be taken as it is
+        if kind != INPUT_GRAD:
+            x = _ready(x, x_code)
+        if kind != WEIGHT_GRAD:
+            W, b = _ready(W, W_code), None if b is None else _ready(b, b_code)
+        if kind != FORWARD:
+            y = _ready(y, y_code)
         _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads)
 
 
 def _bits(a: AnyArray, code: int) -> AnyArray:
-    return a.view(np.uint16) if code == _BFLOAT16 else a
+    """The bits of bfloat16, in the byte order that it has; anything else as it is."""
+    return a.view(_UINT16.newbyteorder(a.dtype.byteorder)) if code == _BFLOAT16 else a
 
 
 def describe(kind: int, x: Any, W: Any, stride: Any, pad: Any, dilate: Any) -> tuple[Any, int, float, float]:
@@ -163,14 +181,9 @@ def _strides(shape: tuple[int, ...], channels_last: bool) -> list[int]:
     return [c * h * w, 1, c * w, c] if channels_last else [c * h * w, h * w, w, 1]
 
 
-def _is_writable(out: AnyArray) -> bool:
-    """Whether the engine can write `out` itself."""
-    return out.dtype.isnative and out.flags.aligned and not any(s % out.itemsize for s in out.strides)
-
-
-def _writable(out: AnyArray | None, shape: tuple[int, int, int, int], like: AnyArray) -> AnyArray:
+def _writable(out: AnyArray | None, shape: tuple[int, int, int, int], like: AnyArray, code: int) -> AnyArray:
     """`out` where the engine can write it; else a new native array of `like`'s layout."""
-    if out is not None and _is_writable(out):
+    if out is not None and _is_ready(out, code):
         return out
     return _empty(shape, like.dtype.newbyteorder("="), _channels_last(like))
 
@@ -256,7 +269,7 @@ def forward(
             raise ValueError(msg)
     if out is not None:
         _check_out(out, g.y_shape, x.dtype, ("x", x), ("W", W), ("b", b))
-    y = _writable(out, g.y_shape, x)
+    y = _writable(out, g.y_shape, x, x_code)
     _run(FORWARD, g.sizes, x, W, b, y, (x_code, W_code, b_code, x_code))
     return _finished(y, out, x.dtype)
 
@@ -322,7 +335,7 @@ def input_grad(
     g = gradient_geometry(gy.shape, W.shape, input_size, stride, pad, dilate)
     if out is not None:
         _check_out(out, g.x_shape, gy.dtype, ("gy", gy), ("W", W))
-    gx = _writable(out, g.x_shape, gy)
+    gx = _writable(out, g.x_shape, gy, gy_code)
     _run(INPUT_GRAD, g.sizes, gx, W, None, gy, (gy_code, W_code, 0, gy_code))
     return _finished(gx, out, gy.dtype)
 
@@ -426,11 +439,12 @@ def weight_grad(
         _code("out", out.dtype)
         dtype = out.dtype
         _check_out(out, g.W_shape, dtype, ("x", x), ("gy", gy))
-    gW = out if out is not None and _is_writable(out) else np.empty(g.W_shape, dtype.newbyteorder("="))
+    gW_code = _code("out", dtype)
+    gW = out if out is not None and _is_ready(out, gW_code) else np.empty(g.W_shape, dtype.newbyteorder("="))
     gb, gb_code = None, 0
     if bias_out is not None:
-        gb, gb_code = _bias_to_write(bias_out, outputs, x.dtype, ("x", x), ("gy", gy), ("out", gW), name="bias_out")
-    _run(WEIGHT_GRAD, g.sizes, x, gW, gb, gy, (x_code, _code("out", dtype), gb_code, gy_code))
+        gb, gb_code = _bias_to_write(bias_out, outputs, x.dtype, ("x", x), ("gy", gy), ("out", out), name="bias_out")
+    _run(WEIGHT_GRAD, g.sizes, x, gW, gb, gy, (x_code, gW_code, gb_code, gy_code))
     if gb is not None:
         _finished(gb, bias_out, gb.dtype)
     return _finished(gW, out, dtype)
@@ -477,7 +491,7 @@ def bias_grad(gy: AnyArray, *, out: AnyArray | None = None) -> AnyArray:
 
 
 def _bias_to_write(
-    out: AnyArray | None, channels: int, dtype: np.dtype[Any], *inputs: tuple[str, AnyArray], name: str = "out"
+    out: AnyArray | None, channels: int, dtype: np.dtype[Any], *inputs: tuple[str, AnyArray | None], name: str = "out"
 ) -> tuple[AnyArray, int]:
     """`out` where the engine can write it, else a new array of its dtype, or of this one; and the dtype's code."""
     if out is not None:
@@ -485,5 +499,6 @@ def _bias_to_write(
         _code(name, out.dtype)
         dtype = out.dtype
         _check_out(out, (channels,), dtype, *inputs, name=name)
-    gb = out if out is not None and _is_writable(out) else np.empty(channels, dtype.newbyteorder("="))
-    return gb, _code(name, dtype)
+    code = _code(name, dtype)
+    gb = out if out is not None and _is_ready(out, code) else np.empty(channels, dtype.newbyteorder("="))
+    return gb, code
