@@ -216,18 +216,48 @@ def test_single_rows(target, columns):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_infinite_weights_reach_no_output_through_the_padding(layout, dtype):
-    """Where products are masked: other targets' planar kernels say in README what they do."""
-    if "avx512" not in depthwise.targets():
-        pytest.skip("this CPU cannot run avx512")
-    x = layout(np.ones((1, 3, 6, 21), dtype))
-    W = np.ones((1, 3, 3, 3), dtype)
-    W[:, :, 0, 0] = W[:, :, 1, 2] = np.inf
-    with depthwise.use_target("avx512"):
-        y = ops.forward(x, W, pad=1).astype(np.float64)
-    assert not np.isnan(y).any()
-    np.testing.assert_array_equal(np.isinf(y[0, 0, :, -1]), [False] + [True] * 5)
-    np.testing.assert_array_equal(np.isinf(y[0, 0, 0, :]), [True] * 20 + [False])
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_what_is_not_finite_reaches_nothing_through_the_padding(target, layout, dtype, value):
+    """A weight, a pixel and an element of gy count where the definition has a product of them, and nowhere else."""
+    rng = np.random.default_rng(15)
+
+    def spoilt(a):
+        """Ones, and where the result of these and ones is to be not finite."""
+        where = rng.random(a) < 0.15
+        return layout(np.where(where, value, 1).astype(dtype)), where.astype(np.float64)
+
+    for size in (6, 21), (3, 8), (1, 40), (40, 1), (7, 7):
+        for kernel, stride, dilate in (
+            ((3, 3), 1, 1),
+            ((3, 3), 2, 1),
+            ((5, 4), 1, 2),
+            ((1, 7), 3, 1),
+            ((2, 5), (1, 2), 3),
+        ):
+            pad = tuple(dilate * (k - 1) for k in kernel)
+            steps = {"stride": stride, "dilate": dilate, "pad": pad}
+            c, m = 9, 1 if kernel == (3, 3) else 2
+            out = (1, c * m, *depthwise.output_size(size, kernel, **steps))
+            (x, x_at), (W, W_at), (gy, gy_at) = (spoilt(s) for s in ((1, c, *size), (m, c, *kernel), out))
+            ones = {s: np.ones(s, dtype) for s in (x.shape, W.shape, out)}
+            for actual, expected in (
+                (ops.forward(ones[x.shape], W, **steps), reference.forward(ones[x.shape], W_at, **steps)),
+                (ops.forward(x, ones[W.shape], **steps), reference.forward(x_at, ones[W.shape], **steps)),
+                (ops.input_grad(ones[out], W, size, **steps), reference.input_grad(ones[out], W_at, size, **steps)),
+                (
+                    ops.input_grad(gy, ones[W.shape], size, **steps),
+                    reference.input_grad(gy_at, ones[W.shape], size, **steps),
+                ),
+                (
+                    ops.weight_grad(ones[x.shape], gy, kernel, **steps),
+                    reference.weight_grad(ones[x.shape], gy_at, kernel, **steps),
+                ),
+                (
+                    ops.weight_grad(x, ones[out], kernel, **steps),
+                    reference.weight_grad(x_at, ones[out], kernel, **steps),
+                ),
+            ):
+                np.testing.assert_array_equal(np.isfinite(actual.astype(np.float64)), expected == 0)
 
 
 def test_same_pads_behind(target):

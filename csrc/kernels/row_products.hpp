@@ -44,15 +44,6 @@ struct RowProducts {
   bool fetch;  // the lines behind those of a tile meanwhile
 };
 
-// The lanes of gy that a mask of x lets through.
-template <class S>
-DEPTHWISE_INLINE typename Stored<S>::type::M lanes_of(const typename S::M& mask) {
-  if constexpr (lines_per_out<S> == 2 && !S::masked_fma)
-    return mask.lanes;
-  else
-    return mask;
-}
-
 template <class S, Reach R, int T, int A, int O>
 void add_row_products(const RowProducts<typename S::E>& p) {
   using E = typename S::E;

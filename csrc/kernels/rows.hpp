@@ -234,7 +234,12 @@ void run_rows_of_three(const Rows<S>& r) {
         for (int t = 0; t < T; ++t) sum[t] = start;
         if (r.adds) load_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
         const typename S::M mask[3] = {pinned<S>(masks[0]), pinned<S>(masks[1]), pinned<S>(masks[2])};
-        add_three<S, L, T, A>(sum, chunk.live, x, x_line, offset, mask, weight);
+        V kept[A][3];
+#pragma GCC unroll 16
+        for (int a = 0; a < A; ++a)
+#pragma GCC unroll 16
+          for (int o = 0; o < 3; ++o) kept[a][o] = edge_weight<S, L>(weight[a][o], mask[o]);
+        add_three<S, L, T, A>(sum, chunk.live, x, x_line, offset, mask, kept);
         store_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
         x += r.x_vector;
         y += r.y_vector;

@@ -86,6 +86,24 @@ constexpr int lines_per_out = 1;
 
 constexpr bool masks_loads(Lanes lanes) { return lanes == Lanes::columns_edge || lanes == Lanes::channels_edge; }
 
+// The lanes that count, of a mask of what is loaded.
+template <class S>
+DEPTHWISE_INLINE auto lanes_of(const typename S::M& mask) {
+  if constexpr (lines_per_out<S> == 2 && !S::masked_fma)
+    return mask.lanes;
+  else
+    return mask;
+}
+
+// A weight as the lanes of an edge take it: beside the row, where it may be infinite, it is zero, as the input is.
+template <class S, Lanes L>
+DEPTHWISE_INLINE typename S::V edge_weight(typename S::V weight, const typename S::M& mask) {
+  if constexpr (L == Lanes::columns_edge)
+    return S::keep(weight, lanes_of<S>(mask));
+  else
+    return weight;
+}
+
 // What O taps across the lines read of a line. Where a stride of two is taken from neighbouring columns, two taps share
 // their loads, and the taps that follow them need but one element more each.
 template <class S, bool masked, int O>
@@ -130,7 +148,7 @@ DEPTHWISE_INLINE void add_offsets(typename S::V (&sum)[T], const Chunk& c, const
       if constexpr (L == Lanes::channels || L == Lanes::channels_edge)
         weight[o][a] = S::pin(S::load(weights.line(a)));
       else
-        weight[o][a] = S::pin(S::set1(*weights.line(a)));
+        weight[o][a] = S::pin(edge_weight<S, L>(S::set1(*weights.line(a)), mask[o]));
     }
   }
   Walk<typename S::E> lines(x + taps.x_offset[o0], x_line);
@@ -297,6 +315,12 @@ inline void run_tile(int64_t lines, const Tile<S>& tile) {
 // Taps of a part are taken in the fewest nearly equal chunks of at most `most`. The cut depends on the taps alone, so
 // that every output is summed in the same order whatever tile it lies in.
 DEPTHWISE_INLINE int64_t chunks_of(int64_t taps, int64_t most) { return divide_up(taps, most); }
+
+// How many tiles of so many chunks are kept once they are worked out.
+DEPTHWISE_INLINE int64_t tiles_that_fit(int64_t chunks) {
+  constexpr int64_t bytes = 64 << 10;
+  return clamp(bytes / at_least(1, chunks * Step{sizeof(Chunk)}), 1, 64);
+}
 
 // Bits [first, last) of a chunk's T + taps - 1 lines.
 DEPTHWISE_INLINE uint32_t live_lines(int64_t first, int64_t last, int64_t lines) {

@@ -28,6 +28,8 @@ struct F32 {
     return _mm256_and_si256(_mm256_cmpgt_epi32(lane, low), _mm256_cmpgt_epi32(high, lane));
   }
   static V load(const E* p, M m) { return _mm256_maskload_ps(p, m); }
+  // The lanes of a mask, the others zero.
+  static V keep(V v, M m) { return _mm256_and_ps(v, _mm256_castsi256_ps(m)); }
   // The first `count` lanes, 1 to N. Masked stores are avoided: some CPUs take ten cycles for one (EPYC of the fourth
   // generation, one thread: 1024x7x7 with 3x3 44 us with them, 23 without).
   static void store_first(E* p, V v, int64_t count) {
@@ -128,6 +130,7 @@ struct F64 {
     return _mm256_and_si256(_mm256_cmpgt_epi64(lane, low), _mm256_cmpgt_epi64(high, lane));
   }
   static V load(const E* p, M m) { return _mm256_maskload_pd(p, m); }
+  static V keep(V v, M m) { return _mm256_and_pd(v, _mm256_castsi256_pd(m)); }
   static void store_first(E* p, V v, int64_t count) {
     if (count < 2) return _mm_store_sd(p, _mm256_castpd256_pd128(v));
     _mm_storeu_pd(p, _mm256_castpd256_pd128(v));

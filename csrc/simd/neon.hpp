@@ -25,6 +25,13 @@ struct F32 {
     return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
   }
   static V load(const E* p, M m) { return load_lanes<F32>(p, m); }
+  // The lanes of a mask, the others zero.
+  static V keep(V v, M m) {
+    const int32_t lanes[N] = {0, 1, 2, 3};
+    const int32x4_t lane = vld1q_s32(lanes);
+    const uint32x4_t inside = vandq_u32(vcgeq_s32(lane, vdupq_n_s32(m.first)), vcltq_s32(lane, vdupq_n_s32(m.last)));
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), inside));
+  }
   // The first `count` lanes, 1 to N.
   static void store_first(E* p, V v, int64_t count) { store_lanes<F32>(p, v, count); }
   // Even and odd elements of a followed by b.
@@ -97,6 +104,12 @@ struct F64 {
     return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
   }
   static V load(const E* p, M m) { return load_lanes<F64>(p, m); }
+  static V keep(V v, M m) {
+    const int64_t lanes[N] = {0, 1};
+    const int64x2_t lane = vld1q_s64(lanes);
+    const uint64x2_t inside = vandq_u64(vcgeq_s64(lane, vdupq_n_s64(m.first)), vcltq_s64(lane, vdupq_n_s64(m.last)));
+    return vreinterpretq_f64_u64(vandq_u64(vreinterpretq_u64_f64(v), inside));
+  }
   static void store_first(E* p, V v, int64_t count) { store_lanes<F64>(p, v, count); }
   static void split(V a, V b, V& even, V& odd) {
     even = vuzp1q_f64(a, b);

@@ -22,6 +22,8 @@ struct Scalar {
   static void store(E* p, V v) { *p = v; }
   static M mask(int64_t first, int64_t last) { return first <= 0 && last >= 1; }
   static V load(const E* p, M m) { return m ? *p : E{0}; }
+  // The lanes of a mask, the others zero.
+  static V keep(V v, M m) { return m ? v : V{0}; }
   // The first `count` lanes: one.
   static void store_first(E* p, V v, int64_t) { *p = v; }
   // Even and odd elements of a followed by b.

@@ -25,6 +25,12 @@ struct F32 {
     return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
   }
   static V load(const E* p, M m) { return load_lanes<F32>(p, m); }
+  // The lanes of a mask, the others zero.
+  static V keep(V v, M m) {
+    const __m128i lane = _mm_setr_epi32(0, 1, 2, 3);
+    const __m128i behind = _mm_cmpgt_epi32(lane, _mm_set1_epi32(m.first - 1));
+    return _mm_and_ps(v, _mm_castsi128_ps(_mm_and_si128(behind, _mm_cmpgt_epi32(_mm_set1_epi32(m.last), lane))));
+  }
   // The first `count` lanes, 1 to N.
   static void store_first(E* p, V v, int64_t count) { store_lanes<F32>(p, v, count); }
   // Even and odd elements of a followed by b.
@@ -94,6 +100,10 @@ struct F64 {
     return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
   }
   static V load(const E* p, M m) { return load_lanes<F64>(p, m); }
+  static V keep(V v, M m) {
+    const auto lane = [m](int i) { return m.first <= i && i < m.last ? int64_t{-1} : int64_t{0}; };
+    return _mm_and_pd(v, _mm_castsi128_pd(_mm_set_epi64x(lane(1), lane(0))));
+  }
   static void store_first(E* p, V v, int64_t count) { store_lanes<F64>(p, v, count); }
   static void split(V a, V b, V& even, V& odd) {
     even = _mm_unpacklo_pd(a, b);

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .geometry import Geometry, IntPair, Pad, geometry
+from .geometry import Axis, Geometry, IntPair, Pad, geometry
 
 Array = npt.NDArray[np.float64]
 
 
-def _padded(x: npt.NDArray[Any], g: Geometry) -> Array:
-    return np.pad(x.astype(np.float64), ((0, 0), (0, 0), g.h.pad, g.w.pad))
+def _meeting(a: Axis, tap: int) -> tuple[slice, slice]:
+    """The outputs of an axis for which a tap lies inside the image, and the inputs that it meets there."""
+    shift = tap * a.dilate - a.pad[0]
+    first = max(0, -(shift // a.stride))
+    last = max(first, min(a.out, (a.size - 1 - shift) // a.stride + 1))
+    start = first * a.stride + shift
+    return slice(first, last), slice(start, start + (last - first) * a.stride, a.stride)
 
 
-def _window(g: Geometry, p: int, q: int) -> tuple[slice, ...]:
-    """The padded pixels that tap (p, q) meets, one for each output pixel."""
-    top, left = p * g.h.dilate, q * g.w.dilate
-    rows = slice(top, top + (g.h.out - 1) * g.h.stride + 1, g.h.stride)
-    return (slice(None), slice(None), rows, slice(left, left + (g.w.out - 1) * g.w.stride + 1, g.w.stride))
+def _meetings(g: Geometry) -> Iterator[tuple[int, int, tuple[Any, ...], tuple[Any, ...]]]:
+    """Each tap, and where outputs and inputs meet under it; taps in the padding add nothing."""
+    for p, q in np.ndindex(g.h.kernel, g.w.kernel):
+        (rows, in_rows), (columns, in_columns) = _meeting(g.h, p), _meeting(g.w, q)
+        if rows.start < rows.stop and columns.start < columns.stop:
+            yield p, q, (..., rows, columns), (..., in_rows, in_columns)
 
 
 def forward(
@@ -34,10 +41,10 @@ def forward(
 ) -> Array:
     """As :func:`depthwise.ops.forward`, in float64."""
     g = geometry(x.shape, W.shape, stride, pad, dilate)
-    xp = _padded(x, g)
+    x, W = x.astype(np.float64), W.astype(np.float64)
     y = np.zeros((g.batch, g.channels, g.multiplier, g.h.out, g.w.out))
-    for p, q in np.ndindex(g.h.kernel, g.w.kernel):
-        y += xp[_window(g, p, q)][:, :, None] * W[:, :, p, q].astype(np.float64).T[None, :, :, None, None]
+    for p, q, outputs, inputs in _meetings(g):
+        y[outputs] += x[inputs][:, :, None] * W[:, :, p, q].T[None, :, :, None, None]
     y = y.reshape(g.y_shape)
     return y if b is None else y + b.astype(np.float64)[None, :, None, None]
 
@@ -53,12 +60,12 @@ def input_grad(
 ) -> Array:
     """As :func:`depthwise.ops.input_grad`, in float64."""
     g = geometry((gy.shape[0], W.shape[1], *input_size), W.shape, stride, pad, dilate)
-    gxp = _padded(np.zeros(g.x_shape), g)
+    W = W.astype(np.float64)
+    gx = np.zeros(g.x_shape)
     gy5 = gy.astype(np.float64).reshape(g.batch, g.channels, g.multiplier, g.h.out, g.w.out)
-    for p, q in np.ndindex(g.h.kernel, g.w.kernel):
-        gxp[_window(g, p, q)] += np.einsum("ncmij,mc->ncij", gy5, W[:, :, p, q].astype(np.float64))
-    (top, _), (left, _) = g.h.pad, g.w.pad
-    return gxp[:, :, top : top + g.h.size, left : left + g.w.size]
+    for p, q, outputs, inputs in _meetings(g):
+        gx[inputs] += np.einsum("ncmij,mc->ncij", gy5[outputs], W[:, :, p, q])
+    return gx
 
 
 def weight_grad(
@@ -73,11 +80,11 @@ def weight_grad(
     """As :func:`depthwise.ops.weight_grad`, in float64."""
     multiplier = gy.shape[1] // max(x.shape[1], 1)
     g = geometry(x.shape, (multiplier, x.shape[1], *kernel_size), stride, pad, dilate)
-    xp = _padded(x, g)
+    x = x.astype(np.float64)
     gy5 = gy.astype(np.float64).reshape(g.batch, g.channels, g.multiplier, g.h.out, g.w.out)
     gW = np.zeros(g.W_shape)
-    for p, q in np.ndindex(g.h.kernel, g.w.kernel):
-        gW[:, :, p, q] = np.einsum("ncij,ncmij->mc", xp[_window(g, p, q)], gy5)
+    for p, q, outputs, inputs in _meetings(g):
+        gW[:, :, p, q] = np.einsum("ncij,ncmij->mc", x[inputs], gy5[outputs])
     return gW
 
 
