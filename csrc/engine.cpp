@@ -2,6 +2,7 @@
 #include "engine.hpp"
 
 #include <atomic>
+#include <cstring>
 #include <memory>
 
 #include "kernels/pack.hpp"
@@ -30,6 +31,32 @@ void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Crew& crew
         call.kernel.run(call.job, begin, end, scratch);
       },
       &call, crew);
+}
+
+// Fills gx with zeros, row by row or pixel by pixel as its memory lies.
+void clear(const Plan& plan, Crew& crew) {
+  parallel_for(
+      plan.gx_shape[0] * plan.gx_shape[2], plan.threads, 0,
+      [](const void* p, int64_t begin, int64_t end, void*) {
+        const Plan& plan = *static_cast<const Plan*>(p);
+        const auto& [data, dtype, strides] = plan.gx;
+        const auto& [n, channels, h, w] = plan.gx_shape;
+        const auto item = static_cast<size_t>(item_bytes(dtype));
+        const bool last = strides[1] == 1;
+        const int64_t outer = last ? w : channels, inner = last ? channels : w;
+        const int64_t outer_step = strides[last ? 3 : 1], inner_step = strides[last ? 1 : 3];
+        for (int64_t row = begin; row < end; ++row)
+          for (int64_t i = 0; i < outer; ++i) {
+            char* at = static_cast<char*>(data) +
+                       (row / h * strides[0] + row % h * strides[2] + i * outer_step) * static_cast<int64_t>(item);
+            if (inner_step == 1)
+              std::memset(at, 0, static_cast<size_t>(inner) * item);
+            else
+              for (int64_t k = 0; k < inner; ++k)
+                std::memset(at + k * inner_step * static_cast<int64_t>(item), 0, item);
+          }
+      },
+      &plan, crew);
 }
 
 // Adds the parts up in order, so that the sum does not depend on who summed them.
@@ -66,6 +93,7 @@ int64_t executions(int target) { return executed[target]; }
 
 void execute(const Plan& plan, Crew& crew) {
   count_execution(plan.kernels);
+  if (plan.clears) clear(plan, crew);
   if (plan.correlate) return run(*plan.correlate, plan.correlation, plan, crew);
   WeightGradient job = plan.weight_gradient;
   const int64_t outs = job.parts * job.out_channels, taps = job.kernel_lines * job.kernel_offsets;

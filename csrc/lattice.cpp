@@ -5,6 +5,35 @@
 #include <numeric>
 
 namespace depthwise {
+namespace {
+
+constexpr int64_t most_classes = 64;  // that a dilation makes
+
+int64_t floor_mod(int64_t a, int64_t b) { return (a % b + b) % b; }
+
+// An output, the first of its class, and the first of the taps that meet it, of which the others are `tap_step` apart.
+struct Meeting {
+  int64_t out, tap;
+};
+
+// How the outputs of an input gradient, which are x's, meet the taps: those of one residue modulo the stride meet the
+// same taps, and are `repeats` classes. Residues that no tap meets are left out.
+std::vector<Meeting> meetings(const Axis& a, int64_t tap_step, int64_t repeats) {
+  std::vector<Meeting> found;
+  for (int64_t tap = 0; tap < std::min(tap_step, a.kernel); ++tap) {
+    int64_t out = floor_mod(tap * a.dilate - a.pad, a.stride);
+    for (int64_t i = 0; i < repeats && out < a.size; ++i, out += a.stride) found.push_back({out, tap});
+  }
+  std::sort(found.begin(), found.end(), [](const Meeting& a, const Meeting& b) { return a.out < b.out; });
+  return found;
+}
+
+}  // namespace
+
+int64_t dilation_classes(const Axis& a) {
+  const int64_t classes = a.dilate / std::gcd(a.stride, a.dilate);
+  return classes <= most_classes ? classes : 1;
+}
 
 int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 
@@ -25,50 +54,71 @@ void Lattice::add_part(int64_t in0, int64_t in_step, int64_t in_size, int64_t ta
 Lattice::Lattice(Pass pass, const Axis& line, const Axis& offset, int64_t max_lines, bool split_offsets,
                  bool keep_stride) {
   const bool gather = pass != Pass::input_grad;  // outputs are y's, inputs x's; else the other way round
-  const int64_t g = std::gcd(line.stride, line.dilate);
-  const int64_t tap_step = line.stride / g;  // taps this far apart meet the same residue of inputs
+  add_lines(gather, line, max_lines, keep_stride);
+  add_offsets(gather, offset, split_offsets);
+  const auto outs_of = [](const auto& classes) {
+    return std::accumulate(classes.begin(), classes.end(), int64_t{0},
+                           [](int64_t n, const auto& c) { return n + c.outs; });
+  };
+  covers_ =
+      outs_of(lines_) == (gather ? line.out : line.size) && outs_of(offsets_) == (gather ? offset.out : offset.size);
+}
+
+void Lattice::add_lines(bool gather, const Axis& a, int64_t max_lines, bool keep_stride) {
+  const int64_t g = std::gcd(a.stride, a.dilate);
+  const int64_t tap_step = a.stride / g;  // taps this far apart meet the same residue of inputs
   if (gather && keep_stride) {
-    lines_per_out_ = line.stride;
-    add_line_class(0, 1, line.out, max_lines);
-    add_part(-line.pad, 1, line.size, line.kernel, 0, 1);
-  } else if (gather) {
-    const int64_t out_step = line.dilate / g;
-    line_in_step_ = out_step * line.stride;
-    for (int64_t c = 0; c < std::min(out_step, line.out); ++c) {
-      add_line_class(c, out_step, line.out, max_lines);
-      for (int64_t e = 0; e < std::min(tap_step, line.kernel); ++e)
-        add_part(c * line.stride + e * line.dilate - line.pad, line_in_step_, line.size,
-                 ceil_div(line.kernel - e, tap_step), e, tap_step);
+    lines_per_out_ = a.stride;
+    add_line_class(0, 1, a.out, max_lines);
+    add_part(-a.pad, 1, a.size, a.kernel, 0, 1);
+    return;
+  }
+  // Taps of one residue are a part, if they are neighbours in a class; else each is one.
+  const int64_t spread = dilation_classes(a);
+  const bool neighbours = spread * g == a.dilate;
+  const int64_t apart = neighbours ? tap_step : a.kernel;
+  if (gather) {
+    line_in_step_ = spread * a.stride;
+    for (int64_t c = 0; c < std::min(spread, a.out); ++c) {
+      add_line_class(c, spread, a.out, max_lines);
+      for (int64_t e = 0; e < std::min(apart, a.kernel); ++e)
+        add_part(c * a.stride + e * a.dilate - a.pad, line_in_step_, a.size, ceil_div(a.kernel - e, apart), e, apart);
     }
-  } else {
-    const int64_t out_step = line.stride / g * line.dilate;
-    line_in_step_ = line.dilate / g;
-    for (int64_t c = 0; c < std::min(out_step, line.size); ++c) {
-      add_line_class(c, out_step, line.size, max_lines);
-      for (int64_t e = 0; e < std::min(tap_step, line.kernel); ++e) {
-        if ((c + line.pad - e * line.dilate) % line.stride) continue;
-        const int64_t taps = ceil_div(line.kernel - e, tap_step), last = e + (taps - 1) * tap_step;
-        add_part((c + line.pad - last * line.dilate) / line.stride, line_in_step_, line.out, taps, last, -tap_step);
-      }
+    return;
+  }
+  line_in_step_ = spread;
+  for (const auto& [out, tap] : meetings(a, tap_step, spread)) {
+    add_line_class(out, a.stride * spread, a.size, max_lines);
+    const int64_t taps = ceil_div(a.kernel - tap, tap_step), together = neighbours ? taps : 1;
+    for (int64_t k = taps; k > 0; k -= together) {
+      const int64_t last = tap + (k - 1) * tap_step;
+      add_part((out + a.pad - last * a.dilate) / a.stride, spread, a.out, together, last, -tap_step);
     }
   }
-  const int64_t apart = split_offsets ? std::gcd(offset.stride, offset.dilate) : offset.dilate;
-  const int64_t spread = offset.dilate / apart;  // 1 where dilation is left to the taps
-  offset_in_step_ = gather ? offset.stride * spread : spread;
-  const int64_t out_step = gather ? spread : offset.stride * spread;
-  const int64_t outs = gather ? offset.out : offset.size;
-  for (int64_t c = 0; c < std::min(out_step, outs); ++c) {
-    const auto begin = static_cast<int64_t>(taps_.size());
-    for (int64_t q = 0; q < offset.kernel; ++q) {
-      const int64_t at =
-          gather ? c * offset.stride + q * offset.dilate - offset.pad : c + offset.pad - q * offset.dilate;
-      if (gather)
-        taps_.push_back({at, q});
-      else if (at % offset.stride == 0)
-        taps_.push_back({at / offset.stride, q});
+}
+
+void Lattice::add_offsets(bool gather, const Axis& a, bool split) {
+  const int64_t spread = split ? dilation_classes(a) : 1;
+  const auto add_class = [&](int64_t out0, int64_t out_step, int64_t out_end, int64_t taps_begin) {
+    offsets_.push_back(
+        {out0, out_step, ceil_div(out_end - out0, out_step), taps_begin, static_cast<int64_t>(taps_.size())});
+  };
+  if (gather) {
+    offset_in_step_ = a.stride * spread;
+    for (int64_t c = 0; c < std::min(spread, a.out); ++c) {
+      const auto begin = static_cast<int64_t>(taps_.size());
+      for (int64_t q = 0; q < a.kernel; ++q) taps_.push_back({c * a.stride + q * a.dilate - a.pad, q});
+      add_class(c, spread, a.out, begin);
     }
-    if (!gather) std::reverse(taps_.begin() + begin, taps_.end());  // in0 ascends in either pass
-    offsets_.push_back({c, out_step, ceil_div(outs - c, out_step), begin, static_cast<int64_t>(taps_.size())});
+    return;
+  }
+  offset_in_step_ = spread;
+  const int64_t tap_step = a.stride / std::gcd(a.stride, a.dilate);
+  for (const auto& [out, tap] : meetings(a, tap_step, spread)) {
+    const auto begin = static_cast<int64_t>(taps_.size());
+    for (int64_t q = tap + (a.kernel - 1 - tap) / tap_step * tap_step; q >= 0; q -= tap_step)
+      taps_.push_back({(out + a.pad - q * a.dilate) / a.stride, q});  // in0 ascends in either pass
+    add_class(out, a.stride * spread, a.size, begin);
   }
 }
 
@@ -84,7 +134,9 @@ LatticeView Lattice::view() const {
                 offsets_.data(),
                 static_cast<int64_t>(offsets_.size()),
                 offset_in_step_,
-                taps_.data()};
+                taps_.data(),
+                static_cast<int64_t>(taps_.size()),
+                covers_};
   for (const Part& p : parts_) v.max_part_taps = std::max(v.max_part_taps, p.taps);
   for (const LineClass& c : lines_) v.max_parts = std::max(v.max_parts, c.parts_end - c.parts_begin);
   return v;

@@ -5,6 +5,9 @@
 // dense correlation, and one loaded input line serves every output and tap with the same t + a. A stride of two may be
 // left to the tile instead: then (t, a) reads `in0 + (2 * t + a) * in_step`, and there is but one class and one part.
 // The other axis is seen as classes of outputs in which tap k reads input `taps[k].in0 + u * in_step` for output u.
+//
+// Outputs of an input gradient that no tap meets are in no class: where there are such, the lattice does not cover them
+// and they are cleared beforehand. So nothing grows with a stride or a dilation.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -45,6 +48,8 @@ struct LatticeView {
   const OffsetClass* offsets;
   int64_t offset_classes, offset_in_step;
   const OffsetTap* taps;
+  int64_t tap_count;  // of all offset classes
+  bool covers;        // every output is in a class
 };
 
 class Lattice {
@@ -56,6 +61,8 @@ class Lattice {
   LatticeView view() const;
 
  private:
+  void add_lines(bool gather, const Axis&, int64_t max_lines, bool keep_stride);
+  void add_offsets(bool gather, const Axis&, bool split);
   void add_line_class(int64_t out0, int64_t out_step, int64_t out_end, int64_t max_lines);
   void add_part(int64_t in0, int64_t in_step, int64_t in_size, int64_t taps, int64_t tap0, int64_t tap_step);
 
@@ -64,7 +71,13 @@ class Lattice {
   std::vector<OffsetClass> offsets_;
   std::vector<OffsetTap> taps_;
   int64_t line_in_step_ = 1, offset_in_step_ = 1, line_tiles_ = 0, lines_per_out_ = 1;
+  bool covers_ = true;
 };
+
+// How many outputs lie from one output to the next of its class where the dilation makes the classes: in a class the
+// taps of one residue read neighbours. 1 where a dilation is left to the taps, because it is so large that the tables
+// would grow with it.
+int64_t dilation_classes(const Axis&);
 
 int64_t ceil_div(int64_t a, int64_t b);  // b > 0, a of any sign
 int64_t tiles_of(int64_t outs, int64_t max_lines);

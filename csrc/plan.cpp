@@ -10,6 +10,9 @@ namespace {
 
 // Packed rows of a unit stay in the first-level cache's neighbourhood.
 constexpr int64_t packed_bytes = 192 << 10;
+// What a thread may take at most beyond the output and the weights is 1 MiB. Of that, this is for packed pixels, and
+// this for all that a planar kernel keeps.
+constexpr int64_t most_packed_bytes = 640 << 10, most_scratch_bytes = 960 << 10;
 // Columns of a row that are taken at once where nothing is packed: ten rows of them fit 48 KiB.
 constexpr int64_t direct_strip = 1024, staged_strip = 256;
 // What one tile of columns and its weights may take for all channels before it is done for one vector of channels after
@@ -97,15 +100,60 @@ int64_t reach(const Axis& a, bool input_grad, int64_t outs) {
   return input_grad ? (outs - 1 + spread) / a.stride + 2 : (outs - 1) * a.stride + spread + 1;
 }
 
-// Packed rows of a band of `outs` output rows of a class whose inputs lie `step` apart: each residue has its own.
-int64_t rows_read(int64_t kernel, int64_t step, int64_t outs) { return kernel + std::min(step, kernel) * outs; }
+// Input rows that `outs` neighbouring output rows of a class read: those of taps of one residue overlap.
+int64_t rows_read(const Axis& a, bool input_grad, int64_t outs) {
+  const int64_t g = std::gcd(a.stride, a.dilate), tap_step = a.stride / g;
+  const int64_t taps = input_grad ? ceil_div(a.kernel, tap_step) : a.kernel;
+  const int64_t residues = input_grad ? std::min<int64_t>(1, taps) : std::min(tap_step, taps);
+  return residues * outs + (taps - residues) * std::min(a.dilate / g / dilation_classes(a), outs);
+}
 
 // Makes bands and strips smaller until what they pack fits.
 template <class Measure>
 void shrink(int64_t& band, int64_t& strip, Measure measure) {
-  for (const auto& [size, least] :
-       {std::pair{&band, 2 * least_band}, {&strip, wide_strip}, {&band, least_band}, {&strip, least_strip}})
-    while (measure() > packed_bytes && *size > least) *size = std::max(least, ceil_div(*size, 2));
+  struct Step {
+    int64_t *size, least, bytes;
+  };
+  for (const auto& [size, least, bytes] : {Step{&band, 2 * least_band, packed_bytes},
+                                           {&strip, wide_strip, packed_bytes},
+                                           {&band, least_band, packed_bytes},
+                                           {&strip, least_strip, packed_bytes},
+                                           {&band, 1, most_packed_bytes},
+                                           {&strip, 1, most_packed_bytes}})
+    while (measure() > bytes && *size > least) *size = std::max(least, ceil_div(*size, 2));
+}
+
+// Whether pixels can be packed for lanes of channels: the columns between the first and the last that an output reads
+// may be too many, where those that it does read are few.
+bool pixels_fit(const Problem& p, int64_t lane_bytes) {
+  const bool gradient = p.pass == Pass::input_grad;
+  const int64_t columns = std::min(reach(p.w, gradient, 1), gradient ? p.w.out : p.w.size);
+  return (gradient ? p.multiplier : 1) * rows_read(p.h, gradient, 1) * columns * lane_bytes <= most_packed_bytes;
+}
+
+// Makes what a planar kernel keeps of packed rows smaller until its scratch memory fits. `lay_out` lays rows of another
+// strip out; `packed_sum` is the planes of a sum that are packed together. What grows with the kernel alone is not
+// counted.
+template <class Job, class LayOut>
+int64_t fit_scratch(Job& job, const Kernel<Job>& kernel, const Kernels& k, int64_t item, int64_t& packed_sum,
+                    const LayOut& lay_out) {
+  const LatticeView& lat = job.lattice;
+  const int64_t N = k.lanes[item == 8];
+  const int64_t least_ring = std::min(job.ring, lat.max_part_taps + (k.max_lines - 1) * lat.lines_per_out);
+  const int64_t kernel_bytes = 3 * N * item * job.kernel_lines * job.kernel_offsets;
+  for (;;) {
+    lay_out();
+    const int64_t bytes = kernel.scratch_bytes(job);
+    if (bytes <= most_scratch_bytes + kernel_bytes) return bytes;
+    if (job.ring > least_ring)
+      job.ring = least_ring;
+    else if (packed_sum > 1)
+      packed_sum = 1;
+    else if (job.strip > N)
+      job.strip = ceil_div(job.strip / 2, N) * N;
+    else
+      return bytes;
+  }
 }
 
 Side side(const Array& a, int64_t height, int64_t width, bool channel_lanes) {
@@ -164,6 +212,9 @@ bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
   const Array& in = gradient ? p.y : p.x;
   const int64_t N = k.lanes[sums == DType::f64];
   const int64_t outs = p.channels * p.multiplier, channels = gradient ? outs : p.channels;
+  const bool ready = in.dtype == sums && p.multiplier == 1 && in.strides[1] == 1 &&
+                     (p.pass != Pass::weight_grad || (p.y.dtype == sums && p.y.strides[1] == 1));
+  if (!ready && !pixels_fit(p, N * item_bytes(sums))) return false;
   if (channels_are_closest(in.strides, channels, gradient ? p.h.out : p.h.size, gradient ? p.w.out : p.w.size))
     return 2 * outs >= N;
   if (N == 1 || p.h.kernel * p.w.kernel == 0) return false;
@@ -235,8 +286,10 @@ Plan::Plan(const Target& target, int most_threads, const Problem& p)
     : pass(p.pass),
       kernels(target.kernels),
       sums(accumulator(p)),
+      gx(p.x),
       gW(p.W),
       gb(p.b),
+      gx_shape{p.batch, p.channels, p.h.size, p.w.size},
       kernel_h(p.h.kernel),
       kernel_w(p.w.kernel),
       channel_lanes(lanes_along_channels(p, *target.kernels, sums)),
@@ -251,6 +304,14 @@ Plan::Plan(const Target& target, int most_threads, const Problem& p)
   else
     plan_correlation(p, *target.kernels, most_threads);
   threads = flop + sums_of_gy < serial_flop ? 1 : static_cast<int>(std::clamp<int64_t>(units, 1, most_threads));
+}
+
+// Rows that are read in place are packed, as they lie, where whole vectors would reach beside the array.
+template <class Job>
+void Plan::lay_rows_out(Job& job, bool in_place, const Kernels& k, int64_t lanes) {
+  if (in_place && !k.masks_products) return;
+  rows = RowLayout(job.lattice, job.strip, lanes, in_place);
+  job.rows = rows.view();
 }
 
 void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads) {
@@ -286,12 +347,13 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
   const LatticeView& lat = job.lattice;
   const int64_t out_step = lat.offset_classes ? lat.offsets[0].out_step : 1;
   const int64_t class_outs = ceil_div(job.out.offsets, out_step);
+  const bool one_class = lat.line_classes == 1 && lat.lines[0].out_step == 1;  // a tile's lines are neighbours
 
   if (channel_lanes) {
     kernel = "correlate_channels_last";
     correlate = &k.correlate_channels_last[sums == DType::f64];
     job.in.direct = job.in.dtype == sums && job.in.channel == 1 && job.divide == 1 && job.sum == 1 &&
-                    !crowds(job.in, p, item, k.max_lines);
+                    !(crowds(job.in, p, item, k.max_lines) && pixels_fit(p, N * item));
     job.out.direct = job.out.dtype == sums && (job.out.channel == 1 || job.out_channels == 1);
     job.strip = std::max<int64_t>(1, job.out.lines);
     job.band = std::max<int64_t>(1, job.out.offsets);
@@ -313,7 +375,7 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
       job.band = std::min(job.band, rows * out_step);
     } else {
       const auto measure = [&] {
-        job.rows_packed = rows_read(p.h.kernel, lat.offset_in_step, ceil_div(job.band, out_step));
+        job.rows_packed = rows_read(p.h, gradient, ceil_div(job.band, out_step));
         job.columns_packed = std::clamp<int64_t>(reach(p.w, gradient, job.strip), 0, job.in.lines);
         return ((job.in.direct ? 0 : job.sum * job.rows_packed * job.columns_packed) +
                 (job.out.direct ? 0 : job.band * job.strip)) *
@@ -334,7 +396,7 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
         most_threads > 1 && units_of_all && !band_converted ? ceil_div(4 * most_threads, units_of_all) : 1;
     job.group = std::max<int64_t>(1, ceil_div(vectors, wanted));
     job.groups = ceil_div(vectors, job.group);
-    job.past_caches = job.streams && lat.line_classes == 1 && job.groups == 1 && job.in.line == job.out_channels &&
+    job.past_caches = job.streams && one_class && job.groups == 1 && job.in.line == job.out_channels &&
                       job.out.line == job.out_channels && job.out_channels * item <= widest_staged_bytes;
     if (job.past_caches) job.rows_innermost = false;
     job.units = units_of_all * job.groups;
@@ -356,25 +418,31 @@ void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads
       job.fetch_bytes = std::max<int64_t>(1, job.in.lines / job.out.lines) *
                         std::max<int64_t>(1, job.in.offsets / job.out.offsets) * N * item;
     if (!job.in.direct) {
-      const int64_t column_bytes = job.sum * lat.max_parts * job.ring * lat.offset_in_step * item;
+      const int64_t residues = std::min(lat.offset_in_step, std::max<int64_t>(1, job.kernel_offsets));
+      const int64_t column_bytes = job.sum * lat.max_parts * job.ring * residues * item;
       while (job.strip > 8 * N && job.strip * column_bytes > packed_bytes) job.strip = ceil_div(job.strip / 2, N) * N;
     }
+    if (job.cells) {
+      kernel = "correlate_converted";
+      correlate = &k.correlate_converted[sums == DType::f64];
+    }
+    job.packed_sum = job.sum;
+    scratch_bytes =
+        fit_scratch(job, *correlate, k, item, job.packed_sum, [&] { lay_rows_out(job, job.in.direct, k, N); });
     job.strips = ceil_div(class_outs, job.strip);
     const int64_t plane_bytes = job.out.offsets * job.out.lines * item;
-    if (job.fetch_bytes && bytes > last_cache_bytes && job.strips == 1 && lat.line_classes == 1 &&
+    if (job.fetch_bytes && bytes > last_cache_bytes && job.strips == 1 && one_class &&
         plane_bytes >= least_staged_bytes) {
       job.past_caches = true;
       job.out.direct = false;
     }
     job.units = job.batch * job.out_channels * job.strips * lat.line_tiles;
-    if (job.cells) {
-      kernel = "correlate_converted";
-      correlate = &k.correlate_converted[sums == DType::f64];
-      job.units = job.batch * (job.out_channels / std::max<int64_t>(1, job.divide));
-    }
+    if (job.cells) job.units = job.batch * (job.out_channels / std::max<int64_t>(1, job.divide));
   }
   units = job.units;
-  scratch_bytes = units ? correlate->scratch_bytes(job) : 0;
+  if (!scratch_bytes || job.past_caches) scratch_bytes = correlate->scratch_bytes(job);
+  // Kernels that write to a stage of their own clear that.
+  clears = !lat.covers && !job.cells && (!channel_lanes || job.out.direct);
   input = how(job.in, sums, channel_lanes ? job.in.channel : job.in.offset);
   output = how(job.out, sums, channel_lanes ? job.out.channel : job.out.offset);
 }
@@ -404,11 +472,12 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
     sum_products = &k.weight_grad_channels_last[sums == DType::f64];
     // One vector of channels is packed at a time, so both sides are or neither is.
     job.x.direct = job.g.direct = job.x.dtype == sums && job.x.channel == 1 && job.divide == 1 && job.g.dtype == sums &&
-                                  job.g.channel == 1 && !crowds(job.x, p, item, k.max_lines);
+                                  job.g.channel == 1 &&
+                                  !(crowds(job.x, p, item, k.max_lines) && pixels_fit(p, N * item));
     job.strip = std::clamp<int64_t>(job.g.lines, 1, steps_kept);
     if (!job.x.direct) {
       const auto measure = [&] {
-        job.rows_packed = rows_read(p.h.kernel, lat.offset_in_step, ceil_div(job.band, out_step));
+        job.rows_packed = rows_read(p.h, false, ceil_div(job.band, out_step));
         job.columns_packed = std::clamp<int64_t>(reach(p.w, false, job.strip), 0, job.x.lines);
         return (job.rows_packed * job.columns_packed + job.band * job.strip) * N * item;
       };
@@ -437,7 +506,8 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
     job.ring = lat.max_part_taps + 3 * k.max_lines;  // so that the window seldom has to slide
     job.strip = ceil_div(std::clamp<int64_t>(p.w.out, 1, std::min(direct_strip, steps_kept / k.max_lines * N)), N) * N;
     if (!job.x.direct) {
-      const int64_t column_bytes = lat.max_parts * job.ring * lat.offset_in_step * item;
+      const int64_t residues = std::min(lat.offset_in_step, std::max<int64_t>(1, job.kernel_offsets));
+      const int64_t column_bytes = lat.max_parts * job.ring * residues * item;
       while (job.strip > 8 * N && job.strip * column_bytes > packed_bytes) job.strip = ceil_div(job.strip / 2, N) * N;
     }
     job.groups = job.out_channels;
@@ -462,7 +532,10 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
   job.gW_multiplier = gW.strides[0];
   job.gW_channel = gW.strides[1];
   units = job.units = job.groups * job.parts;
-  scratch_bytes = units ? sum_products->scratch_bytes(job) : 0;
+  int64_t packed_sum = 1;
+  scratch_bytes = channel_lanes ? sum_products->scratch_bytes(job)
+                                : fit_scratch(job, *sum_products, k, item, packed_sum,
+                                              [&] { lay_rows_out(job, job.x.direct, k, N); });
   input = how(job.x, sums, channel_lanes ? job.x.channel : job.x.offset);
   output = how(job.g, sums, channel_lanes ? job.g.channel : job.g.offset);
 }

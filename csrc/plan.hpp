@@ -16,14 +16,16 @@ struct Plan {
   DType sums;
   int threads;
   double flop, bytes;
-  int64_t units, scratch_bytes;
+  int64_t units, scratch_bytes = 0;
+  bool clears = false;  // outputs that no tap meets are left to whoever runs the plan: the output is cleared before
 
   // Forward and input gradient use the first pair, the weight gradient the second; each job points into `lattice`.
   Correlation correlation;
   const Kernel<Correlation>* correlate = nullptr;
   WeightGradient weight_gradient;
   const Kernel<WeightGradient>* sum_products = nullptr;
-  Array gW, gb;
+  Array gx, gW, gb;
+  int64_t gx_shape[4];
   int64_t kernel_h, kernel_w;
 
   Plan(const Plan&) = delete;
@@ -32,9 +34,12 @@ struct Plan {
  private:
   bool channel_lanes;
   Lattice lattice;
+  RowLayout rows;
 
   Plan(const Target&, int threads, const Problem&);
   void plan_correlation(const Problem&, const Kernels&, int most_threads);
+  template <class Job>
+  void lay_rows_out(Job&, bool in_place, const Kernels&, int64_t lanes);
   void plan_weight_gradient(const Problem&, const Kernels&);
 };
 

@@ -1,4 +1,4 @@
-// One line a target: name, kernels, what the CPU must have.
+// A target each: name, kernels, what the CPU must have.
 #include "targets.hpp"
 
 #include "cpu.hpp"
@@ -8,11 +8,16 @@ namespace depthwise {
 extern const Kernels scalar_kernels, sse4_kernels, avx2_kernels, avx512_kernels, neon_kernels;
 
 const Target targets[] = {
-#if defined(__x86_64__)
+#ifdef DEPTHWISE_HAS_avx512
     {"avx512", &avx512_kernels, cpu_has_avx512},
+#endif
+#ifdef DEPTHWISE_HAS_avx2
     {"avx2", &avx2_kernels, cpu_has_avx2},
+#endif
+#ifdef DEPTHWISE_HAS_sse4
     {"sse4", &sse4_kernels, cpu_has_sse4},
-#elif defined(__aarch64__)
+#endif
+#ifdef DEPTHWISE_HAS_neon
     {"neon", &neon_kernels, cpu_has_neon},
 #endif
     {"scalar", &scalar_kernels, [] { return true; }},

@@ -33,11 +33,12 @@ class CorrelateChannelsLast {
         out_pixels_(job.out, job.out_channels, 1, 1) {
     Arena arena(scratch);
     const int64_t tile_chunks = job.sum * lat_.max_parts * chunks_of(lat_.max_part_taps, S::max_taps);
-    tiles_ = arena.take<ColumnTile>(tiles_kept);
-    chunks_ = arena.take<Chunk>(tiles_kept * tile_chunks);
+    tiles_kept_ = tiles_that_fit(tile_chunks);
+    tiles_ = arena.take<ColumnTile>(tiles_kept_);
+    chunks_ = arena.take<Chunk>(tiles_kept_ * tile_chunks);
     x_offset_ = arena.take<Step>(job.kernel_offsets);
     w_offset_ = arena.take<Step>(job.kernel_offsets);
-    taps_inside_ = arena.take<Range>(job.band);
+    taps_inside_ = arena.take<Range>(divide_up(job.band, lat_.offset_classes ? lat_.offsets->out_step : 1) + 1);
     weights_ = arena.take<E>(job.group * job.sum * kernel_taps_ * S::N);
     bias_ = arena.take<E>(job.group * S::N);
     widened_ = arena.take<E>(kernel_taps_ * S::N);
@@ -49,7 +50,7 @@ class CorrelateChannelsLast {
     if (job.past_caches) y_ = arena.take<E>(max_lines * job.out_channels + S::N);
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
-    for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i] = {-1, nullptr, 0, 0, 0, chunks_ + i * tile_chunks};
+    for (int64_t i = 0; i < tiles_kept_; ++i) tiles_[i] = {-1, nullptr, 0, 0, 0, chunks_ + i * tile_chunks};
     in_line_ = job.in.direct ? job.in.line : S::N;
     in_row_ = job.in.direct ? lat_.offset_in_step * job.in.offset : in_rows_.row_size();
     out_line_ = job.out.direct ? job.out.line : S::N;
@@ -70,6 +71,7 @@ class CorrelateChannelsLast {
       if (rest / job_.batch != group_) enter_group(rest / job_.batch);
       const bool direct = job_.in.direct && job_.out.direct;
       for (int64_t v = vector_begin_; v < vector_end_; v = direct ? vector_end_ : v + 1) {
+        if (!job_.out.direct && !lat_.covers) clear<S>(y_, (row_end_ - row_begin_) * out_row_);
         for (int64_t i = 0; i < lat_.offset_classes; ++i) run_rows_of(lat_.offsets[i], v, direct ? vector_end_ : v + 1);
         if (!job_.out.direct) store_rows(v);
       }
@@ -78,8 +80,6 @@ class CorrelateChannelsLast {
   }
 
  private:
-  static constexpr int64_t tiles_kept = 64;
-
   struct ColumnTile {
     int64_t index;
     const LineClass* columns;
@@ -149,13 +149,13 @@ class CorrelateChannelsLast {
       const LineClass& c = lat_.lines[i];
       column_count_ += divide_up(first_of(c, (strip + 1) * job_.strip) - first_of(c, strip * job_.strip), max_lines);
     }
-    for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i].index = -1;
+    for (int64_t i = 0; i < tiles_kept_; ++i) tiles_[i].index = -1;
     columns_ = lines_read(lat_, strip * job_.strip, (strip + 1) * job_.strip, job_.in.lines);
   }
 
   // The strip's tile with this number, worked out unless it is still there from the last row.
   const ColumnTile& tile_at(int64_t index) {
-    ColumnTile& tile = tiles_[index % tiles_kept];
+    ColumnTile& tile = tiles_[index % tiles_kept_];
     if (tile.index == index) return tile;
     tile.index = index;
     const LineClass* c = lat_.lines;
@@ -319,7 +319,7 @@ class CorrelateChannelsLast {
   const int64_t vectors_in_all_, kernel_taps_;
   RowWindows<S> in_rows_;
   PackedPixels<S> out_pixels_;
-  int64_t scratch_bytes_ = 0;
+  int64_t scratch_bytes_ = 0, tiles_kept_ = 0;
   ColumnTile* tiles_ = nullptr;
   Chunk* chunks_ = nullptr;
   Step *x_offset_ = nullptr, *w_offset_ = nullptr;

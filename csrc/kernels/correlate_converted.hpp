@@ -50,6 +50,7 @@ class CorrelateConverted {
       const int64_t cells = at_most(at_most(job_.cells, end - unit), channels - c);
       widen_planes<S>(job_.in, x_, n * job_.in.batch + c * job_.sum * job_.in.channel, cells * job_.sum);
       widen_weights(c, cells);
+      if (!job_.lattice.covers) clear<S>(y_, cells * job_.divide * plane_size(job_.out));
       kernel.start_over();
       kernel.run(0, cells * job_.divide * tiles);
       narrow_planes<S>(job_.out, y_, n * job_.out.batch + c * job_.divide * job_.out.channel, cells * job_.divide);
@@ -124,6 +125,7 @@ class CorrelateConvertedPixels {
         for (int64_t row = read.begin; row < read.end; ++row)
           widen_run<S, T>(x_ + (row - read.begin) * in_row_, from + row * job_.in.offset, 1, in_row_);
       });
+      if (!job_.lattice.covers) clear<S>(y_, (row1 - row0) * out_row_);
       // Rows keep their numbers: the kernel asks for none but those that are there.
       pixels_.in.data = x_ - read.begin * in_row_;
       pixels_.out.data = y_ - row0 * out_row_;

@@ -31,23 +31,24 @@ class CorrelatePlanar {
         most_taps_(job.joined ? Joined<S>::max_taps : S::max_taps),
         members_(job.joined ? 2 : 1),
         one_row_(job.out.lines == 1 && job.kernel_lines == 1 && !job.joined && lat_.lines_per_out == 1),
-        rows_(job.in, job.lattice, job.strip, job.in.direct ? 1 : job.lattice.offset_in_step) {
+        rows_(job.in, job.rows) {
     Arena arena(scratch);
     tile_chunks_ = at_least(1, job.sum * lat_.max_parts * chunks_of(lat_.max_part_taps, most_taps_));
-    const int64_t strip_vectors = lat_.offset_classes * (job.strip / S::N + 1);
-    tiles_ = arena.take<RowTile>(tiles_kept);
-    chunks_ = arena.take<Chunk>((tiles_kept + 1) * tile_chunks_);
-    runs_ = arena.take<Run>(strip_vectors);
-    const int64_t taps = lat_.offset_classes * job.kernel_offsets;
-    for (Step** at : {&x_offset_, &packed_offset_, &w_offset_}) *at = arena.take<Step>(taps);
-    masks_ = arena.take<char>((job.strip / S::N + 1) * taps * mask_bytes());
-    half_masks_ = arena.take<typename Half::M>(taps);
+    tiles_kept_ = tiles_that_fit(tile_chunks_);
+    const int64_t strip_vectors = job.strip / S::N + 1;
+    tiles_ = arena.take<RowTile>(tiles_kept_);
+    chunks_ = arena.take<Chunk>((tiles_kept_ + 1) * tile_chunks_);
+    runs_ = arena.take<Run>(lat_.offset_classes * strip_vectors);
+    for (Step** at : {&x_offset_, &packed_offset_, &w_offset_}) *at = arena.take<Step>(lat_.tap_count);
+    masks_ = arena.take<char>(strip_vectors * lat_.tap_count * mask_bytes());
+    half_masks_ = arena.take<typename Half::M>(lat_.tap_count);
     if (!weights_direct()) weights_ = arena.take<E>(job.sum * job.kernel_lines * job.kernel_offsets);
     if (!job.out.direct) y_ = arena.take<E>(lat_.offset_classes * max_lines * job.strip);
-    if (S::masked_fma || !job.in.direct) rows_.take(arena, job.sum * lat_.max_parts, job.ring);
+    if (S::masked_fma || !job.in.direct) rows_.take(arena, job.packed_sum * lat_.max_parts, job.ring);
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
-    for (int64_t i = 0; i < tiles_kept; ++i) tiles_[i] = {-1, nullptr, 0, 0, chunks_ + i * tile_chunks_, 0, 0, 0, 0, 0};
+    for (int64_t i = 0; i < tiles_kept_; ++i)
+      tiles_[i] = {-1, nullptr, 0, 0, chunks_ + i * tile_chunks_, 0, 0, 0, 0, 0};
     w_sum_ = weights_direct() ? job.W_multiplier : job.kernel_lines * job.kernel_offsets;
     w_line_ = weights_direct() ? job.W_line : job.kernel_offsets;
     w_offset_step_ = weights_direct() ? job.W_offset : 1;
@@ -77,8 +78,6 @@ class CorrelatePlanar {
   }
 
  private:
-  static constexpr int64_t tiles_kept = 64;
-
   // Neighbouring vectors of a strip that are done alike, of one class of columns or of two that are joined.
   struct Run {
     bool edge, half;
@@ -120,7 +119,7 @@ class CorrelatePlanar {
   // array. Where that takes several calls, as many as a first-level cache holds.
   int64_t planes_together(int64_t plane, int64_t most) {
     if (!job_.in.direct || !job_.out.direct || !weights_direct() || !bias_direct() || job_.strips != 1 ||
-        lat_.line_tiles > tiles_kept)
+        lat_.line_tiles > tiles_kept_)
       return 1;
     const bool one_call = run_count_ == 1 && lat_.line_classes == 1 && chunks_of_all(tile_at(0)) == 1;
     const int64_t plane_bytes = (job_.in.lines * job_.in.offsets + job_.out.lines * job_.out.offsets) * Step{sizeof(E)};
@@ -154,7 +153,7 @@ class CorrelatePlanar {
       for (int64_t o = 0; o < taps; ++o) {
         w_offset_[c.taps_begin + o] = tap[o].tap * w_offset_step_;
         x_offset_[c.taps_begin + o] = tap[o].in0;
-        packed_offset_[c.taps_begin + o] = rows_.offset(tap[o].in0);
+        packed_offset_[c.taps_begin + o] = rows_.offset(c.taps_begin + o);
       }
       const int64_t count = job_.joined ? at_most(2 * job_.strip, job_.out.offsets - 2 * j0)
                                         : at_most(job_.strip, c.outs - j0);  // outputs of the strip
@@ -210,9 +209,8 @@ class CorrelatePlanar {
 
   int64_t input_column(const OffsetTap& tap, int64_t output) const { return tap.in0 + output * lat_.offset_in_step; }
 
-  // Whether some lane of a vector reads beside the row.
+  // Whether some lane of a vector reads beside the row. Packed rows have zeros there, but a weight may be infinite.
   bool reaches_beside(const OffsetTap* tap, int64_t taps, int64_t j, int64_t N) const {
-    if (!S::masked_fma && !job_.in.direct) return false;
     for (int64_t o = 0; o < taps; ++o)
       if (input_column(tap[o], j) < 0 || input_column(tap[o], j + N) > job_.in.offsets) return true;
     return false;
@@ -230,7 +228,7 @@ class CorrelatePlanar {
 
   // The tile, worked out unless it is still there from the last plane.
   RowTile& tile_at(int64_t index) {
-    RowTile& tile = tiles_[index % tiles_kept];
+    RowTile& tile = tiles_[index % tiles_kept_];
     if (tile.index == index) return tile;
     tile.index = index;
     const LineClass* c = lat_.lines;
@@ -281,20 +279,21 @@ class CorrelatePlanar {
     return {at_least(p.first, s0), at_most(p.last, s0 + (tile.lines - 1) * lat_.lines_per_out + p.taps)};
   }
 
-  // Packs the rows that a tile meets; `packed` is the tile as it finds them.
-  void pack_rows(const RowTile& tile, RowTile& packed) {
+  // Packs the rows that a tile meets of the planes [begin, end) of a sum; `packed` is the tile as it finds them.
+  void pack_rows(const RowTile& tile, RowTile& packed, int64_t begin, int64_t end) {
     packed = tile;
-    packed.chunks = chunks_ + tiles_kept * tile_chunks_;
-    const Chunk* from = tile.chunks;
-    Chunk* to = packed.chunks;
+    packed.chunks = chunks_ + tiles_kept_ * tile_chunks_;
+    const int64_t chunks = chunks_of_all(tile) / job_.sum;
+    const Chunk* from = tile.chunks + begin * chunks;
+    Chunk* to = packed.chunks + begin * chunks;
     *to = *from;
-    for (int64_t k = 0; k < job_.sum; ++k) {
+    for (int64_t k = begin; k < end; ++k) {
       for (int64_t i = tile.rows->parts_begin; i < tile.rows->parts_end; ++i) {
         const Part& p = lat_.parts[i];
         const auto [first, end] = lines_of(p, tile);
         Step at = 0;
         if (first < end)
-          at = rows_.lines(k * lat_.max_parts + i - tile.rows->parts_begin, first, end, [&](int64_t s) {
+          at = rows_.lines((k - begin) * lat_.max_parts + i - tile.rows->parts_begin, first, end, [&](int64_t s) {
             return in_ + k * job_.in.channel + (p.in0 + s * lat_.line_in_step) * job_.in.line;
           });
         const int64_t count = chunks_of(p.taps, most_taps_);
@@ -316,7 +315,7 @@ class CorrelatePlanar {
         run_packed(tile);
       } else {
         const bool one_call = planes > 1 || (run_count_ == 1 && job_.out.direct && chunks_of_all(tile) == 1);
-        while (one_call && next < end && next % tiles_kept && tile_at(next).rows == tile.rows &&
+        while (one_call && next < end && next % tiles_kept_ && tile_at(next).rows == tile.rows &&
                (inside || stays_inside(next, in_)))
           ++next;
         run_group(tile, next - i, planes);
@@ -327,19 +326,24 @@ class CorrelatePlanar {
   }
 
   void run_group(const RowTile& tiles, int64_t count, int64_t planes) {
-    run_all(&tiles, count, planes, static_cast<const E*>(job_.in.data) + in_, false);
+    run_all(&tiles, count, planes, static_cast<const E*>(job_.in.data) + in_, -1);
   }
 
   void run_packed(const RowTile& tile) {
     const Step begin = strip_ * job_.strip * (job_.in.direct ? lat_.offset_in_step : 1);
+    const bool apart = job_.packed_sum < job_.sum;
     if (packed_class_ != tile.rows || job_.in.direct) rows_.forget(begin);
     packed_class_ = tile.rows;
-    RowTile packed;
-    pack_rows(tile, packed);
-    run_all(&packed, 1, 1, rows_.data() - begin, true);
+    for (int64_t k = 0; k < job_.sum; k += job_.packed_sum) {
+      if (apart) rows_.forget(begin);
+      RowTile packed;
+      pack_rows(tile, packed, k, k + job_.packed_sum);
+      run_all(&packed, 1, 1, rows_.data() - begin, k);
+    }
   }
 
-  void run_all(const RowTile* tiles, int64_t count, int64_t planes, const E* x, bool packed) {
+  // `packed`: what was packed, from this plane of a sum on; -1 where all is read in place.
+  void run_all(const RowTile* tiles, int64_t count, int64_t planes, const E* x, int64_t packed) {
     // The plan takes strides of two as such for float32 sums alone.
     if constexpr (sizeof(E) == 4) {
       if (lat_.lines_per_out == 2) return run_all_as<Pairs>(tiles, count, planes, x, packed);
@@ -353,16 +357,17 @@ class CorrelatePlanar {
 
   // All runs of a row, chunk by chunk.
   template <template <class> class Kind>
-  void run_all_as(const RowTile* tiles, int64_t count, int64_t planes, const E* x, bool packed) {
-    const int64_t chunks = chunks_of_all(*tiles);
+  void run_all_as(const RowTile* tiles, int64_t count, int64_t planes, const E* x, int64_t packed) {
+    const int64_t all = chunks_of_all(*tiles), begin = packed < 0 ? 0 : packed * all / job_.sum;
+    const int64_t end = packed < 0 ? all : begin + job_.packed_sum * all / job_.sum;
     for (const Run* r = runs_; r < runs_ + run_count_; ++r)
-      for (int64_t i = 0; i < at_least(chunks, 1); ++i) {
+      for (int64_t i = begin; i < at_least(end, 1); ++i) {
         if constexpr (halves)
           if (r->half) {
-            run_as<Kind<Half>>(*r, tiles, count, planes, i, x, packed);
+            run_as<Kind<Half>>(*r, tiles, count, planes, i, x, packed >= 0);
             continue;
           }
-        run_as<Kind<S>>(*r, tiles, count, planes, i, x, packed);
+        run_as<Kind<S>>(*r, tiles, count, planes, i, x, packed >= 0);
       }
   }
 
@@ -451,7 +456,7 @@ class CorrelatePlanar {
 
   // The same for all tiles; but a plane with more tiles than are kept is asked about tile by tile.
   bool plane_stays_inside(Step plane) {
-    if (lat_.line_tiles > tiles_kept) return false;
+    if (lat_.line_tiles > tiles_kept_) return false;
     if (reach_strip_ != strip_) plane_reach_ = reach(0, lat_.line_tiles);
     reach_strip_ = strip_;
     return inside(plane_reach_, plane);
@@ -517,7 +522,8 @@ class CorrelatePlanar {
   E *weights_ = nullptr, *y_ = nullptr;
   const LineClass* packed_class_ = nullptr;
   Range plane_reach_ = {0, 0};
-  int64_t plane_ = -1, strip_ = -1, reach_strip_ = -1, run_count_ = 0, tile_chunks_ = 0, scratch_bytes_ = 0;
+  int64_t plane_ = -1, strip_ = -1, reach_strip_ = -1, run_count_ = 0, tile_chunks_ = 0, tiles_kept_ = 0,
+          scratch_bytes_ = 0;
   Step in_ = 0, out_ = 0, first_element_ = 0, last_element_ = 0;
   const E *w_ = nullptr, *bias_at_ = nullptr;
   Step w_sum_ = 0, w_line_ = 0, w_offset_step_ = 0;

@@ -3,6 +3,7 @@
 #pragma once
 #include "../lattice.hpp"
 #include "../problem.hpp"
+#include "../row_layout.hpp"
 
 namespace depthwise {
 
@@ -29,12 +30,14 @@ struct Correlation {
   int64_t b_stride;
   int64_t batch, out_channels, divide, sum;
   LatticeView lattice;
+  RowLayoutView rows;  // planar: how input rows are packed
   // The plan's numbers; units are numbered so that neighbours share what they read.
   int64_t strip, strips;                // outputs of a unit along the row
   bool joined;                          // planar: columns of two classes are joined and stored together
   int64_t cells;                        // planar: channels of W whose planes are converted together; else 0
   int64_t spare;                        // planar: elements before and behind the input that may be read
-  int64_t ring;                         // planar: packed input rows that are kept at once
+  int64_t ring;                         // planar: packed input rows that are kept at once, of each
+  int64_t packed_sum;                   // planar: ... of so many of the `sum` planes; all of them, or one
   int64_t fetch_bytes;                  // planar: input that a vector of one output row takes from memory; else 0
   bool past_caches;                     // output is staged and goes to memory past the caches, tile by tile
   int64_t rows_packed, columns_packed;  // channels last: the most that a unit packs
@@ -60,6 +63,7 @@ struct WeightGradient {
   int64_t sum_line, sum_offset;  // elements of a sum between taps along the lines, and across them
   int64_t batch, out_channels, divide;
   LatticeView lattice;
+  RowLayoutView rows;  // planar: how rows of x are packed
   int64_t strip, ring, rows_packed, columns_packed;
   int64_t band, bands;     // rows of gy in a cell, cells in an image
   int64_t parts;           // shares of the batch * bands cells
@@ -82,6 +86,7 @@ struct Kernel {
 struct Kernels {
   int lanes[2], half_lanes;  // of vectors, and of the narrower vectors of float32 for short rows, or 0
   int64_t max_lines;
+  bool masks_products;  // so vectors may read beside a row
   Kernel<Correlation> correlate_planar[2], correlate_converted[2];
   Kernel<Correlation> correlate_channels_last[2], correlate_converted_pixels[2];
   Kernel<WeightGradient> weight_grad_planar[2], weight_grad_converted[2], weight_grad_channels_last[2];

@@ -54,6 +54,12 @@ inline void widen_run(typename S::E* to, const T* from, Step step, int64_t count
   for (; i < count; ++i) to[i] = convert<typename S::E>(from[i * step]);
 }
 
+// to[i] = 0 for i < count.
+template <class S>
+inline void clear(typename S::E* to, int64_t count) {
+  std::memset(to, 0, static_cast<size_t>(count) * sizeof(typename S::E));
+}
+
 // to[i * step] = from[i] for i < count.
 template <class S, class T>
 inline void narrow_run(T* to, Step step, const typename S::E* from, int64_t count) {

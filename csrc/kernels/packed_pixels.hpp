@@ -119,7 +119,8 @@ class PackedPixels {
 };
 
 // The input rows that a band of output rows of one class meets, packed: rows of one residue modulo the class's step lie
-// one after the other, so that a tap's place moves on by one packed row from output row to output row.
+// one after the other, so that a tap's place moves on by one packed row from output row to output row. Rows that lie
+// between two taps and that neither reads are left out.
 template <class S>
 class RowWindows {
   using E = typename S::E;
@@ -143,10 +144,10 @@ class RowWindows {
     step_ = step;
     count_ = 0;
     for (int64_t o = 0; o < taps; ++o) {
-      const int64_t at = floor_div(tap[o].in0, step);
-      Window& w = window_of(tap[o].in0 - at * step);
-      w.begin = at_most(w.begin, at + u0);
-      w.end = at_least(w.end, at + u1);
+      const int64_t at = floor_div(tap[o].in0, step), residue = tap[o].in0 - at * step;
+      int64_t i = window_at(residue, at + u0);
+      if (i == count_) windows_[count_++] = {residue, at + u0, 0, 0};
+      windows_[i].end = at + u1;  // taps are in order
     }
     int64_t rows = 0;
     for (int64_t i = 0; i < count_; ++i) {
@@ -155,7 +156,7 @@ class RowWindows {
     }
     for (int64_t o = 0; o < taps; ++o) {
       const int64_t at = floor_div(tap[o].in0, step);
-      const Window& w = window_of(tap[o].in0 - at * step);
+      const Window& w = windows_[window_at(tap[o].in0 - at * step, at + u0)];
       x_offset[o] = (w.place + at + u0 - w.begin) * row_size_;
     }
   }
@@ -184,11 +185,11 @@ class RowWindows {
     int64_t residue, begin, end, place;  // rows residue + m * step for m in [begin, end), from packed row `place` on
   };
 
-  Window& window_of(int64_t residue) {
+  // The window of a residue that has row m in it, or right behind it; count_ where there is none.
+  int64_t window_at(int64_t residue, int64_t m) const {
     int64_t i = 0;
-    while (i < count_ && windows_[i].residue != residue) ++i;
-    if (i == count_) windows_[count_++] = {residue, INT64_MAX, INT64_MIN, 0};
-    return windows_[i];
+    while (i < count_ && (windows_[i].residue != residue || m < windows_[i].begin || m > windows_[i].end)) ++i;
+    return i;
   }
 
   const depthwise::Side& side_;

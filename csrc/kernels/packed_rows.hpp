@@ -1,5 +1,5 @@
-// Image rows in the accumulator's type, as lanes along the columns want them: each row as `in_step` phases (columns
-// that lie a stride apart become neighbours), zero-padded as far as the kernel reaches.
+// Image rows in the accumulator's type, as lanes along the columns want them: columns that a tap reads for neighbouring
+// outputs become neighbours, as row_layout.hpp has them, zero where they lie beside the row.
 //
 // A window holds neighbouring lines of one lattice one after the other in memory and slides down the image: each row
 // is packed once for all the tiles of a strip that meet it.
@@ -14,45 +14,30 @@ class PackedRows {
   using E = typename S::E;
 
  public:
-  // `strip`: outputs along the row that are taken at once. `step`: the number of phases, the lattice's or one.
-  PackedRows(const depthwise::Side& side, const depthwise::LatticeView& lat, int64_t strip, int64_t step)
-      : side_(side), step_(step) {
-    strip *= lat.offset_in_step / step;
-    int64_t least = INT64_MAX, most = INT64_MIN;
-    for (int64_t i = 0; i < lat.offset_classes; ++i) {
-      const depthwise::OffsetClass& c = lat.offsets[i];
-      if (c.taps_begin == c.taps_end) continue;
-      least = at_most(least, floor_div(lat.taps[c.taps_begin].in0, step_));
-      most = at_least(most, floor_div(lat.taps[c.taps_end - 1].in0, step_));
-    }
-    first_shift_ = least > most ? 0 : least;
-    pitch_ = divide_up(strip + (least > most ? 0 : most - least), S::N) * S::N + S::N;
-  }
+  PackedRows(const depthwise::Side& side, const depthwise::RowLayoutView& layout) : side_(side), layout_(layout) {}
 
   // `windows` of at most `lines` lines.
   void take(Arena& arena, int64_t windows, int64_t lines) {
     windows_count_ = windows;
     lines_ = lines;
     windows_ = arena.take<Window>(windows);
-    inside_ = arena.take<Window>(step_);
-    if (step_ > 1 && !contiguous()) row_ = arena.take<E>(step_ * pitch_);
+    inside_ = arena.take<Window>(layout_.count);
+    if (layout_.step == 2 && !contiguous()) row_ = arena.take<E>(2 * layout_.longest);
     rows_ = arena.take<E>(windows * lines * line_size());
   }
 
   // Nothing that is packed is of use any more; `strip_begin` is the first output of the strip that follows.
   void forget(int64_t strip_begin) {
-    enter_strip(strip_begin + first_shift_);
+    enter_strip(strip_begin);
     for (int64_t i = 0; i < windows_count_; ++i) windows_[i] = {0, 0};
   }
 
   const E* data() const { return rows_; }
-  Step line_size() const { return step_ * pitch_; }
+  Step line_size() const { return layout_.elements; }
 
-  // Elements from a packed row's start to what the strip's first output reads through a tap at `in0`.
-  Step offset(int64_t in0) const {
-    const int64_t shift = floor_div(in0, step_);
-    return (in0 - shift * step_) * pitch_ + shift - first_shift_;
-  }
+  // Elements from a packed row's start to what the strip's first output reads through a tap of the lattice.
+  // Nothing is packed without a layout.
+  Step offset(int64_t tap) const { return layout_.count ? layout_.place[tap] : 0; }
 
   // Elements from data() to line `begin`, all lines in [begin, end) being packed; `from(line)` is the element at the
   // line's column 0.
@@ -72,74 +57,74 @@ class PackedRows {
 
  private:
   struct Window {
-    int64_t begin, end;  // the lines that it holds; in inside_, the columns of a phase that lie inside the row
+    int64_t begin, end;  // the lines that it holds; in inside_, the elements of a segment that lie inside the row
   };
 
-  // Column i of a phase is input column (origin + i) * step + phase. The last vector of a phase is there for what whole
-  // vectors spill; no column is in it.
-  void enter_strip(int64_t origin) {
-    if (origin == origin_) return;
-    origin_ = origin;
-    const int64_t columns = pitch_ - S::N, first = clamp(-origin, 0, columns);
-    for (int64_t phase = 0; phase < step_; ++phase)
-      inside_[phase] = {first, clamp(floor_div(side_.offsets - 1 - phase, step_) + 1 - origin, first, columns)};
+  // The last vector of a segment is there for what whole vectors spill; no column is in it.
+  void enter_strip(int64_t begin) {
+    if (begin == strip_begin_) return;
+    strip_begin_ = begin;
+    for (int64_t i = 0; i < layout_.count; ++i) {
+      const depthwise::Segment& s = layout_.segments[i];
+      const int64_t columns = s.length - S::N, origin = begin + s.shift, first = clamp(-origin, 0, columns);
+      const int64_t last = floor_div(side_.offsets - 1 - s.residue, layout_.step) + 1 - origin;
+      inside_[i] = {first, clamp(last, first, columns)};
+    }
   }
 
   bool contiguous() const { return side_.offset == 1 && side_.dtype == (sizeof(E) == 4 ? DType::f32 : DType::f64); }
 
   void pack(E* to, Step from) {
-    const E* row = nullptr;  // column 0, where the row lies in the accumulator's type with its columns together
-    if (step_ > 1) {
-      if (contiguous()) {
-        row = static_cast<const E*>(side_.data) + from;
-      } else {
-        const int64_t first = clamp(origin_ * step_, 0, side_.offsets);
-        const int64_t last = clamp((origin_ + pitch_) * step_, first, side_.offsets);
-        widen(row_, from, first, last);
-        row = row_ - first;
-      }
+    for (int64_t i = 0; i < layout_.count; ++i) {
+      const int64_t length = layout_.segments[i].length;
+      E* zeros = to + layout_.segments[i].at;
+      for (int64_t k = 0; k < inside_[i].begin; k += S::N) S::store(zeros + k, S::zero());
+      for (int64_t k = inside_[i].end / S::N * S::N; k < length; k += S::N) S::store(zeros + k, S::zero());
     }
-    for (int64_t phase = 0; phase < step_; ++phase) {
-      const auto [begin, end] = inside_[phase];
-      E* zeros = to + phase * pitch_;
-      for (int64_t i = 0; i < begin; i += S::N) S::store(zeros + i, S::zero());
-      for (int64_t i = end / S::N * S::N; i < pitch_; i += S::N) S::store(zeros + i, S::zero());
-    }
-    if (step_ == 1) {
-      if (inside_->begin < inside_->end)
-        widen(to + inside_->begin, from, origin_ + inside_->begin, origin_ + inside_->end);
-    } else if (step_ == 2) {
-      // Whole vectors are stored: what the row does not have is zero, and a phase ends a vector after its last column.
-      for (int64_t i = inside_->begin; i < inside_->end; i += S::N) {
-        const E* p = row + (origin_ + i) * 2;
-        const int64_t left = side_.offsets - (origin_ + i) * 2;
-        typename S::V even, odd;
-        if (left >= 2 * S::N)
-          S::split(S::load(p), S::load(p + S::N), even, odd);
-        else
-          S::split(S::load(p, S::mask(0, left)), left > S::N ? S::load(p + S::N, S::mask(0, left - S::N)) : S::zero(),
-                   even, odd);
-        S::store(to + i, even);
-        S::store(to + pitch_ + i, odd);
-      }
-    } else {
-      for (int64_t phase = 0; phase < step_; ++phase)
-        for (int64_t i = inside_[phase].begin; i < inside_[phase].end; ++i)
-          to[phase * pitch_ + i] = row[(origin_ + i) * step_ + phase];
+    for (int64_t i = 0; i < layout_.count; i += layout_.step == 2 ? 2 : 1) {
+      const depthwise::Segment& s = layout_.segments[i];
+      const auto [begin, end] = inside_[i];
+      if (begin == end) continue;
+      const int64_t column = (strip_begin_ + s.shift + begin) * layout_.step + s.residue;
+      if (layout_.step == 2)
+        split(to + s.at + begin, s.length, from, column, end - begin);
+      else
+        widen(to + s.at + begin, from, column, layout_.step, end - begin);
     }
   }
 
-  // Columns [first, last) of a row.
-  void widen(E* to, Step from, int64_t first, int64_t last) {
+  // A segment of residue 0, and the one behind it. Whole vectors are stored: what the row does not have is zero.
+  void split(E* to, int64_t length, Step from, int64_t column, int64_t count) {
+    const int64_t columns = at_most(2 * count, side_.offsets - column);
+    const E* row = row_;
+    if (contiguous())
+      row = static_cast<const E*>(side_.data) + from + column;
+    else
+      widen(row_, from, column, 1, columns);
+    for (int64_t i = 0; i < count; i += S::N, row += 2 * S::N) {
+      const int64_t left = columns - 2 * i;
+      typename S::V even, odd;
+      if (left >= 2 * S::N)
+        S::split(S::load(row), S::load(row + S::N), even, odd);
+      else
+        S::split(S::load(row, S::mask(0, left)), left > S::N ? S::load(row + S::N, S::mask(0, left - S::N)) : S::zero(),
+                 even, odd);
+      S::store(to + i, even);
+      S::store(to + length + i, odd);
+    }
+  }
+
+  // `count` columns of a row, `step` apart.
+  void widen(E* to, Step from, int64_t column, Step step, int64_t count) {
     with_type(side_.dtype, [&](auto type) {
       using T = typename decltype(type)::type;
-      widen_run<S, T>(to, static_cast<const T*>(side_.data) + from + first * side_.offset, side_.offset, last - first);
+      widen_run<S, T>(to, static_cast<const T*>(side_.data) + from + column * side_.offset, step * side_.offset, count);
     });
   }
 
   const depthwise::Side& side_;
-  const int64_t step_;
-  int64_t first_shift_, pitch_, origin_ = INT64_MIN, windows_count_ = 0, lines_ = 0;
+  const depthwise::RowLayoutView& layout_;
+  int64_t strip_begin_ = INT64_MIN, windows_count_ = 0, lines_ = 0;
   Window *windows_ = nullptr, *inside_ = nullptr;
   E *rows_ = nullptr, *row_ = nullptr;
 };

@@ -29,8 +29,10 @@ class WeightGradPlanar {
   WeightGradPlanar(const WeightGradient& job, void* scratch)
       : job_(job),
         lat_(job.lattice),
-        x_rows_(job.x, job.lattice, job.strip, job.x.direct ? 1 : job.lattice.offset_in_step),
-        g_rows_(job.g, plain_rows, job.strip, 1),
+        x_rows_(job.x, job.rows),
+        g_segment_{0, 0, divide_up(job.strip, S::N) * S::N + S::N, 0},
+        g_layout_{&g_segment_, 1, g_segment_.length, nullptr, 1, g_segment_.length},
+        g_rows_(job.g, g_layout_),
         taps_(job.kernel_lines * job.kernel_offsets) {
     Arena arena(scratch);
     x_offset_ = arena.take<Step>(job.kernel_offsets);
@@ -45,7 +47,7 @@ class WeightGradPlanar {
     if (!scratch) return;
     for (int64_t o = 0; o < job.kernel_offsets; ++o) {
       x_offset_[o] = lat_.taps[o].in0;
-      packed_offset_[o] = x_rows_.offset(lat_.taps[o].in0);
+      packed_offset_[o] = x_rows_.offset(o);
     }
     const int64_t channels = job.out_channels / job.divide;
     first_element_ = -job.spare;
@@ -70,8 +72,6 @@ class WeightGradPlanar {
   }
 
  private:
-  // gy's rows are packed as they are: no phases, no padding.
-  static constexpr depthwise::LatticeView plain_rows = {nullptr, 0, 1, 0, 1, nullptr, 0, 0, nullptr, 0, 1, nullptr};
   static constexpr int64_t planes_bytes = 16 << 10;
 
   // Neighbouring vectors of a strip that are done alike.
@@ -372,7 +372,10 @@ class WeightGradPlanar {
 
   const WeightGradient& job_;
   const depthwise::LatticeView& lat_;
-  PackedRows<S> x_rows_, g_rows_;
+  PackedRows<S> x_rows_;
+  const depthwise::Segment g_segment_;  // gy's rows are packed as they are
+  const depthwise::RowLayoutView g_layout_;
+  PackedRows<S> g_rows_;
   Sums<S> sums_;
   const int64_t taps_;
   int64_t scratch_bytes_ = 0, run_count_ = 0, strip_begin_ = -1;

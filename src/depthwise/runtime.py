@@ -215,7 +215,8 @@ def explain(
         msg = f"kind must be one of {', '.join(kinds)}, got {kind!r}"
         raise ValueError(msg)
     plan, n_threads, flop, n_bytes = ops.describe(kinds[kind], x, W, stride, pad, dilate)
-    facts: dict[str, Any] = {"target": _compiled[active_target()][0], **dict(plan)}
+    facts: dict[str, Any] = {"target": _compiled[active_target()][0]}
+    facts |= {name: int(value) if value.isdigit() else value for name, value in plan}
     facts |= {"threads": n_threads, "flop": int(flop), "bytes": int(n_bytes)}
     if measure:
         float64 = facts["sums"] == "float64"

@@ -1,0 +1,56 @@
+#include "row_layout.hpp"
+
+#include <algorithm>
+
+namespace depthwise {
+namespace {
+
+int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -ceil_div(-a, b); }
+
+}  // namespace
+
+RowLayout::RowLayout(const LatticeView& lattice, int64_t strip, int64_t lanes, bool in_place)
+    : place_(static_cast<size_t>(lattice.tap_count)), step_(in_place ? 1 : lattice.offset_in_step) {
+  const int64_t columns = strip * (lattice.offset_in_step / step_), apart = step_ == 2 ? 1 : step_;
+  struct Read {
+    int64_t residue, shift, tap;
+  };
+  std::vector<Read> reads;
+  for (int64_t i = 0; i < lattice.tap_count; ++i) {
+    const int64_t shift = floor_div(lattice.taps[i].in0, step_);
+    reads.push_back({lattice.taps[i].in0 - shift * step_, shift, i});
+  }
+  // A step of two has its residues side by side, so they do not tell segments apart.
+  const auto key = [apart](const Read& r) { return apart == 1 ? 0 : r.residue; };
+  std::sort(reads.begin(), reads.end(),
+            [&](const Read& a, const Read& b) { return key(a) != key(b) ? key(a) < key(b) : a.shift < b.shift; });
+  for (size_t i = 0; i < reads.size();) {
+    const Read first = reads[i];
+    int64_t end = first.shift + columns;
+    size_t next = i + 1;
+    for (; next < reads.size() && key(reads[next]) == key(first) && reads[next].shift <= end; ++next)
+      end = reads[next].shift + columns;
+    const auto segment = segments_.size();
+    add(step_ == 2 ? 0 : first.residue, first.shift, end - first.shift, lanes);
+    if (step_ == 2) add(1, first.shift, end - first.shift, lanes);
+    for (; i < next; ++i) {
+      const Segment& s = segments_[segment + static_cast<size_t>(step_ == 2 ? reads[i].residue : 0)];
+      place_[static_cast<size_t>(reads[i].tap)] = s.at + reads[i].shift - s.shift;
+    }
+  }
+}
+
+// Whole vectors are stored: the last may reach a vector's length beyond the columns.
+void RowLayout::add(int64_t residue, int64_t shift, int64_t columns, int64_t lanes) {
+  const int64_t length = ceil_div(columns, lanes) * lanes + lanes;
+  segments_.push_back({residue, shift, length, elements_});
+  elements_ += length;
+}
+
+RowLayoutView RowLayout::view() const {
+  RowLayoutView v{segments_.data(), static_cast<int64_t>(segments_.size()), 0, place_.data(), step_, elements_};
+  for (const Segment& s : segments_) v.longest = std::max(v.longest, s.length);
+  return v;
+}
+
+}  // namespace depthwise

@@ -1,0 +1,165 @@
+// The lattice and the layout of packed rows without a kernel: over many random axes, steps of any size among them,
+// every output meets each of its taps exactly once, and reads the input that the definition says.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <random>
+#include <set>
+#include <tuple>
+
+#include "../lattice.hpp"
+#include "../row_layout.hpp"
+
+using namespace depthwise;
+
+namespace {
+
+std::mt19937 random_bits(1);
+
+int64_t draw(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random_bits); }
+
+int64_t draw_step() {
+  return draw(0, 3) ? draw(1, 4)
+                    : static_cast<int64_t>(std::pow(10, std::uniform_real_distribution<>(0, 8)(random_bits)));
+}
+
+void check(bool holds, const char* what, const Axis& a, Pass pass) {
+  if (holds) return;
+  std::fprintf(stderr, "FAILED: %s (size %ld, kernel %ld, stride %ld, pad %ld, dilate %ld, out %ld, pass %d)\n", what,
+               static_cast<long>(a.size), static_cast<long>(a.kernel), static_cast<long>(a.stride),
+               static_cast<long>(a.pad), static_cast<long>(a.dilate), static_cast<long>(a.out), static_cast<int>(pass));
+  std::exit(1);
+}
+
+Axis draw_axis() {
+  for (;;) {
+    Axis a{draw(1, 60), draw(1, 12), draw_step(), 0, draw_step(), draw(1, 40)};
+    const int64_t reach = a.dilate * (a.kernel - 1) + 1, padding = (a.out - 1) * a.stride + reach - a.size;
+    if (padding < 0) continue;
+    a.pad = draw(0, padding);
+    return a;
+  }
+}
+
+// Output, tap, input: what the definition says, outputs being x's in an input gradient.
+using Products = std::set<std::tuple<int64_t, int64_t, int64_t>>;
+
+Products defined(const Axis& a, Pass pass) {
+  Products all;
+  for (int64_t i = 0; i < a.out; ++i)
+    for (int64_t q = 0; q < a.kernel; ++q) {
+      const int64_t x = i * a.stride + q * a.dilate - a.pad;
+      if (x < 0 || x >= a.size) continue;
+      all.insert(pass == Pass::input_grad ? std::tuple{x, q, i} : std::tuple{i, q, x});
+    }
+  return all;
+}
+
+// Whether the outputs that are in no class are those that no tap can meet, and the others are in one.
+void check_outputs(const std::map<int64_t, int>& seen, bool covers, const Products& products, int64_t outs,
+                   const Axis& a, Pass pass) {
+  for (const auto& [out, times] : seen)
+    check(times == 1 && out >= 0 && out < outs, "an output is in one class", a, pass);
+  for (const auto& [out, tap, in] : products)
+    check(seen.count(out), "an output that a tap meets is in a class", a, pass);
+  if (covers) check(static_cast<int64_t>(seen.size()) == outs, "all outputs are covered", a, pass);
+}
+
+void test_lines(const LatticeView& lat, const Axis& a, Pass pass, int64_t max_lines) {
+  const int64_t outs = pass == Pass::input_grad ? a.size : a.out, ins = pass == Pass::input_grad ? a.out : a.size;
+  Products found;
+  std::map<int64_t, int> seen;
+  int64_t tiles = 0;
+  for (int64_t c = 0; c < lat.line_classes; ++c) {
+    const LineClass& lines = lat.lines[c];
+    check(lines.tiles_before == tiles, "tiles are numbered without a gap", a, pass);
+    tiles += ceil_div(lines.outs, max_lines);
+    for (int64_t t = 0; t < lines.outs; ++t) ++seen[lines.out0 + t * lines.out_step];
+    for (int64_t i = lines.parts_begin; i < lines.parts_end; ++i) {
+      const Part& p = lat.parts[i];
+      check(p.taps <= lat.max_part_taps && lines.parts_end - lines.parts_begin <= lat.max_parts, "bounds", a, pass);
+      for (int64_t t = 0; t < lines.outs; ++t)
+        for (int64_t tap = 0; tap < p.taps; ++tap) {
+          const int64_t s = t * lat.lines_per_out + tap, in = p.in0 + s * lat.line_in_step;
+          const bool inside = in >= 0 && in < ins;
+          check(inside == (s >= p.first && s < p.last), "first and last bound the lines inside", a, pass);
+          if (!inside) continue;
+          const bool fresh = found.insert({lines.out0 + t * lines.out_step, p.tap0 + tap * p.tap_step, in}).second;
+          check(fresh, "a product is found once", a, pass);
+        }
+    }
+  }
+  check(tiles == lat.line_tiles, "all tiles are counted", a, pass);
+  check(lat.line_classes <= 64 * a.kernel, "classes do not grow with the steps", a, pass);
+  check(found == defined(a, pass), "lines: all products are found", a, pass);
+  check_outputs(seen, lat.covers, found, outs, a, pass);
+}
+
+void test_offsets(const LatticeView& lat, const Axis& a, Pass pass) {
+  const int64_t outs = pass == Pass::input_grad ? a.size : a.out, ins = pass == Pass::input_grad ? a.out : a.size;
+  Products found;
+  std::map<int64_t, int> seen;
+  for (int64_t i = 0; i < lat.offset_classes; ++i) {
+    const OffsetClass& c = lat.offsets[i];
+    for (int64_t u = 0; u < c.outs; ++u) ++seen[c.out0 + u * c.out_step];
+    for (int64_t k = c.taps_begin; k < c.taps_end; ++k) {
+      check(k < lat.tap_count && (k == c.taps_begin || lat.taps[k - 1].in0 < lat.taps[k].in0), "taps ascend", a, pass);
+      for (int64_t u = 0; u < c.outs; ++u) {
+        const int64_t in = lat.taps[k].in0 + u * lat.offset_in_step;
+        if (in < 0 || in >= ins) continue;
+        const bool fresh = found.insert({c.out0 + u * c.out_step, lat.taps[k].tap, in}).second;
+        check(fresh, "a product is found once", a, pass);
+      }
+    }
+  }
+  check(lat.offset_classes <= 64 * a.kernel, "classes do not grow with the steps", a, pass);
+  check(found == defined(a, pass), "offsets: all products are found", a, pass);
+  check_outputs(seen, lat.covers, found, outs, a, pass);
+}
+
+// Each tap finds its columns next to one another in a packed row, each column that the layout says.
+void test_layout(const LatticeView& lat, const Axis& a, Pass pass) {
+  constexpr int64_t lanes = 8;
+  const int64_t strip = lanes * draw(1, 6);
+  const bool in_place = lat.offset_in_step <= 2 && draw(0, 1);
+  const RowLayout layout(lat, strip, lanes, in_place);
+  const RowLayoutView v = layout.view();
+  std::vector<int64_t> column(static_cast<size_t>(v.elements), INT64_MIN);  // of the first strip
+  for (int64_t i = 0; i < v.count; ++i) {
+    const Segment& s = v.segments[i];
+    check(s.at >= 0 && s.length <= v.longest && s.at + s.length <= v.elements, "segments are in the row", a, pass);
+    for (int64_t k = 0; k < s.length - lanes; ++k) {
+      int64_t& to = column[static_cast<size_t>(s.at + k)];
+      check(to == INT64_MIN, "segments do not overlap", a, pass);
+      to = (s.shift + k) * v.step + s.residue;
+    }
+  }
+  const int64_t apart = lat.offset_in_step / v.step;
+  for (int64_t k = 0; k < lat.tap_count; ++k)
+    for (int64_t j = 0; j < strip; ++j)
+      check(column[static_cast<size_t>(v.place[k] + j * apart)] == lat.taps[k].in0 + j * lat.offset_in_step,
+            "a tap finds its columns", a, pass);
+  const int64_t most = lat.tap_count * (apart * strip + 2 * lanes) * (v.step == 2 ? 2 : 1);
+  check(v.elements <= most, "a row takes a strip for each tap at most", a, pass);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int problems = argc > 1 ? std::atoi(argv[1]) : 20000;
+  for (int i = 0; i < problems; ++i) {
+    const Axis line = draw_axis(), offset = draw_axis();
+    const auto pass = static_cast<Pass>(draw(0, 2));
+    const int64_t max_lines = draw(1, 8);
+    const bool split = draw(0, 1);
+    const bool pairs = pass != Pass::input_grad && line.stride == 2 && line.dilate == 1 && draw(0, 1);
+    const Lattice lattice(pass, line, offset, max_lines, split, pairs);
+    const LatticeView view = lattice.view();
+    test_lines(view, line, pass, max_lines);
+    test_offsets(view, offset, pass);
+    if (!split) test_layout(view, offset, pass);
+  }
+  std::printf("%d passed, 0 failed\n", problems);
+  return 0;
+}

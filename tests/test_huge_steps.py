@@ -1,0 +1,111 @@
+"""Strides, pads and dilations of any size: right, and with no more memory than small ones take."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import depthwise
+from depthwise import ops, reference
+from helpers import DTYPES, LAYOUTS, assert_same, integers
+
+MIB = 1 << 20
+
+
+def copies(W):
+    """Bytes of copies of the weights: for lanes of 16 channels, and as sums that are emptied into float64."""
+    return 12 * 16 * -(-W.shape[1] // 16) * W[:, :1].size
+
+
+def draw_axis(rng, most):
+    """(size, kernel, stride, dilate, (before, after)) with few outputs, and steps of any size."""
+
+    def step():
+        return int(rng.choice([1, 2, 3, int(10 ** rng.uniform(0.5, 8))], p=[0.4, 0.1, 0.1, 0.4]))
+
+    while True:
+        size, kernel, stride, dilate = int(rng.integers(1, most)), int(rng.integers(1, 32)), step(), step()
+        wanted = (int(rng.integers(1, 12 if stride > 3 else 40)) - 1) * stride + dilate * (kernel - 1) + 1
+        padding = max(0, wanted - size) + int(rng.integers(0, stride))
+        before = int(rng.integers(0, padding + 1))
+        if max(before, padding - before) < 2**31 and (size + padding - dilate * (kernel - 1) - 1) // stride < 200:
+            return size, kernel, stride, dilate, (before, padding - before)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_steps(target, seed):
+    """Every pass in every layout and dtype, exactly; scratch memory as promised, whatever the steps."""
+    rng = np.random.default_rng(seed)
+    for _ in range(25):
+        h, w = draw_axis(rng, 20), draw_axis(rng, 80)
+        size, kernel = (h[0], w[0]), (h[1], w[1])
+        steps = {"stride": (h[2], w[2]), "dilate": (h[3], w[3]), "pad": (h[4], w[4])}
+        n, c, m = int(rng.integers(1, 3)), int(rng.integers(1, 24)), int(rng.choice([1, 1, 2, 3]))
+        dtype = DTYPES[rng.integers(4)]
+        x = LAYOUTS[rng.integers(4)](integers(rng, (n, c, *size), dtype))
+        W = integers(rng, (m, c, *kernel), dtype, -2, 3)
+        out = depthwise.output_size(size, kernel, **steps)
+        gy = LAYOUTS[rng.integers(4)](integers(rng, (n, c * m, *out), dtype, -2, 3))
+        assert_same(ops.forward(x, W, **steps), reference.forward(x, W, **steps))
+        assert_same(ops.input_grad(gy, W, size, **steps), reference.input_grad(gy, W, size, **steps))
+        assert_same(ops.weight_grad(x, gy, kernel, **steps), reference.weight_grad(x, gy, kernel, **steps))
+        for kind in ("forward", "input_grad", "weight_grad"):
+            plan = depthwise.explain(x, W, kind=kind, **steps)
+            assert plan["scratch bytes a thread"] <= MIB + copies(W), plan
+
+
+@pytest.mark.parametrize("name", depthwise.targets())
+@pytest.mark.parametrize("multiplier", [1, 3, 100])
+@pytest.mark.parametrize("layout", LAYOUTS[:3])
+@pytest.mark.parametrize("size", [(64, 1000), (1000, 64), (1, 100_000), (100_000, 1)])
+def test_scratch_of_31_by_31(name, size, layout, multiplier):
+    """What a thread takes beyond the output and the weights: 1 MiB, whatever stride, dilation and image."""
+    kernel = tuple(min(31, n) for n in size)
+    x, W = layout(np.zeros((1, 4, *size), np.float32)), np.zeros((multiplier, 4, *kernel), np.float32)
+    for stride in (1, 2, 4, 31, 1000, 10**7):
+        for dilate in (1, 7, 33, 1000, 10**7):
+            pad = tuple(dilate * (k // 2) for k in kernel)
+            for kind in ("forward", "input_grad", "weight_grad"):
+                with depthwise.use_target(name):
+                    plan = depthwise.explain(x, W, stride=stride, dilate=dilate, pad=pad, kind=kind)
+                assert plan["scratch bytes a thread"] <= MIB + copies(W), (stride, dilate, plan)
+
+
+def test_an_output_in_the_padding():
+    y = ops.forward(np.ones((1, 1, 3, 3), "f"), np.ones((1, 1, 3, 3), "f"), pad=10**8, stride=3 * 10**7)
+    assert y.shape == (1, 1, 7, 7)
+    assert not y.any()
+    b = ops.forward(*(np.ones(s, "f") for s in ((1, 1, 3, 3), (1, 1, 3, 3), 1)), pad=10**8, stride=3 * 10**7)
+    assert (b == 1).all()
+
+
+GROWTH = """
+import resource, numpy as np
+from depthwise import ops
+one = lambda *shape: np.ones(shape, np.float32)
+n = 4_000_000
+wide, tall, W = one(1, 1, 1, n), one(1, 2, n, 2), one(1, 1, 1, 3)
+ops.forward(one(1, 1, 8, 8), one(1, 1, 3, 3), pad=1)
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+out = np.zeros((1, 1, 1, n), np.float32); out[...] = 1
+tall_out = np.zeros((1, 2, n, 2), np.float32); tall_out[...] = 1
+before = peak()
+ops.forward(one(1, 1, 3, 3), one(1, 1, 3, 3), pad=10**8, stride=3 * 10**7)
+ops.forward(one(1, 1, 3, 3), one(1, 1, 3, 3), pad=10**7, stride=10**6)
+ops.forward(wide, W, stride=n // 4, pad=(0, 10**9))
+ops.forward(wide, W, dilate=n // 2 - 2)
+ops.forward(tall, one(1, 2, 3, 1), dilate=n // 2 - 2)
+ops.input_grad(one(1, 1, 1, 2), W, (1, n), stride=n - 4, out=out)
+ops.input_grad(one(1, 2, 2, 2), one(1, 2, 3, 1), (n, 2), stride=(n - 4, 1), out=tall_out)
+ops.weight_grad(wide, one(1, 1, 1, 2), (1, 3), stride=n - 4)
+ops.weight_grad(tall, one(1, 2, 2, 2), (3, 1), stride=(n - 4, 1))
+print(peak() - before)
+assert out.sum() == 6 and tall_out.sum() == 24
+"""
+
+
+def test_memory_does_not_grow_with_steps():
+    """Not by tables either: images of millions of pixels under strides and dilations of millions."""
+    run = subprocess.run([sys.executable, "-c", GROWTH], check=True, capture_output=True, text=True)
+    assert int(run.stdout) <= 2 * 1024  # KiB
