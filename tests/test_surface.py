@@ -8,7 +8,8 @@ import pytest
 
 import depthwise
 
-MODULES = ["functions", "gradient_check", "links", "ops", "serializers"]
+CHAINER = ["functions", "gradient_check", "links", "serializers"]
+MODULES = [*(f"chainer.{name}" for name in CHAINER), "ops"]
 
 
 def test_all_is_sorted_and_exists():
@@ -29,6 +30,13 @@ def test_modules_define_what_they_export(name):
     assert sorted(module.__all__) == sorted(defined - helpers)
     for n in module.__all__:
         assert getattr(module, n).__doc__
+
+
+@pytest.mark.parametrize("name", CHAINER)
+def test_names_of_chainer_stand_in_the_root_too(name):
+    here, there = (importlib.import_module(f"depthwise.{path}{name}") for path in ("", "chainer."))
+    assert here.__all__ == there.__all__
+    assert all(getattr(here, n) is getattr(there, n) for n in here.__all__)
 
 
 def test_torch_exports_documented_names():

@@ -1,16 +1,17 @@
 """Depthwise 2-D convolution for Python's arrays, forward and backward, at the speed of the machine."""
 
-from . import _core, functions, gradient_check, links, ops, reference, serializers
+from . import _core, chainer, functions, gradient_check, links, ops, reference, serializers
+from .chainer import Variable, as_variable, force_backprop_mode, grad, no_backprop_mode
 from .functions import depthwise_convolution_2d
 from .geometry import output_size
 from .runtime import explain, get_num_threads, set_num_threads, targets, threads, use_target
-from .variable import Variable, as_variable, force_backprop_mode, grad, no_backprop_mode
 
 __version__: str = _core.version
 
 __all__ = [
     "Variable",
     "as_variable",
+    "chainer",
     "depthwise_convolution_2d",
     "explain",
     "force_backprop_mode",
