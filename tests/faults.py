@@ -277,7 +277,7 @@ FAULTS = [
     ),
     Fault(
         "gradient replaced, not accumulated",
-        P + "chainer/variable.py",
+        P + "chainer/backward.py",
         "v.grad_var = g if v._grad is None else v._grad + g",
         "v.grad_var = g if v._grad is None or FAULT else v._grad + g",
     ),

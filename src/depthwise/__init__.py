@@ -1,7 +1,7 @@
 """Depthwise 2-D convolution for Python's arrays, forward and backward, at the speed of the machine."""
 
 from . import _core, chainer, functions, gradient_check, links, ops, reference, serializers
-from .chainer import Variable, as_variable, force_backprop_mode, grad, no_backprop_mode
+from .chainer import Variable, as_variable, config, force_backprop_mode, grad, no_backprop_mode, using_config
 from .functions import depthwise_convolution_2d
 from .geometry import output_size
 from .runtime import explain, get_num_threads, set_num_threads, targets, threads, use_target
@@ -12,6 +12,7 @@ __all__ = [
     "Variable",
     "as_variable",
     "chainer",
+    "config",
     "depthwise_convolution_2d",
     "explain",
     "force_backprop_mode",
@@ -29,4 +30,5 @@ __all__ = [
     "targets",
     "threads",
     "use_target",
+    "using_config",
 ]

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from .. import ops
 from .arithmetic import BroadcastTo, Reshape, cast
-from .variable import Function, Variable, as_variable
+from .graph import Function
+from .variable import Variable, as_variable
 
 AnyArray = npt.NDArray[Any]
 Gradients = Sequence[Variable | None]

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .arithmetic import cast
-from .variable import Variable, as_variable, grad
+from .backward import grad
+from .variable import Variable, as_variable
 
 __all__ = ["check_backward", "check_double_backward", "numerical_grad"]
 

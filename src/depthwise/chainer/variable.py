@@ -1,123 +1,18 @@
-"""Variable and its define-by-run graph: Function nodes, backward, grad, and the modes that switch recording off."""
+"""Variable: an array with a gradient and a place in the graph, and its operators."""
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from . import arithmetic
+from .graph import Function, Node, check_gradient
+
 AnyArray = npt.NDArray[Any]
-
-__all__ = ["Function", "Variable", "as_variable", "force_backprop_mode", "grad", "no_backprop_mode"]
-
-_recording: ContextVar[bool] = ContextVar("depthwise_recording", default=True)
-
-
-@contextmanager
-def _recording_is(value: bool) -> Iterator[None]:
-    token = _recording.set(value)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
-
-
-def no_backprop_mode() -> Any:
-    """Context in which no graph is recorded: results have no creator and nothing is kept for backward.
-
-    Examples
-    --------
-    >>> import numpy as np, depthwise
-    >>> x = depthwise.Variable(np.ones(3, np.float32))
-    >>> with depthwise.no_backprop_mode():
-    ...     y = x + x
-    >>> y.creator is None
-    True
-    """
-    return _recording_is(False)
-
-
-def force_backprop_mode() -> Any:
-    """Context in which graphs are recorded, also inside :func:`no_backprop_mode`."""
-    return _recording_is(True)
-
-
-class _Node:
-    """A variable's place in the graph. It outlives its Variable, and holds neither its array nor its gradient."""
-
-    __slots__ = ("__weakref__", "creator", "dtype", "name", "rank", "requires_grad", "shape", "variable")
-
-    def __init__(self, variable: Variable, requires_grad: bool) -> None:
-        self.variable = weakref.ref(variable)
-        self.requires_grad = requires_grad
-        self.creator: Function | None = None
-        self.rank = 0
-
-
-class Function:
-    """One differentiable operation: arrays in, one array out, and Variables in its backward.
-
-    A subclass gives `forward` and `backward`, and names in `retains` the inputs whose arrays backward reads.
-    """
-
-    retains: tuple[int, ...] = ()
-    _inputs: tuple[_Node, ...] = ()
-    _kept: tuple[AnyArray, ...] = ()
-    rank = 0
-
-    @property
-    def label(self) -> str:
-        """The operation's name."""
-        return type(self).__name__
-
-    @property
-    def inputs(self) -> tuple[Any, ...]:
-        """The graph nodes of the inputs."""
-        return self._inputs
-
-    def forward(self, *arrays: AnyArray) -> AnyArray:
-        """Compute the output's array."""
-        raise NotImplementedError
-
-    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Sequence[Variable | None]:
-        """Gradients for the inputs, where needed, from the output's."""
-        raise NotImplementedError
-
-    def __call__(self, *inputs: Variable) -> Variable:
-        """Compute, and record the operation unless recording is off."""
-        y = Variable(self.forward(*(v._data() for v in inputs)), requires_grad=any(v.requires_grad for v in inputs))
-        if _recording.get():
-            self._inputs = tuple(v.node for v in inputs)
-            self._kept = tuple(inputs[i]._data() for i in self.retains)
-            self.rank = max((n.rank for n in self._inputs), default=0)
-            y.node.creator = self
-            y.node.rank = self.rank + 1
-        return y
-
-    def gradients(self, gy: Variable) -> Sequence[Variable | None]:
-        """What `backward` gives, from the arrays that were kept."""
-        retained = []
-        for i, array in zip(self.retains, self._kept, strict=True):
-            node = self._inputs[i]
-            v = node.variable()
-            retained.append(v if v is not None and v._array is array else _revived(node, array))
-        return self.backward(gy, tuple(n.requires_grad for n in self._inputs), *retained)
-
-
-def _revived(node: _Node, array: AnyArray) -> Variable:
-    """A Variable for a node whose own is gone, or has been given another array since."""
-    v = Variable(array, requires_grad=node.requires_grad)
-    if node.variable() is None:
-        node.variable = weakref.ref(v)
-    v.node = node
-    return v
 
 
 def _refusing(operator: str) -> Callable[[Any, object], bool]:
@@ -168,9 +63,13 @@ class Variable:
         self._array: AnyArray | None = None if data is None else np.asarray(data)
         self._grad: Variable | None = None
         self.name = name
-        self.node = _Node(self, requires_grad)
+        self.node = Node(self, requires_grad)
         if grad is not None:
             self.grad = grad
+
+    def _new(self, array: AnyArray, requires_grad: bool = False) -> Variable:
+        """A Variable beside this one: how a Function makes its result without knowing the class."""
+        return Variable(array, requires_grad=requires_grad)
 
     # --- the array
 
@@ -245,9 +144,6 @@ class Variable:
         head = "variable" if self.name is None else f"variable {self.name}"
         return f"{head}({'None' if self._array is None else np.array2string(self._array, separator=', ')})"
 
-    def __str__(self) -> str:
-        return repr(self)
-
     def __getstate__(self) -> dict[str, Any]:
         # A copy is a leaf, as Chainer's is: the graph stays behind.
         grad = None if self._grad is None else self._grad._array
@@ -297,7 +193,7 @@ class Variable:
     @grad_var.setter
     def grad_var(self, value: Variable | None) -> None:
         if value is not None and self._array is not None:
-            _check_gradient(value, self.shape, self.dtype)
+            check_gradient(value, self.shape, self.dtype)
         self._grad = value
 
     def cleargrad(self) -> None:
@@ -342,57 +238,96 @@ class Variable:
         ValueError
             It has several elements and no gradient to start from.
         """
-        seed = self._grad
-        if seed is None:
-            if self.size != 1:
-                msg = (
-                    f"backward from a Variable of shape {self.shape} needs a gradient to start from: set y.grad to an "
-                    "array of that shape, or reduce it to a scalar first, for instance with depthwise.functions.sum(y)"
-                )
-                raise ValueError(msg)
-            seed = _ones(self, loss_scale)
-            if retain_grad:
-                self._grad = seed
-        if not retain_grad and self.creator is not None:
-            self._grad = None
-        if self.creator is None:
-            return
-        leaves, inner = _backpropagate({id(self.node): (self.node, seed)}, None, enable_double_backprop)
-        with _recording_is(enable_double_backprop):
-            for node, g in leaves:
-                v = node.variable()
-                if v is not None:
-                    v.grad_var = g if v._grad is None else v._grad + g
-        for node, g in inner:
-            v = node.variable()
-            if v is not None:
-                v._grad = g if retain_grad else None
+        from .backward import backward  # which is made of Variables, as this class is of what lies below it
 
-    # --- operations; the differentiable ones are given to the class by arithmetic.py
+        backward(self, retain_grad, enable_double_backprop, loss_scale)
 
-    if TYPE_CHECKING:
+    # --- operations
 
-        @property
-        def T(self) -> Variable: ...  # noqa: D102
-        def __add__(self, other: Any) -> Variable: ...
-        def __radd__(self, other: Any) -> Variable: ...
-        def __sub__(self, other: Any) -> Variable: ...
-        def __rsub__(self, other: Any) -> Variable: ...
-        def __mul__(self, other: Any) -> Variable: ...
-        def __rmul__(self, other: Any) -> Variable: ...
-        def __truediv__(self, other: Any) -> Variable: ...
-        def __rtruediv__(self, other: Any) -> Variable: ...
-        def __pow__(self, other: Any) -> Variable: ...
-        def __rpow__(self, other: Any) -> Variable: ...
-        def __matmul__(self, other: Any) -> Variable: ...
-        def __rmatmul__(self, other: Any) -> Variable: ...
-        def __neg__(self) -> Variable: ...
-        def __pos__(self) -> Variable: ...
-        def __abs__(self) -> Variable: ...
-        def __getitem__(self, key: Any) -> Variable: ...
-        def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Variable: ...  # noqa: D102
-        def reshape(self, *shape: Any) -> Variable: ...  # noqa: D102
-        def transpose(self, *axes: Any) -> Variable: ...  # noqa: D102
+    def _operand(self, other: Any) -> Variable:
+        """The other operand: a number takes the Variable's dtype, as in Chainer."""
+        if isinstance(other, Variable):
+            return other
+        if isinstance(other, int | float | np.number) or (isinstance(other, np.ndarray) and other.ndim == 0):
+            return self._new(np.asarray(other, self.dtype))
+        return as_variable(other)
+
+    def _apply(self, function: Function, other: Any, swapped: bool = False) -> Any:
+        if not isinstance(other, _OPERANDS):
+            return NotImplemented
+        operand = self._operand(other)
+        return function(operand, self) if swapped else function(self, operand)
+
+    def __add__(self, other: Any) -> Any:
+        return self._apply(arithmetic.Add(), other)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._apply(arithmetic.Multiply(), other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __sub__(self, other: Any) -> Any:
+        return self + -self._operand(other) if isinstance(other, _OPERANDS) else NotImplemented
+
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._apply(arithmetic.Divide(), other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._apply(arithmetic.Divide(), other, swapped=True)
+
+    def __pow__(self, other: Any) -> Any:
+        return self._apply(arithmetic.Power(), other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return self._apply(arithmetic.Power(), other, swapped=True)
+
+    def __matmul__(self, other: Any) -> Any:
+        return self._apply(arithmetic.MatMul(), other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return self._apply(arithmetic.MatMul(), other, swapped=True)
+
+    def __neg__(self) -> Variable:
+        return arithmetic.Multiply()(self, self._operand(-1))
+
+    def __pos__(self) -> Variable:
+        return self
+
+    def __abs__(self) -> Variable:
+        return arithmetic.Absolute()(self)
+
+    def __getitem__(self, key: Any) -> Variable:
+        return arithmetic.GetItem(key)(self)
+
+    def __iter__(self) -> Iterator[Variable]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def T(self) -> Variable:
+        """The axes in reverse order."""
+        return self.transpose()
+
+    def transpose(self, *axes: Any) -> Variable:
+        """The axes in another order, reversed where none is given."""
+        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
+            (axes,) = axes
+        return arithmetic.Transpose(tuple(axes) if axes else None)(self)
+
+    def reshape(self, *shape: Any) -> Variable:
+        """The same elements in another shape."""
+        if len(shape) == 1 and isinstance(shape[0], tuple | list):
+            (shape,) = shape
+        return arithmetic.Reshape(tuple(shape))(self)
+
+    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Variable:
+        """Mean of the elements over `axis`, or over all axes."""
+        axes = arithmetic.axes_of(self, axis)
+        count = math.prod(self.shape[a] for a in axes)
+        mean: Variable = arithmetic.Sum(axes, keepdims)(self) * (1 / count if count else math.nan)
+        return mean
 
     __eq__ = _refusing("==")
     __ne__ = _refusing("!=")
@@ -402,172 +337,10 @@ class Variable:
         msg = "Variables cannot be evaluated as Python bool. You could use `array` attribute instead."
         raise TypeError(msg)
 
-    def __iter__(self) -> Iterator[Variable]:
-        return (self[i] for i in range(len(self)))
 
-
-def _check_gradient(g: Variable, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if g.shape != shape:
-        msg = f"Shape of data and grad mismatch\ngrad: {g.shape} != data: {shape}"
-        raise ValueError(msg)
-    if g.dtype != dtype:
-        msg = f"Dtype of data and grad mismatch\ngrad: {g.dtype} != data: {dtype}"
-        raise TypeError(msg)
+_OPERANDS = Variable, np.ndarray, np.generic, int, float
 
 
 def as_variable(obj: Any) -> Variable:
     """`obj` if it is a Variable, else one around it that requires no gradient."""
     return obj if isinstance(obj, Variable) else Variable(obj, requires_grad=False)
-
-
-def _ones(v: Variable, loss_scale: float | None) -> Variable:
-    ones = np.ones_like(v._data())
-    return Variable(ones if loss_scale is None else (ones * loss_scale).astype(ones.dtype), requires_grad=False)
-
-
-_Gradients = list[tuple[_Node, Variable]]
-
-
-def _backpropagate(
-    start: dict[int, tuple[_Node, Variable]], wanted: set[int] | None, record: bool
-) -> tuple[_Gradients, _Gradients]:
-    """Gradients of the leaves and of the nodes between, from those of the start.
-
-    With `wanted`, only paths to those nodes are walked, and only they are returned, as leaves.
-    """
-    pending = dict(start)
-    order = itertools.count()
-    heap: list[tuple[int, int, Function, _Node]] = []
-    useful = None if wanted is None else _leading_to(wanted, [n for n, _ in start.values()])
-    seen: set[int] = set()
-    leaves: _Gradients = []
-    inner: _Gradients = []
-
-    def push(node: _Node) -> None:
-        if node.creator is not None and id(node) not in seen and (useful is None or id(node) in useful):
-            seen.add(id(node))
-            heapq.heappush(heap, (-node.rank, next(order), node.creator, node))
-
-    for node, _ in start.values():
-        push(node)
-    finished: dict[int, tuple[_Node, Variable]] = {}
-    with _recording_is(record):
-        while heap:
-            _, _, function, node = heapq.heappop(heap)
-            _, gy = pending.pop(id(node))
-            finished[id(node)] = node, gy
-            for source, g in zip(function._inputs, function.gradients(gy), strict=True):
-                if g is None or not source.requires_grad or (useful is not None and id(source) not in useful):
-                    continue
-                before = pending.get(id(source))
-                pending[id(source)] = source, (g if before is None else before[1] + g)
-                push(source)
-    if wanted is not None:
-        everything = finished | pending
-        return [everything[i] for i in everything if i in wanted], []
-    leaves.extend(pair for pair in pending.values() if pair[0].creator is None)
-    inner.extend(finished.values())
-    return leaves, inner
-
-
-def _leading_to(wanted: set[int], ends: list[_Node]) -> set[int]:
-    """Ids of the nodes from `ends` back from which a wanted node is reached, themselves included."""
-    found: set[int] = set()
-    entered: set[int] = set()
-    stack: list[tuple[_Node, bool]] = [(n, False) for n in ends]
-    while stack:
-        node, done = stack.pop()
-        sources = () if node.creator is None else node.creator._inputs
-        if done:
-            if id(node) in wanted or any(id(s) in found for s in sources):
-                found.add(id(node))
-        elif id(node) not in entered:
-            entered.add(id(node))
-            stack.append((node, True))
-            stack.extend((s, False) for s in sources)
-    return found
-
-
-def grad(
-    outputs: Sequence[Variable],
-    inputs: Sequence[Variable],
-    grad_outputs: Sequence[Variable | AnyArray | None] | None = None,
-    grad_inputs: Sequence[Variable | AnyArray | None] | None = None,
-    set_grad: bool = False,
-    retain_grad: bool = False,
-    enable_double_backprop: bool = False,
-    loss_scale: float | None = None,
-) -> list[Variable | None]:
-    """Gradients of `outputs` for `inputs`, without touching the gradients that Variables hold.
-
-    Parameters
-    ----------
-    outputs, inputs : list or tuple of Variable
-    grad_outputs : list or tuple of Variable, ndarray or None, optional
-        Gradients of the outputs; ones where missing.
-    grad_inputs : list or tuple of Variable, ndarray or None, optional
-        Gradients to which those of the inputs are added.
-    set_grad : bool, default False
-        Also store the gradients in the inputs.
-    retain_grad : bool, default False
-        Accepted for Chainer's sake: gradients of Variables between outputs and inputs are not stored.
-    enable_double_backprop : bool, default False
-        Record how the gradients are computed, so that they can be differentiated.
-    loss_scale : float, optional
-        Multiplies the ones that stand for missing `grad_outputs`.
-
-    Returns
-    -------
-    list of Variable or None
-        None for an input that the outputs do not depend on.
-
-    Examples
-    --------
-    >>> import numpy as np, depthwise
-    >>> x = depthwise.Variable(np.array([2.0]))
-    >>> (gx,) = depthwise.grad([x * x * x], [x], enable_double_backprop=True)
-    >>> depthwise.grad([gx], [x])[0].array
-    array([12.])
-    """
-    for name, value in (("outputs", outputs), ("inputs", inputs)):
-        if not isinstance(value, list | tuple) or not all(isinstance(v, Variable) for v in value):
-            msg = f"{name} must be a list or a tuple of Variables, got {type(value).__name__}"
-            raise TypeError(msg)
-    seeds = _variables("grad_outputs", grad_outputs, outputs)
-    extra = _variables("grad_inputs", grad_inputs, inputs)
-    with _recording_is(enable_double_backprop):
-        start: dict[int, tuple[_Node, Variable]] = {}
-        for y, g in zip(outputs, seeds, strict=True):
-            seed = _ones(y, loss_scale) if g is None else g
-            before = start.get(id(y.node))
-            start[id(y.node)] = y.node, (seed if before is None else before[1] + seed)
-        found, _ = _backpropagate(start, {id(v.node) for v in inputs}, enable_double_backprop)
-        by_node = {id(node): g for node, g in found}
-        results: list[Variable | None] = []
-        for x, more in zip(inputs, extra, strict=True):
-            gx = by_node.get(id(x.node))
-            if more is not None:
-                gx = more if gx is None else gx + more
-            results.append(gx)
-    if set_grad:
-        for x, g in zip(inputs, results, strict=True):
-            x.grad_var = g
-    return results
-
-
-def _variables(
-    name: str, values: Sequence[Variable | AnyArray | None] | None, of: Sequence[Variable]
-) -> list[Variable | None]:
-    if values is None:
-        return [None] * len(of)
-    if not isinstance(values, list | tuple):
-        msg = f"{name} must be a list or a tuple, got {type(values).__name__}"
-        raise TypeError(msg)
-    if len(values) != len(of):
-        msg = f"{name} has {len(values)} items for {len(of)} Variables"
-        raise ValueError(msg)
-    variables = [None if g is None else as_variable(g) for g in values]
-    for g, v in zip(variables, of, strict=True):
-        if g is not None:
-            _check_gradient(g, v.shape, v.dtype)
-    return variables
