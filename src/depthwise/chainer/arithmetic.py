@@ -215,6 +215,18 @@ class Absolute(_Elementwise):
         return (gy * np.sign(retained[0].array),)
 
 
+class ReLU(_Elementwise):
+    """The larger of a and 0."""
+
+    retains = (0,)
+
+    def compute(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        return np.maximum(arrays[0], np.zeros((), arrays[0].dtype))
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        return (gy * (retained[0].array > 0).astype(gy.dtype),)
+
+
 class MatMul(Function):
     """a @ b, for operands of two axes or more, whose leading axes broadcast."""
 

@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from .. import dispatch
 from ..geometry import IntPair, Pad
-from . import arithmetic
+from . import arithmetic, padding
 from .variable import Variable, as_variable
 
-__all__ = ["broadcast_to", "depthwise_convolution_2d", "mean", "reshape", "sum", "transpose"]
+__all__ = ["broadcast_to", "depthwise_convolution_2d", "mean", "pad", "relu", "reshape", "sum", "transpose"]
 
 AnyArray = npt.NDArray[Any]
 
@@ -157,3 +157,56 @@ def broadcast_to(x: Variable | AnyArray, shape: tuple[int, ...]) -> Variable:
            [0., 1., 2.]])
     """
     return arithmetic.BroadcastTo(shape)(as_variable(x))
+
+
+def relu(x: Variable | AnyArray) -> Variable:
+    """The larger of each element and 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import depthwise.functions as F
+    >>> F.relu(np.array([-1.0, 2.0])).array
+    array([0., 2.])
+    """
+    return arithmetic.ReLU()(as_variable(x))
+
+
+def pad(x: Variable | AnyArray, pad_width: Any, mode: str, **keywords: Any) -> Variable:
+    """`x` with more elements beside it, as :func:`numpy.pad` has it: ``chainer.functions.pad``.
+
+    Parameters
+    ----------
+    x : Variable or ndarray
+    pad_width : int, pair of ints, or a pair for each axis
+        Elements before and after.
+    mode : "constant", "edge", "reflect", "symmetric" or "wrap"
+    **keywords
+        ``constant_values`` of the mode "constant".
+
+    Returns
+    -------
+    Variable
+        Differentiable to any order: what stands beside `x` has its part in the gradient of what it repeats.
+
+    Raises
+    ------
+    TypeError
+        `pad_width` is not made of ints.
+    ValueError
+        Another mode, or widths that are negative or do not fit the axes of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import depthwise.functions as F
+    >>> F.pad(np.array([1.0, 2.0, 3.0]), (1, 2), "reflect").array
+    array([2., 1., 2., 3., 2., 1.])
+    """
+    if mode not in padding.MODES or keywords.get("reflect_type", "even") != "even":
+        msg = (
+            f"mode must be one of {', '.join(padding.MODES)}, reflect_type even; got {mode!r} {keywords or ''}".rstrip()
+        )
+        raise ValueError(msg)
+    v = as_variable(x)
+    return padding.Pad(padding.widths_of(pad_width, v.ndim), mode, **keywords)(v)
