@@ -1,7 +1,20 @@
 """Depthwise 2-D convolution for Python's arrays, forward and backward, at the speed of the machine."""
 
-from . import _core, chainer, functions, gradient_check, links, ops, reference, serializers
-from .chainer import Variable, as_variable, config, force_backprop_mode, grad, no_backprop_mode, using_config
+from . import _core, chainer, functions, gradient_check, initializers, links, ops, reference, serializers
+from .chainer import (
+    Chain,
+    ChainList,
+    Link,
+    Parameter,
+    Sequential,
+    Variable,
+    as_variable,
+    config,
+    force_backprop_mode,
+    grad,
+    no_backprop_mode,
+    using_config,
+)
 from .functions import depthwise_convolution_2d
 from .geometry import output_size
 from .runtime import explain, get_num_threads, set_num_threads, targets, threads, use_target
@@ -9,6 +22,11 @@ from .runtime import explain, get_num_threads, set_num_threads, targets, threads
 __version__: str = _core.version
 
 __all__ = [
+    "Chain",
+    "ChainList",
+    "Link",
+    "Parameter",
+    "Sequential",
     "Variable",
     "as_variable",
     "chainer",
@@ -20,6 +38,7 @@ __all__ = [
     "get_num_threads",
     "grad",
     "gradient_check",
+    "initializers",
     "links",
     "no_backprop_mode",
     "ops",

@@ -1,12 +1,26 @@
-"""Depthwise convolution for code that was written with Chainer: NumPy arrays and a graph of Variables."""
+"""Depthwise convolution for code that was written with Chainer: NumPy arrays and a graph of Variables.
 
-from . import functions, gradient_check, links, serializers
+``import depthwise.chainer as chainer`` stands in for ``import chainer``.
+"""
+
+from . import functions, gradient_check, initializers, links, serializers
 from .backward import grad
+from .chains import Chain, ChainList, Sequential
 from .configuration import config, force_backprop_mode, global_config, no_backprop_mode, using_config
-from .variable import Variable, as_variable
+from .initializers import Initializer
+from .link import Link
+from .parameter import Parameter
+from .variable import Variable, as_array, as_variable
 
 __all__ = [
+    "Chain",
+    "ChainList",
+    "Initializer",
+    "Link",
+    "Parameter",
+    "Sequential",
     "Variable",
+    "as_array",
     "as_variable",
     "config",
     "force_backprop_mode",
@@ -14,6 +28,7 @@ __all__ = [
     "global_config",
     "grad",
     "gradient_check",
+    "initializers",
     "links",
     "no_backprop_mode",
     "serializers",

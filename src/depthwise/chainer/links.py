@@ -1,41 +1,26 @@
-"""DepthwiseConvolution2D as a layer with parameters of its own, and how these are first drawn."""
+"""DepthwiseConvolution2D as a layer with parameters of its own."""
 
 from __future__ import annotations
 
-import copy as _copy
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from ..geometry import IntPair, Pad, pair
 from .functions import depthwise_convolution_2d
+from .initializers import HeNormal, Zero
+from .link import Link
+from .parameter import InitialValue, Parameter, as_initializer
 from .variable import Variable, as_variable
 
 __all__ = ["DepthwiseConvolution2D"]
 
 AnyArray = npt.NDArray[Any]
-Initializer = None | str | float | AnyArray | Callable[[AnyArray], None]
 
 
-def _initialized(value: Initializer, shape: tuple[int, ...], default: float | None) -> AnyArray:
-    """A float32 array drawn or filled as `value` says; `default` None draws as Chainer does."""
-    array = np.empty(shape, np.float32)
-    if isinstance(value, str) and value not in ("chainer", "depthwise"):
-        msg = f'an initial value by name is "chainer" or "depthwise", got {value!r}'
-        raise ValueError(msg)
-    if isinstance(value, str) or (value is None and default is None):
-        fan_in = int(np.prod(shape[2:] if value == "depthwise" else shape[1:]))
-        array[...] = np.random.normal(0.0, (1 / max(fan_in, 1)) ** 0.5, shape)
-    elif callable(value):
-        value(array)
-    else:
-        array[...] = default if value is None else value
-    return array
-
-
-class DepthwiseConvolution2D:
+class DepthwiseConvolution2D(Link):
     """Depthwise convolution layer: ``chainer.links.DepthwiseConvolution2D``.
 
     Parameters
@@ -54,14 +39,16 @@ class DepthwiseConvolution2D:
         None and "chainer" draw from a normal distribution of standard deviation ``sqrt(1 / (c_I * k_H * k_W))``, as
         Chainer does, from NumPy's global generator. That fan counts channels that a depthwise filter never sees:
         "depthwise" draws with ``sqrt(1 / (k_H * k_W))``, which keeps the variance of the input. An array or number is
-        copied into W's shape; a callable fills the array that it is given.
+        copied into W's shape; a callable fills the array that it is given, and its dtype, if it has one, is W's: see
+        :mod:`depthwise.initializers`.
     initial_bias : None, float, ndarray or callable, optional
         0 where not given.
 
     Attributes
     ----------
-    W : Variable of shape (c_M, c_I, k_H, k_W), float32
-    b : Variable of shape (c_I * c_M,), float32, or None
+    W : Parameter of shape (c_M, c_I, k_H, k_W)
+    b : Parameter of shape (c_I * c_M,), or None
+        Of float32, unless an initializer or ``config.dtype`` says otherwise.
 
     Examples
     --------
@@ -74,8 +61,8 @@ class DepthwiseConvolution2D:
     DepthwiseConvolution2D(in_channels=4, channel_multiplier=2, ksize=3, stride=1, pad=1, nobias=False)
     """
 
-    W: Variable
-    b: Variable | None
+    W: Parameter
+    b: Parameter | None
 
     def __init__(
         self,
@@ -85,73 +72,48 @@ class DepthwiseConvolution2D:
         stride: IntPair = 1,
         pad: Pad = 0,
         nobias: bool = False,
-        initialW: Initializer = None,
-        initial_bias: Initializer = None,
+        initialW: InitialValue = None,
+        initial_bias: InitialValue = None,
     ) -> None:
+        super().__init__()
         self.ksize = ksize
         self.stride = stride
         self.pad = pad
         self.channel_multiplier = channel_multiplier
         self.nobias = nobias
-        self._initial_weight, self._initial_bias = initialW, initial_bias
-        self.W = Variable(None, name="W")
-        self.b = None if nobias else Variable(None, name="b")
+        with self.init_scope():
+            self.W = Parameter(as_initializer(initialW, HeNormal(1 / math.sqrt(2))))
+            self.b = None if nobias else Parameter(as_initializer(initial_bias, Zero()))
         if in_channels is not None:
-            self._initialize(in_channels)
+            self._initialize_params(in_channels)
 
-    def _initialize(self, in_channels: int) -> None:
-        shape = (self.channel_multiplier, in_channels, *pair("ksize", self.ksize, 0))
-        self.W.array = _initialized(self._initial_weight, shape, None)
+    def _initialize_params(self, in_channels: int) -> None:
+        self.W.initialize((self.channel_multiplier, in_channels, *pair("ksize", self.ksize, 0)))
         if self.b is not None:
-            self.b.array = _initialized(self._initial_bias, (in_channels * self.channel_multiplier,), 0.0)
+            self.b.initialize((in_channels * self.channel_multiplier,))
 
-    def __call__(self, x: Variable | AnyArray) -> Variable:
+    def forward(self, x: Variable | AnyArray) -> Variable:
         """Apply the layer to x of shape (n, c_I, h, w)."""
         if self.W.array is None:
             shape = as_variable(x).shape
             if len(shape) != 4:
                 msg = f"x must have 4 axes (n, c_I, h, w), got {len(shape)}: shape {shape}"
                 raise ValueError(msg)
-            self._initialize(shape[1])
+            self._initialize_params(shape[1])
         return depthwise_convolution_2d(x, self.W, self.b, self.stride, self.pad)
 
-    forward = __call__
-
-    def namedparams(self) -> Iterator[tuple[str, Variable]]:
-        """("/W", W) and, with a bias, ("/b", b)."""
-        for name, v in (("/W", self.W), ("/b", self.b)):
-            if v is not None:
-                yield name, v
-
-    def params(self) -> Iterator[Variable]:
-        """W and, with a bias, b."""
-        return (v for _, v in self.namedparams())
-
-    def count_params(self) -> int:
-        """Number of elements of the parameters."""
-        return sum(v.size for v in self.params())
-
-    def cleargrads(self) -> None:
-        """Forget the gradients of the parameters."""
-        for v in self.params():
-            v.cleargrad()
-
-    def copy(self, mode: str = "share") -> DepthwiseConvolution2D:
-        """A copy whose parameters share their arrays ("share"), have copies of them ("copy"), or are new ("init")."""
-        if mode not in ("share", "copy", "init"):
-            msg = f'mode must be "share", "copy" or "init", got {mode!r}'
+    def _check_loaded(self, name: str, shape: tuple[int, ...]) -> None:
+        fits = len(shape) == 1
+        if name == "W":
+            taps = pair("ksize", self.ksize, 0)
+            fits = len(shape) == 4 and (shape[0], *shape[2:]) == (self.channel_multiplier, *taps)
+        if not fits and name in ("W", "b"):
+            msg = f"{name} has shape {shape} in the file, which does not fit {self!r}"
             raise ValueError(msg)
-        twin = _copy.copy(self)
-        for name, v in self.namedparams():
-            array = v.array if mode != "copy" or v.array is None else v.array.copy()
-            setattr(twin, name[1:], Variable(array, name=v.name))
-        if mode == "init" and self.W.array is not None:
-            twin._initialize(self.W.shape[1])
-        return twin
 
-    def __repr__(self) -> str:
-        in_channels = None if self.W.array is None else self.W.shape[1]
-        return (
-            f"{type(self).__name__}(in_channels={in_channels}, channel_multiplier={self.channel_multiplier}, "
-            f"ksize={self.ksize!r}, stride={self.stride!r}, pad={self.pad!r}, nobias={self.nobias})"
-        )
+    @property
+    def printable_specs(self) -> Iterator[tuple[str, Any]]:
+        """The arguments that repr shows, with their names."""
+        yield "in_channels", None if self.W.array is None else self.W.shape[1]
+        for name in ("channel_multiplier", "ksize", "stride", "pad", "nobias"):
+            yield name, getattr(self, name)

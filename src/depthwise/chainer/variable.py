@@ -150,8 +150,8 @@ class Variable:
         return {"array": self._array, "name": self.name, "requires_grad": self.requires_grad, "grad": grad}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(  # type: ignore[misc]
-            state["array"], name=state["name"], grad=state["grad"], requires_grad=state["requires_grad"]
+        Variable.__init__(
+            self, state["array"], name=state["name"], grad=state["grad"], requires_grad=state["requires_grad"]
         )
 
     # --- the graph
@@ -344,3 +344,8 @@ _OPERANDS = Variable, np.ndarray, np.generic, int, float
 def as_variable(obj: Any) -> Variable:
     """`obj` if it is a Variable, else one around it that requires no gradient."""
     return obj if isinstance(obj, Variable) else Variable(obj, requires_grad=False)
+
+
+def as_array(obj: Any) -> Any:
+    """The array of a Variable; anything else as it is."""
+    return obj.array if isinstance(obj, Variable) else obj
