@@ -132,10 +132,9 @@ class Parameter(Variable):
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {"shared": self._shared, "initializer": self.initializer, "update_rule": self.update_rule}
-        return {**super().__getstate__(), **kept}
+        own = {name: self.__dict__[name] for name in ("_shared", "initializer", "update_rule")}
+        return {"own": own, **super().__getstate__()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._shared = state["shared"]
-        self.initializer, self.update_rule = state["initializer"], state["update_rule"]
-        super().__setstate__(state)
+        self.__dict__.update(state["own"])
+        super().__setstate__({name: value for name, value in state.items() if name != "own"})

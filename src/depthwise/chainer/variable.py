@@ -147,12 +147,10 @@ class Variable:
     def __getstate__(self) -> dict[str, Any]:
         # A copy is a leaf, as Chainer's is: the graph stays behind.
         grad = None if self._grad is None else self._grad._array
-        return {"array": self._array, "name": self.name, "requires_grad": self.requires_grad, "grad": grad}
+        return {"data": self._array, "name": self.name, "requires_grad": self.requires_grad, "grad": grad}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        Variable.__init__(
-            self, state["array"], name=state["name"], grad=state["grad"], requires_grad=state["requires_grad"]
-        )
+        Variable.__init__(self, **state)
 
     # --- the graph
 
