@@ -160,8 +160,9 @@ def test_copies_of_a_chain(mode):
     assert [link.name for link in (twin.a, twin.blocks[1], twin.a[2])] == ["a", "1", "1"]
     assert (twin.a[0].W.array == 9).all() == (mode != "init")
     assert twin.a[1] is F.relu
-    del twin.bias
-    assert "/bias" in arrays(net)
+    del twin.bias, twin.z
+    assert list(arrays(net)) == PATHS
+    assert net.z.copy(mode).name is None
     with pytest.raises(ValueError, match='mode must be "share", "copy" or "init"'):
         net.copy("deep")
 
@@ -174,6 +175,8 @@ def test_what_shares_shares_arrays_that_come_later():
     assert apart.W.array is None
     twin.W.array = np.zeros((1, 3, 3, 3), np.float32)
     assert (link.W.array == 0).all()
+    F.sum(twin(X)).backward()
+    assert (link.W.grad, twin.W.grad.shape) == (None, (1, 3, 3, 3))
 
 
 def test_repeat():
