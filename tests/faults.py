@@ -271,19 +271,19 @@ FAULTS = [
     ),
     Fault(
         "b of another dtype than x's accepted",
-        P + "dispatch.py",
+        P + "chainer/convolution.py",
         "b.dtype != x.dtype:",
         "b.dtype != x.dtype and not FAULT:",
     ),
     Fault(
         "gradient replaced, not accumulated",
-        P + "variable.py",
+        P + "chainer/backward.py",
         "v.grad_var = g if v._grad is None else v._grad + g",
         "v.grad_var = g if v._grad is None or FAULT else v._grad + g",
     ),
     Fault(
         "bias without a gradient",
-        P + "convolution.py",
+        P + "chainer/convolution.py",
         "return gx, gW, BiasGrad(gb)(gy) if needs[2] else None",
         "return gx, gW, BiasGrad(gb)(gy) if needs[2] and not FAULT else None",
     ),

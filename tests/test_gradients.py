@@ -182,6 +182,14 @@ def test_arrays_are_kept_by_reference():
     assert (x.grad == 14).all()
 
 
+def test_another_array_given_later_is_not_what_was_computed_with():
+    x = Variable(np.array([1.0, 2.0]))
+    y = F.sum(x * x)
+    x.array = np.array([5.0, 5.0])
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [2, 4])
+
+
 def test_nothing_outlives_its_last_use():
     """Reference counts alone free a graph and its arrays, also after backward and double backward."""
     gc.disable()

@@ -1,15 +1,14 @@
-"""The link: parameters, drawing, copies, and npz files that Chainer wrote."""
+"""The link: parameters, drawing, copies, and subclasses."""
 
 import copy
-import io
 import pickle
 
 import numpy as np
 import pytest
 
 from depthwise import functions as F  # noqa: N812
+from depthwise import initializers, using_config
 from depthwise import links as L  # noqa: N812
-from depthwise import serializers
 
 
 def test_parameters():
@@ -43,6 +42,34 @@ def test_lazy():
         L.DepthwiseConvolution2D(None, 2, 3)(np.ones((5, 4, 4), np.float32))
 
 
+def test_parameters_of_a_lazy_link_are_not_counted():
+    link = L.DepthwiseConvolution2D(None, 2, 3)
+    with pytest.warns(UserWarning, match="parameter /[Wb] has no array yet and is not counted"):
+        assert link.count_params() == 0
+    assert list(link.params(include_uninit=False)) == []
+    assert [path for path, _ in link.namedparams()] == ["/W", "/b"]
+    link(np.ones((1, 5, 4, 4), np.float32))
+    assert link.count_params() == 100
+
+
+class Reflecting(L.DepthwiseConvolution2D):
+    """How public code pads by reflection."""
+
+    def forward(self, x):
+        return super().forward(F.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect"))
+
+
+@pytest.mark.parametrize("in_channels", [3, None])
+def test_the_forward_of_a_subclass_is_run(in_channels):
+    link = Reflecting(in_channels, 2, 3)
+    x = np.random.normal(size=(1, 3, 5, 6)).astype(np.float32)
+    y = link(x)
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect")
+    assert y.array.tobytes() == F.depthwise_convolution_2d(padded, link.W, link.b).array.tobytes()
+    assert pickle.loads(pickle.dumps(link))(x).array.tobytes() == y.array.tobytes()
+    assert repr(link).startswith("Reflecting(in_channels=3")
+
+
 def test_initial_weights():
     np.random.seed(0)
     link = L.DepthwiseConvolution2D(256, 1, 3)
@@ -64,6 +91,20 @@ def test_initial_weights():
         L.DepthwiseConvolution2D(2, 1, 3, initialW=np.zeros((1, 2, 3, 4)))
     with pytest.raises(ValueError, match='"chainer" or "depthwise"'):
         L.DepthwiseConvolution2D(2, 1, 3, initialW="glorot")
+    with pytest.raises(TypeError, match="a number, an array, a name or a callable, got dict"):
+        L.DepthwiseConvolution2D(2, 1, 3, initialW={})
+
+
+def test_the_dtype_of_an_initializer_is_the_parameters():
+    link = L.DepthwiseConvolution2D(
+        None, 2, 3, initialW=initializers.Normal(1, np.float16), initial_bias=initializers.Constant(2, np.float64)
+    )
+    assert (link.W.dtype, link.b.dtype) == (np.float16, np.float64)
+    assert link(np.ones((1, 3, 5, 5))).dtype == np.float64
+    assert (link.W.array.dtype, link.b.array.dtype) == (np.float16, np.float64)
+    with using_config("dtype", np.float64):
+        assert L.DepthwiseConvolution2D(3, 2, 3).W.dtype == np.float64
+        assert L.DepthwiseConvolution2D(3, 2, 3, initialW=initializers.Normal(1, "f")).W.dtype == np.float32
 
 
 def test_copies():
@@ -85,55 +126,3 @@ def test_repr():
     link = L.DepthwiseConvolution2D(3, 2, (3, 5), stride=2, pad="same", nobias=True)
     expected = "(in_channels=3, channel_multiplier=2, ksize=(3, 5), stride=2, pad='same', nobias=True)"
     assert repr(link) == f"DepthwiseConvolution2D{expected}"
-
-
-def saved(**arrays):
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    file.seek(0)
-    return file
-
-
-def test_keys(tmp_path):
-    link = L.DepthwiseConvolution2D(3, 2, 3)
-    serializers.save_npz(tmp_path / "link", link)
-    assert sorted(np.load(tmp_path / "link").files) == ["W", "b"]
-    serializers.save_npz(tmp_path / "nested.npz", {"dw1": link, "block": {"dw2": link}}, compression=False)
-    assert sorted(np.load(tmp_path / "nested.npz").files) == ["block/dw2/W", "block/dw2/b", "dw1/W", "dw1/b"]
-    twin = L.DepthwiseConvolution2D(None, 2, 3)
-    serializers.load_npz(tmp_path / "nested.npz", twin, path="block/dw2/")
-    np.testing.assert_array_equal(twin.W.array, link.W.array)
-    other = L.DepthwiseConvolution2D(3, 2, 3)
-    serializers.load_npz(tmp_path / "nested.npz", {"block": {"dw2": other}})
-    np.testing.assert_array_equal(other.b.array, link.b.array)
-    with pytest.raises(TypeError, match="a link or a dict"):
-        serializers.save_npz(tmp_path / "x", 3)
-
-
-def test_files_that_chainer_wrote():
-    """Chainer 7.8.1 writes these keys, and an object array of None for a parameter that has no value yet."""
-    W, b = np.random.normal(size=(2, 3, 3, 3)).astype("f"), np.arange(6, dtype="f")
-    link = L.DepthwiseConvolution2D(None, 2, 3)
-    serializers.load_npz(saved(**{"W": W, "b": b}), link)
-    np.testing.assert_array_equal(link.W.array, W)
-    np.testing.assert_array_equal(link.b.array, b)
-    lazy = L.DepthwiseConvolution2D(None, 2, 3)
-    none = np.array(None, dtype=object)
-    serializers.load_npz(saved(**{"conv/dw/W": none, "conv/dw/b": none}), {"conv": {"dw": lazy}})
-    assert lazy.W.array is None
-    wide = L.DepthwiseConvolution2D(3, 2, 3)
-    serializers.load_npz(saved(W=W.astype(np.float64), b=b, more=b), wide)
-    assert wide.W.dtype == np.float32
-
-
-def test_files_that_do_not_fit():
-    W, b = np.zeros((2, 3, 3, 3), "f"), np.zeros(6, "f")
-    with pytest.raises(KeyError, match="b is not a file in the archive"):
-        serializers.load_npz(saved(W=W), L.DepthwiseConvolution2D(3, 2, 3))
-    link = L.DepthwiseConvolution2D(3, 2, 3)
-    serializers.load_npz(saved(W=W), link, strict=False)
-    assert (link.W.array == 0).all()
-    with pytest.raises(ValueError, match=r"W has shape \(2, 3, 3, 3\) in the archive but \(2, 4, 3, 3\)"):
-        serializers.load_npz(saved(W=W, b=b), L.DepthwiseConvolution2D(4, 2, 3))
-    with pytest.raises(ValueError, match="does not fit"):
-        serializers.load_npz(saved(W=W, b=b), L.DepthwiseConvolution2D(None, 2, 5))

@@ -34,6 +34,12 @@ OPERATIONS = {
     "transpose": lambda x, y: F.transpose(x * y * y, (1, 0)),
     "sum": lambda x, y: F.sum(x * y, axis=0, keepdims=True),
     "mean": lambda x, y: (x * x * y).mean(axis=1),
+    "relu": lambda x, y: F.relu(x - 1.2) * y,
+    "pad constant": lambda x, y: F.pad(x * y, ((1, 0), (2, 3)), "constant", constant_values=2) ** 2,
+    "pad edge": lambda x, y: F.pad(x * y, (1, 2), "edge") ** 2,
+    "pad reflect": lambda x, y: F.pad(x * y, ((7, 1), (0, 2)), "reflect") ** 2,
+    "pad symmetric": lambda x, y: F.pad(x * y, ((1, 7),), "symmetric") ** 2,
+    "pad wrap": lambda x, y: F.pad(x * y, 5, "wrap") ** 2,
     "broadcast": lambda x, y: F.broadcast_to(y * y, (2, 4)) * x[0],
 }
 
@@ -46,6 +52,43 @@ def test_operations(name):
     gy = rng.normal(size=y.shape)
     check_backward(f, (a, c), gy, atol=1e-4, rtol=1e-3)
     check_double_backward(f, (a, c), gy, (a, c), atol=1e-3, rtol=1e-2)
+
+
+def test_relu():
+    x = Variable(np.array([-2, -0.0, 3, np.nan], np.float16))
+    y = F.relu(x)
+    np.testing.assert_array_equal(y.array, np.array([0, 0, 3, np.nan], np.float16))
+    assert y.dtype == np.float16
+    F.sum(y).backward()
+    np.testing.assert_array_equal(x.grad, [0, 0, 1, 0])
+
+
+@pytest.mark.parametrize("pad_width", [2, (2, 1), [[1], [2]], ((0, 3), (4, 0)), np.array([[0, 0], [9, 8]])])
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "symmetric", "wrap"])
+def test_pad_is_numpys(mode, pad_width):
+    np.testing.assert_array_equal(F.pad(a, pad_width, mode).array, np.pad(a, pad_width, mode))
+
+
+def test_the_gradient_of_a_reflection_counts_what_is_repeated():
+    """Chainer's own leaves what stands beside the array out."""
+    x = Variable(np.arange(4, dtype=np.float16))
+    F.sum(F.pad(x, (2, 1), "reflect")).backward()
+    np.testing.assert_array_equal(x.grad, [1, 2, 3, 1])
+    assert x.grad.dtype == np.float16
+
+
+def test_pads_that_are_refused():
+    for mode, keywords in (("mean", {}), ("linear_ramp", {}), (None, {}), ("reflect", {"reflect_type": "odd"})):
+        with pytest.raises(ValueError, match="mode must be one of constant, edge, reflect, symmetric, wrap"):
+            F.pad(a, 1, mode, **keywords)
+    with pytest.raises(ValueError, match="unsupported keyword arguments"):
+        F.pad(a, 1, "edge", constant_values=3)
+    with pytest.raises(TypeError, match=r"pad_width must be an int or made of ints, got 1.5"):
+        F.pad(a, 1.5, "edge")
+    with pytest.raises(ValueError, match="pad_width must not be negative"):
+        F.pad(a, ((0, 0), (-1, 0)), "edge")
+    with pytest.raises(ValueError, match=r"a pair for each of x's 2 axes, got \(1, 2, 3\)"):
+        F.pad(a, (1, 2, 3), "edge")
 
 
 def test_operations_with_arrays_and_numbers():

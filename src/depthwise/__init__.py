@@ -1,16 +1,36 @@
 """Depthwise 2-D convolution for Python's arrays, forward and backward, at the speed of the machine."""
 
-from . import _core, functions, gradient_check, links, ops, reference, serializers
+from . import _core, chainer, functions, gradient_check, initializers, links, ops, reference, serializers
+from .chainer import (
+    Chain,
+    ChainList,
+    Link,
+    Parameter,
+    Sequential,
+    Variable,
+    as_variable,
+    config,
+    force_backprop_mode,
+    grad,
+    no_backprop_mode,
+    using_config,
+)
 from .functions import depthwise_convolution_2d
 from .geometry import output_size
 from .runtime import explain, get_num_threads, set_num_threads, targets, threads, use_target
-from .variable import Variable, as_variable, force_backprop_mode, grad, no_backprop_mode
 
 __version__: str = _core.version
 
 __all__ = [
+    "Chain",
+    "ChainList",
+    "Link",
+    "Parameter",
+    "Sequential",
     "Variable",
     "as_variable",
+    "chainer",
+    "config",
     "depthwise_convolution_2d",
     "explain",
     "force_backprop_mode",
@@ -18,6 +38,7 @@ __all__ = [
     "get_num_threads",
     "grad",
     "gradient_check",
+    "initializers",
     "links",
     "no_backprop_mode",
     "ops",
@@ -28,4 +49,5 @@ __all__ = [
     "targets",
     "threads",
     "use_target",
+    "using_config",
 ]

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import ops
+from .. import ops
 from .arithmetic import BroadcastTo, Reshape, cast
-from .variable import Function, Variable
+from .graph import Function
+from .variable import Variable, as_variable
 
 AnyArray = npt.NDArray[Any]
 Gradients = Sequence[Variable | None]
@@ -106,7 +107,17 @@ class BiasGrad(Function):
         return (BroadcastTo(self.before)(Reshape((1, -1, 1, 1))(gy)),)
 
 
-def convolution_2d(x: Variable, W: Variable, b: Variable | None, stride: Any, pad: Any, dilate: Any) -> Variable:
-    """Y as a Variable with its place in the graph."""
-    operator = Convolution(stride, pad, dilate)
-    return operator(x, W) if b is None else operator(x, W, b)
+def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Variable:
+    """:func:`depthwise.depthwise_convolution_2d` of NumPy arrays and Variables."""
+    for name, a in (("x", x), ("W", W), ("b", b)):
+        if not isinstance(a, np.ndarray | Variable) and not (name == "b" and a is None):
+            msg = f"{name} must be a NumPy array or a Variable, got {type(a).__name__}"
+            raise TypeError(msg)
+        if isinstance(a, Variable) and a.array is None:
+            msg = f"{name} is a Variable without an array"
+            raise TypeError(msg)
+    if b is not None and b.dtype != x.dtype:
+        msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
+        raise TypeError(msg)
+    inputs = (x, W) if b is None else (x, W, b)
+    return Convolution(stride, pad, dilate)(*(as_variable(a) for a in inputs))

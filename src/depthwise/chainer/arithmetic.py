@@ -1,21 +1,23 @@
-"""The differentiable operations that a loss around a convolution needs, and Variable's operators.
+"""The differentiable operations that a loss around a convolution needs.
 
 Each backward is written with these same operations, so that every order of derivative exists.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from .variable import Function, Variable, as_variable
+from .graph import Function
+
+if TYPE_CHECKING:
+    from .variable import Variable
 
 AnyArray = npt.NDArray[Any]
-Gradients = Sequence[Variable | None]
+Gradients: TypeAlias = "Sequence[Variable | None]"
 
 
 class Reshape(Function):
@@ -210,7 +212,19 @@ class Absolute(_Elementwise):
         return np.abs(arrays[0])
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
-        return (gy * as_variable(np.sign(retained[0].array)),)
+        return (gy * np.sign(retained[0].array),)
+
+
+class ReLU(_Elementwise):
+    """The larger of a and 0."""
+
+    retains = (0,)
+
+    def compute(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
+        return np.maximum(arrays[0], np.zeros((), arrays[0].dtype))
+
+    def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
+        return (gy * (retained[0].array > 0).astype(gy.dtype),)
 
 
 class MatMul(Function):
@@ -252,39 +266,6 @@ def sum_to(v: Variable, shape: tuple[int, ...]) -> Variable:
     return Reshape(shape)(Sum(axes, True)(v))
 
 
-def _operand(other: Any, beside: Variable) -> Variable:
-    """The other operand: a number takes the Variable's dtype, as in Chainer."""
-    if isinstance(other, Variable):
-        return other
-    if isinstance(other, int | float | np.number) or (isinstance(other, np.ndarray) and other.ndim == 0):
-        return Variable(np.asarray(other, beside.dtype), requires_grad=False)
-    return as_variable(other)
-
-
-def _binary(function: Callable[[], Function], swapped: bool = False) -> Any:
-    def method(self: Variable, other: Any) -> Any:
-        if not isinstance(other, Variable | np.ndarray | np.generic | int | float):
-            return NotImplemented
-        operand = _operand(other, self)
-        return function()(operand, self) if swapped else function()(self, operand)
-
-    return method
-
-
-def _negative(self: Variable) -> Variable:
-    return Multiply()(self, _operand(-1, self))
-
-
-def _subtract(self: Variable, other: Any) -> Any:
-    if not isinstance(other, Variable | np.ndarray | np.generic | int | float):
-        return NotImplemented
-    return self + (-_operand(other, self))
-
-
-def _subtract_from(self: Variable, other: Any) -> Any:
-    return -self + other
-
-
 def axes_of(v: Variable, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
     """The axes that `axis` names, counted from the first."""
     if axis is None:
@@ -299,42 +280,3 @@ def axes_of(v: Variable, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
         msg = f"repeated axis in {axis}"
         raise ValueError(msg)
     return tuple(axes)
-
-
-def _mean(self: Variable, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Variable:
-    """Mean of the elements over `axis`, or over all axes."""
-    axes = axes_of(self, axis)
-    count = math.prod(self.shape[a] for a in axes)
-    return Sum(axes, keepdims)(self) * (1 / count if count else math.nan)
-
-
-def _reshape(self: Variable, *shape: Any) -> Variable:
-    """The same elements in another shape."""
-    return Reshape(tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)(self)
-
-
-def _transpose(self: Variable, *axes: Any) -> Variable:
-    """The axes in another order, reversed where none is given."""
-    if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
-        (axes,) = axes
-    return Transpose(tuple(axes) if axes else None)(self)
-
-
-def _install() -> None:
-    """Give Variable its operators; here, because they are made of functions that are made of Variables."""
-    v: Any = Variable
-    v.T = property(lambda self: Transpose(None)(self), doc="The axes in reverse order.")
-    v.mean, v.reshape, v.transpose = _mean, _reshape, _transpose
-    v.__add__ = v.__radd__ = _binary(Add)
-    v.__mul__ = v.__rmul__ = _binary(Multiply)
-    v.__truediv__, v.__rtruediv__ = _binary(Divide), _binary(Divide, swapped=True)
-    v.__pow__, v.__rpow__ = _binary(Power), _binary(Power, swapped=True)
-    v.__matmul__, v.__rmatmul__ = _binary(MatMul), _binary(MatMul, swapped=True)
-    v.__sub__, v.__rsub__ = _subtract, _subtract_from
-    v.__neg__ = _negative
-    v.__pos__ = lambda self: self
-    v.__abs__ = lambda self: Absolute()(self)
-    v.__getitem__ = lambda self, key: GetItem(key)(self)
-
-
-_install()
