@@ -88,9 +88,16 @@ class PackedRows {
       const int64_t column = (strip_begin_ + s.shift + begin) * layout_.step + s.residue;
       if (layout_.step == 2)
         split(to + s.at + begin, s.length, from, column, end - begin);
+      else if (layout_.step > 2 && contiguous())
+        pick(to + s.at + begin, static_cast<const E*>(side_.data) + from + column, layout_.step, end - begin);
       else
         widen(to + s.at + begin, from, column, layout_.step, end - begin);
     }
+  }
+
+  // One by one, which is faster than to gather neighbours of one line of the cache.
+  static void pick(E* to, const E* from, Step step, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) to[i] = from[i * step];
   }
 
   // A segment of residue 0, and the one behind it. Whole vectors are stored: what the row does not have is zero.

@@ -52,10 +52,10 @@ def check_array(name: str, a: object) -> None:
         msg = f"{name} must be a NumPy array, got {type(a).__name__}"
         raise TypeError(msg)
     if isinstance(a, np.ma.MaskedArray):
-        msg = f"{name} is a masked array, whose mask would be ignored: pass {name}.filled(0), or {name}.data for all"
+        msg = f"{name} is a masked array, whose mask would be ignored: pass its filled(0), or its data for all of it"
         raise TypeError(msg)
     if type(a).__getitem__ is not np.ndarray.__getitem__ and not isinstance(a, np.memmap):
-        msg = f"{name} is a {type(a).__name__}, whose elements may mean something else: pass numpy.asarray({name})"
+        msg = f"{name} is a {type(a).__name__}, whose elements may mean something else: pass numpy.asarray of it"
         raise TypeError(msg)
 
 

@@ -113,6 +113,8 @@ def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dila
         if not isinstance(a, np.ndarray | Variable) and not (name == "b" and a is None):
             msg = f"{name} must be a NumPy array or a Variable, got {type(a).__name__}"
             raise TypeError(msg)
+        if isinstance(a, np.ndarray):
+            ops.check_array(name, a)
         if isinstance(a, Variable) and a.array is None:
             msg = f"{name} is a Variable without an array"
             raise TypeError(msg)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..ops import check_array
 from . import arithmetic
 from .graph import Function, Node, check_gradient
 
@@ -57,9 +58,8 @@ class Variable:
     def __init__(
         self, data: Any = None, *, name: str | None = None, grad: Any = None, requires_grad: bool = True
     ) -> None:
-        if data is not None and not isinstance(data, np.ndarray | np.generic):
-            msg = f"data of a Variable must be a NumPy array, got {type(data).__name__}"
-            raise TypeError(msg)
+        if data is not None and not isinstance(data, np.generic):
+            check_array("data of a Variable", data)
         self._array: AnyArray | None = None if data is None else np.asarray(data)
         self._grad: Variable | None = None
         self.name = name
@@ -86,9 +86,8 @@ class Variable:
 
     @array.setter
     def array(self, value: AnyArray) -> None:
-        if not isinstance(value, np.ndarray | np.generic):
-            msg = f"array of a Variable must be a NumPy array, got {type(value).__name__}"
-            raise TypeError(msg)
+        if not isinstance(value, np.generic):
+            check_array("array of a Variable", value)
         self._array = np.asarray(value)
 
     data = array
