@@ -235,7 +235,7 @@ def test_what_other_platforms_compute(case, layout):
     np.testing.assert_array_equal(primitives._xla_conv(x, W, b, steps=steps), y)
     size = steps.sizes(x.shape)[2:]
     np.testing.assert_array_equal(primitives._xla_input_grad(y, W, steps=steps, size=size), gx)
-    parameters = {"size": W.shape[2:], "dtype": W.dtype}
+    parameters = {"kernel": (W.shape[0], *W.shape[2:]), "dtype": W.dtype}
     np.testing.assert_array_equal(primitives._xla_weight_grad(jnp.asarray(x), y, steps=steps, **parameters), gW)
 
 

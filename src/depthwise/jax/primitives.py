@@ -22,12 +22,15 @@ from . import lowering
 from .steps import Steps
 
 
-def _aval(like: Any, other: Any, shape: Sequence[Any], dtype: Any, batch: Any, channels: Any, axes: str) -> Any:
-    """Shape and dtype of a result, on the mesh of its operands; only `batch` and `channels` can be sharded."""
-    like = other if like.sharding.mesh.empty else like
+def _aval(operands: Sequence[Any], shape: Sequence[Any], dtype: Any, batch: Any, channels: Any, axes: str) -> Any:
+    """Type of a result, on the mesh of its operands; only `batch` and `channels` can be sharded."""
+    like = operands[operands[0].sharding.mesh.empty]
     spec = PartitionSpec(*({"N": batch, "C": channels}.get(axis) for axis in axes))
     return like.update(
-        shape=tuple(shape), dtype=dtype, weak_type=False, sharding=NamedSharding(like.sharding.mesh, spec)
+        shape=tuple(shape),
+        dtype=dtype,
+        weak_type=all(a.weak_type for a in operands),
+        sharding=NamedSharding(like.sharding.mesh, spec),
     )
 
 
@@ -36,25 +39,17 @@ def _spec(a: Any, axis: int) -> Any:
 
 
 def _conv_aval(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
-    return _aval(
-        x, W, steps.y_shape(x.shape, W.shape), x.dtype, _spec(x, 0), _spec(x, steps.channel_axis), steps.layout
-    )
+    shape = steps.y_shape(x.shape, W.shape)
+    return _aval((x, W, *b), shape, x.dtype, _spec(x, 0), _spec(x, steps.channel_axis), steps.layout)
 
 
 def _input_grad_aval(gy: Any, W: Any, *, steps: Steps, size: tuple[Any, Any]) -> Any:
-    return _aval(
-        gy,
-        W,
-        steps.x_shape(gy.shape, W.shape, size),
-        gy.dtype,
-        _spec(gy, 0),
-        _spec(gy, steps.channel_axis),
-        steps.layout,
-    )
+    shape = steps.x_shape(gy.shape, W.shape, size)
+    return _aval((gy, W), shape, gy.dtype, _spec(gy, 0), _spec(gy, steps.channel_axis), steps.layout)
 
 
-def _weight_grad_aval(x: Any, gy: Any, *, steps: Steps, size: tuple[Any, Any], dtype: Any) -> Any:
-    return _aval(x, gy, steps.W_shape(x.shape, gy.shape, size), dtype, None, _spec(x, steps.channel_axis), "MCHW")
+def _weight_grad_aval(x: Any, gy: Any, *, steps: Steps, kernel: tuple[int, int, int], dtype: Any) -> Any:
+    return _aval((x, gy), steps.W_shape(x.shape, kernel), dtype, None, _spec(x, steps.channel_axis), "MCHW")
 
 
 def _primitive(name: str, aval: Any) -> Any:
@@ -91,9 +86,9 @@ def input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
     return _bind(input_grad_p, gy, W, steps=steps, size=tuple(size))
 
 
-def weight_grad(x: Any, gy: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
-    """Gradient for W of this (k_H, k_W)."""
-    return _bind(weight_grad_p, x, gy, steps=steps, size=tuple(size), dtype=dtype)
+def weight_grad(x: Any, gy: Any, *, steps: Steps, kernel: tuple[int, int, int], dtype: Any) -> Any:
+    """Gradient for W of this (c_M, k_H, k_W)."""
+    return _bind(weight_grad_p, x, gy, steps=steps, kernel=kernel, dtype=dtype)
 
 
 def _bias(b: Any, like: Any, steps: Steps) -> Any:
@@ -107,20 +102,25 @@ def _size(a: Any, steps: Steps) -> tuple[Any, Any]:
     return steps.sizes(a.aval.shape)[2:]
 
 
+def _weight_grad_of(W: Any, x: Any, gy: Any, steps: Steps) -> Any:
+    multiplier, _, *size = W.aval.shape
+    return weight_grad(x, gy, steps=steps, kernel=(multiplier, *size), dtype=W.aval.dtype)
+
+
 ad.defbilinear(
     conv_p,
     lambda gy, x, W, *, steps: input_grad(gy, W, steps=steps, size=_size(x, steps)),
-    lambda gy, x, W, *, steps: weight_grad(x, gy, steps=steps, size=W.aval.shape[2:], dtype=W.aval.dtype),
+    lambda gy, x, W, *, steps: _weight_grad_of(W, x, gy, steps),
 )
 ad.defbilinear(
     input_grad_p,
     lambda ggx, gy, W, *, steps, size: conv(ggx, W, steps=steps),
-    lambda ggx, gy, W, *, steps, size: weight_grad(ggx, gy, steps=steps, size=W.aval.shape[2:], dtype=W.aval.dtype),
+    lambda ggx, gy, W, *, steps, size: _weight_grad_of(W, ggx, gy, steps),
 )
 ad.defbilinear(
     weight_grad_p,
-    lambda ggW, x, gy, *, steps, size, dtype: input_grad(gy, ggW, steps=steps, size=_size(x, steps)),
-    lambda ggW, x, gy, *, steps, size, dtype: conv(x, ggW, steps=steps),
+    lambda ggW, x, gy, *, steps, kernel, dtype: input_grad(gy, ggW, steps=steps, size=_size(x, steps)),
+    lambda ggW, x, gy, *, steps, kernel, dtype: conv(x, ggW, steps=steps),
 )
 
 
@@ -159,11 +159,13 @@ def _conv_batch(n: int, operands: Any, dims: Any, *, steps: Steps) -> Any:
     if x_dim is not None:
         return _unfold(conv(_fold(x, x_dim, n, axis), _fold(W, W_dim, n, 1), *b, steps=steps), n, axis)
     channels = x.shape[axis]  # more filters for each channel: y's channels are (c_I, n, c_M)
-    b = [a.reshape(n, channels, -1).swapaxes(0, 1).ravel() for a in b]
-    y = conv(x, _fold(W, W_dim, n, 0), *b, steps=steps)
-    y = y.reshape(*y.shape[:axis], channels, n, -1, *y.shape[axis + 1 :])
+    W = _fold(W, W_dim, n, 0)
+    multiplier = W.shape[0] // n
+    b = [a.reshape(n, channels, multiplier).swapaxes(0, 1).ravel() for a in b]
+    y = conv(x, W, *b, steps=steps)
+    y = y.reshape(*y.shape[:axis], channels, n, multiplier, *y.shape[axis + 1 :])
     y = jnp.moveaxis(y, axis + 1, 0)
-    return y.reshape(*y.shape[: axis + 1], -1, *y.shape[axis + 3 :]), 0
+    return y.reshape(*y.shape[: axis + 1], channels * multiplier, *y.shape[axis + 3 :]), 0
 
 
 def _input_grad_batch(n: int, operands: Any, dims: Any, *, steps: Steps, size: Any) -> Any:
@@ -174,10 +176,10 @@ def _input_grad_batch(n: int, operands: Any, dims: Any, *, steps: Steps, size: A
     return _unfold(input_grad(*folded, steps=steps, size=size), n, axis)
 
 
-def _weight_grad_batch(n: int, operands: Any, dims: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
+def _weight_grad_batch(n: int, operands: Any, dims: Any, *, steps: Steps, kernel: Any, dtype: Any) -> Any:
     (x, gy), (x_dim, gy_dim), axis = operands, dims, steps.channel_axis
     folded = _fold(x, x_dim, n, axis), _fold(gy, gy_dim, n, axis)
-    return _unfold(weight_grad(*folded, steps=steps, size=size, dtype=dtype), n, 1)
+    return _unfold(weight_grad(*folded, steps=steps, kernel=kernel, dtype=dtype), n, 1)
 
 
 def _batch(p: Any, rule: Any, operands: Any, dims: Any, **parameters: Any) -> tuple[Any, int]:
@@ -201,17 +203,20 @@ for _p, _rule in (
 
 # XLA's own convolution says what each means; platforms without the engine run it.
 def _xla_conv(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
-    kernel = W.transpose(1, 0, 2, 3).reshape(-1, 1, *W.shape[2:])
+    multiplier, channels, *size = W.shape
     wide = jnp.promote_types(x.dtype, W.dtype)
-    y = lax.conv_general_dilated(
-        x.astype(wide),
-        kernel.astype(wide),
-        steps.stride,
-        steps.pad,
-        rhs_dilation=steps.dilate,
-        dimension_numbers=(steps.layout, "OIHW", steps.layout),
-        feature_group_count=W.shape[1],
-    )
+    if 0 in W.shape:  # JAX's function takes neither zero groups nor zero taps
+        y = jnp.zeros(steps.y_shape(x.shape, W.shape), wide)
+    else:
+        y = lax.conv_general_dilated(
+            x.astype(wide),
+            W.transpose(1, 0, 2, 3).reshape(channels * multiplier, 1, *size).astype(wide),
+            steps.stride,
+            steps.pad,
+            rhs_dilation=steps.dilate,
+            dimension_numbers=(steps.layout, "OIHW", steps.layout),
+            feature_group_count=channels,
+        )
     return (y + _bias(b[0], y, steps)).astype(x.dtype) if b else y.astype(x.dtype)
 
 
@@ -220,8 +225,8 @@ def _xla_input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
     return jax.linear_transpose(lambda x: _xla_conv(x, W, steps=steps), x)(gy)[0]
 
 
-def _xla_weight_grad(x: Any, gy: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
-    W = jax.ShapeDtypeStruct(steps.W_shape(x.shape, gy.shape, size), dtype)
+def _xla_weight_grad(x: Any, gy: Any, *, steps: Steps, kernel: Any, dtype: Any) -> Any:
+    W = jax.ShapeDtypeStruct(steps.W_shape(x.shape, kernel), dtype)
     return jax.linear_transpose(lambda W: _xla_conv(x, W, steps=steps), W)(gy)[0]
 
 
