@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 
@@ -20,7 +21,7 @@ pytest.importorskip("depthwise.jax", reason="this build has nothing for JAX", ex
 
 # These stand behind the skip, hence E402.
 import jax.numpy as jnp  # noqa: E402
-from jax import lax  # noqa: E402
+from jax import export, lax  # noqa: E402
 from jax.sharding import AxisType, NamedSharding  # noqa: E402
 from jax.sharding import PartitionSpec as P  # noqa: E402
 from jax.test_util import check_grads  # noqa: E402
@@ -179,6 +180,69 @@ def test_vmap_over_nothing(mapped):
     assert [g.shape for g in gradients] == [(0, *a.shape) for a in arrays]
 
 
+WITHOUT_ELEMENTS = [  # x, W; each axis that may be empty
+    ((1, 0, 5, 6), (2, 0, 3, 2)),
+    ((2, 0, 5, 6), (0, 0, 3, 2)),
+    ((0, 2, 5, 6), (2, 2, 3, 2)),
+    ((1, 2, 5, 6), (0, 2, 3, 2)),
+    ((1, 2, 5, 6), (2, 2, 0, 2)),
+    ((1, 2, 5, 6), (2, 2, 3, 0)),
+    ((1, 2, 0, 6), (2, 2, 2, 2)),
+]
+
+
+def without_elements(shapes, layout):
+    """(x, W, b) and all that follows from them."""
+    x, W = (integers(*s, seed=i) for i, s in enumerate(shapes))
+
+    def everything(x, W, b):
+        y, back = jax.vjp(lambda *a: conv(*a, pad=1, layout=layout), x, W, b)
+        return y, back(y)
+
+    return (in_layout(x, layout), W, integers(x.shape[1] * W.shape[0], seed=2)), everything
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("shapes", WITHOUT_ELEMENTS, ids=str)
+def test_arrays_without_elements(shapes, layout):
+    arrays, everything = without_elements(shapes, layout)
+    x, W, b = arrays
+    expected = reference.forward(planar(x, layout), W, b, pad=1)
+    for f in everything, jax.jit(everything):
+        y, gradients = f(*arrays)
+        assert_exact(planar(y, layout), expected)
+        assert [g.shape for g in gradients] == [a.shape for a in arrays]
+        assert_exact(gradients[2], expected.sum((0, 2, 3)))
+        assert not np.any(gradients[0])
+        assert not np.any(gradients[1])
+    steps = primitives_steps(lambda x, W: conv(x, W, pad=1, layout=layout), x, W)
+    assert_exact(planar(primitives._xla_conv(x, W, b, steps=steps), layout), expected)
+    gx = primitives._xla_input_grad(y, W, steps=steps, size=steps.sizes(x.shape)[2:])
+    gW = primitives._xla_weight_grad(jnp.asarray(x), y, steps=steps, kernel=(W.shape[0], *W.shape[2:]), dtype=W.dtype)
+    jax.tree.map(np.testing.assert_array_equal, (gx, gW), gradients[:2])
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("shapes", WITHOUT_ELEMENTS, ids=str)
+def test_vmap_of_arrays_without_elements(shapes, layout):
+    arrays, everything = without_elements(shapes, layout)
+    expected = jax.tree.map(np.shape, everything(*arrays), is_leaf=lambda a: isinstance(a, jax.Array))
+    for dims in itertools.product((None, 0), repeat=3):
+        if dims != (None, None, None):
+            mapped = [a if d is None else np.stack([a, a]) for a, d in zip(arrays, dims, strict=True)]
+            actual = jax.vmap(everything, dims)(*mapped)
+            assert jax.tree.map(lambda a: a.shape[1:], actual) == expected
+
+
+@pytest.mark.parametrize("shapes", WITHOUT_ELEMENTS[:4], ids=str)
+def test_shards_without_elements(shapes):
+    mesh = jax.make_mesh((2, 2), ("a", "c"), axis_types=(AxisType.Auto, AxisType.Auto))
+    arrays, everything = without_elements([(s[0] * 2, *s[1:]) for s in shapes], "NCHW")
+    specs = P("a", "c"), P(None, "c"), P("c")
+    args = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip(arrays, specs, strict=True)]
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(everything)(*args), everything(*arrays))
+
+
 def test_transformations():
     (x, W, b), f = problem(FIRST)
     y = f(x, W, b)
@@ -201,7 +265,6 @@ def test_transformations():
 
 def test_export():
     pytest.importorskip("flatbuffers", reason="jax.export needs it to serialize")
-    from jax import export
 
     (x, W, b), f = problem(THIRD)
     check = [export.DisabledSafetyCheck.custom_call("depthwise")]
@@ -223,6 +286,76 @@ def test_export():
         export.export(jax.jit(lambda x, W: conv(x, W, pad="same", stride=2)))(
             jax.ShapeDtypeStruct((1, 5, h, w), np.float32), shapes[1]
         )
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_export_with_a_symbolic_height_that_turns_out_small(layout, stride):
+    """Where a size is smaller than the kernel the output is empty, as lax's, and the gradients are zeros."""
+    options = {"disabled_checks": [export.DisabledSafetyCheck.custom_call("depthwise")]}
+    h, w = export.symbolic_shape("h, w")
+
+    def types(h, w, kernel):
+        return [
+            jax.ShapeDtypeStruct(s, np.float32) for s in ((1, 2, h, w) if layout == "NCHW" else (1, h, w, 2), kernel)
+        ]
+
+    def step(x, W):
+        y, back = jax.vjp(lambda x, W: conv(x, W, stride=stride, layout=layout), x, W)
+        return y, *back(y)
+
+    def other(f):
+        numbers = (layout, "OIHW", layout)
+        return jax.jit(lambda x, k: f(x, k, (stride,) * 2, "VALID", dimension_numbers=numbers, feature_group_count=2))
+
+    exported = export.export(jax.jit(step), **options)(*types(h, w, (2, 2, 3, 3)))
+    ours, stock = (
+        export.export(other(f), **options)(*types(h, w, (4, 1, 3, 3)))
+        for f in (conv_general_dilated, lax.conv_general_dilated)
+    )
+    assert "@depthwise" in ours.mlir_module()
+    assert [str(a) for a in ours.out_avals] == [str(a) for a in stock.out_avals]
+    for size in (7, 5), (3, 3), (2, 5), (1, 5), (5, 2), (5, 1), (1, 1):
+        x, W = in_layout(integers(1, 2, *size), layout), integers(2, 2, 3, 3, seed=1)
+        kernel = W.swapaxes(0, 1).reshape(4, 1, 3, 3)
+        y = stock.call(x, kernel)
+        actual = exported.call(x, W)
+        np.testing.assert_array_equal(actual[0], y)
+        np.testing.assert_array_equal(ours.call(x, kernel), y)
+        if y.size:
+            jax.tree.map(np.testing.assert_array_equal, actual, step(x, W))
+        else:
+            jax.tree.map(np.testing.assert_array_equal, actual[1:], (np.zeros_like(x), np.zeros_like(W)))
+
+
+def test_export_with_a_symbolic_height_for_several_platforms():
+    h, w = export.symbolic_shape("h, w")
+    shapes = [jax.ShapeDtypeStruct(s, np.float32) for s in ((1, 2, h, w), (2, 2, 3, 3))]
+    check = [export.DisabledSafetyCheck.custom_call("depthwise")]
+    exported = export.export(jax.jit(conv), platforms=["cpu", "cuda"], disabled_checks=check)(*shapes)
+    x, W = integers(1, 2, 5, 7), integers(2, 2, 3, 3, seed=1)
+    np.testing.assert_array_equal(exported.call(x, W), conv(x, W))
+    assert exported.call(x[:, :, :1], W).shape == (1, 4, 0, 5)
+
+
+def test_export_of_vmap_with_a_symbolic_size():
+    (n,) = export.symbolic_shape("n")
+    check = [export.DisabledSafetyCheck.custom_call("depthwise")]
+    (x, W, b), f = problem(THIRD)
+
+    def everything(*a):
+        y, back = jax.vjp(f, *a)
+        return y, back(y)
+
+    for dims in (0, None, None), (None, 0, 0), (0, 0, 0):
+        mapped = [a if d is None else np.stack([a, a + 1]) for a, d in zip((x, W, b), dims, strict=True)]
+        shapes = [
+            jax.ShapeDtypeStruct(a.shape if d is None else (n, *a.shape[1:]), a.dtype)
+            for a, d in zip(mapped, dims, strict=True)
+        ]
+        step = jax.jit(jax.vmap(everything, dims))
+        exported = export.export(step, disabled_checks=check)(*shapes)
+        jax.tree.map(np.testing.assert_array_equal, exported.call(*mapped), step(*mapped))
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
@@ -387,14 +520,139 @@ def test_conv_general_dilated_leaves_the_rest_to_jax(shapes, options):
     np.testing.assert_array_equal(f(x, kernel), stock(x, kernel))
 
 
-def test_conv_general_dilated_has_jax_errors():
-    x, kernel = jnp.ones((1, 4, 5, 5)), jnp.ones((4, 1, 3, 3))
-    for steps in ((1,), [(0, 0), (0, 0)]), ((1, 1), [(0, 0)]), ((1, 1), [0, 0]), ((1, 1), "FULL"):
-        with pytest.raises((ValueError, TypeError, RuntimeError)) as ours:
-            conv_general_dilated(x, kernel, *steps, feature_group_count=4)
-        with pytest.raises((ValueError, TypeError, RuntimeError)) as theirs:
-            lax.conv_general_dilated(x, kernel, *steps, feature_group_count=4)
-        assert type(ours.value) is type(theirs.value)
+def of(*arguments, **options):
+    """What lax's function and ours have of these: type, weakness and values, or the error."""
+    results = []
+    for f in lax.conv_general_dilated, conv_general_dilated:
+        try:
+            y = f(*arguments, **options)
+        except Exception as e:
+            results.append((type(e), str(e).partition("at loc")[0]))
+        else:
+            results.append((y.dtype, y.weak_type, y.shape, np.asarray(y).tolist()))
+    return results
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (((1,), [(0, 0), (0, 0)]), {}),
+        (((1, 1, 1), [(0, 0), (0, 0)]), {}),
+        ((1, [(0, 0), (0, 0)]), {}),
+        (((0, 1), [(0, 0), (0, 0)]), {}),
+        (((1, 1), [(0, 0)]), {}),
+        (((1, 1), [0, 0]), {}),
+        (((1, 1), [(0, 0, 0), (0, 0)]), {}),
+        (((1, 1), [(-6, 0), (0, 0)]), {}),
+        (((1, 1), "FULL"), {}),
+        (((1, 1), None), {}),
+        (((1, 1), "VALID"), {"lhs_dilation": (1,)}),
+        (((1, 1), "VALID"), {"lhs_dilation": (1, 1, 1)}),
+        (((1, 1), "VALID"), {"rhs_dilation": (1,)}),
+        (((1, 1), "VALID"), {"rhs_dilation": (0, 1)}),
+        (((1, 1), "VALID"), {"rhs_dilation": (3, 1)}),
+    ],
+    ids=str,
+)
+def test_conv_general_dilated_has_jax_errors(arguments, options):
+    theirs, ours = of(jnp.ones((1, 4, 5, 5)), jnp.ones((4, 1, 3, 3)), *arguments, **options, feature_group_count=4)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    "steps", [((2**32, 1), "VALID"), ((1, 1), ((2**31, 0), (0, 0))), ((1, 1), "VALID", (1, 2**31))]
+)
+def test_steps_beyond_the_engines_are_left_to_jax(steps):
+    """No index of the engine's can then overflow."""
+    x, kernel = jnp.ones((1, 4, 5, 5)), jnp.ones((4, 1, 3, 1))
+    traced = primitives_in(
+        lambda x, k: conv_general_dilated(x, k, *steps[:2], None, *steps[2:], feature_group_count=4), x, kernel
+    )
+    assert traced == {"conv_general_dilated"}
+
+
+class Subclass(np.ndarray):
+    pass
+
+
+IMAGE, FILTERS = integers(1, 4, 5, 6, dtype="float64"), integers(8, 1, 3, 3, dtype="float64", seed=1)
+PAIRS_OF_ARRAYS = {
+    "float64": lambda: (IMAGE, FILTERS),
+    "float64 and float32": lambda: (IMAGE, FILTERS.astype(np.float32)),
+    "float64 and JAX": lambda: (IMAGE, jnp.asarray(FILTERS)),
+    "JAX and float64": lambda: (jnp.asarray(IMAGE), FILTERS),
+    "float16": lambda: (IMAGE.astype(np.float16), FILTERS.astype(np.float16)),
+    "bfloat16": lambda: (IMAGE.astype(jnp.bfloat16), FILTERS.astype(jnp.bfloat16)),
+    "JAX and bfloat16": lambda: (jnp.asarray(IMAGE, jnp.bfloat16), FILTERS.astype(jnp.bfloat16)),
+    "subclass": lambda: (IMAGE, FILTERS.view(Subclass)),
+    "little-endian by name": lambda: (IMAGE.astype("<f4"), FILTERS.astype(np.dtype("f4").newbyteorder("<"))),
+    "strided": lambda: (IMAGE[:, ::-1, :, ::2], FILTERS[::-1, :, ::-1]),
+    "read-only": lambda: (jnp.asarray(IMAGE), np.broadcast_to(np.float32(2), FILTERS.shape)),
+    "weak": lambda: (jnp.broadcast_to(2.0, IMAGE.shape), jnp.broadcast_to(2.0, FILTERS.shape)),
+    "weak x": lambda: (jnp.broadcast_to(2.0, IMAGE.shape), jnp.asarray(FILTERS)),
+    "weak W": lambda: (IMAGE, jnp.broadcast_to(2.0, FILTERS.shape)),
+}
+
+
+@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("pair", PAIRS_OF_ARRAYS)
+def test_numpy_arrays_reach_the_engine(pair, x64):
+    """A constant kernel of NumPy's too, inside and outside jit, with lax's types."""
+    with jax.enable_x64(x64):
+        x, kernel = PAIRS_OF_ARRAYS[pair]()
+        steps = {"window_strides": (1, 1), "padding": "SAME", "feature_group_count": 4}
+        theirs, ours = of(x, kernel, **steps)
+        assert ours == theirs
+        if theirs[0] is TypeError:  # float64 and float32 differ where there is float64
+            assert x64
+            return
+        f = partial(conv_general_dilated, **steps)
+        for call, arguments in (
+            (f, (x, kernel)),
+            (lambda x: f(x, kernel), (x,)),
+            (lambda k: f(x, k), (kernel,)),
+            (lambda: f(x, kernel), ()),
+        ):
+            assert primitives_in(call, *arguments) == {"depthwise_conv"}
+            assert "@depthwise" in jax.jit(call).lower(*arguments).as_text()
+            assert np.asarray(jax.jit(call)(*arguments)).tolist() == theirs[-1]
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        FILTERS.astype(">f4"),
+        FILTERS.tolist(),
+        1.0,
+        np.float32(1),
+        np.ma.masked_greater(FILTERS, 1),
+        FILTERS.astype(object),
+        FILTERS.astype(np.longdouble),
+        FILTERS.astype(np.complex64),
+        None,
+    ],
+    ids=lambda a: f"{type(a).__name__} {getattr(a, 'dtype', '')}",
+)
+def test_what_is_no_array_of_jax_has_jax_errors(kernel):
+    theirs, ours = of(jnp.asarray(IMAGE), kernel, (1, 1), "SAME", feature_group_count=4)
+    assert ours == theirs
+    assert issubclass(ours[0], Exception)
+    with pytest.raises((TypeError, ValueError), match=r"^W must|masked arrays are not supported"):
+        conv(jnp.asarray(IMAGE), kernel.reshape(2, 4, 3, 3) if isinstance(kernel, np.ndarray) else kernel)
+
+
+def test_huge_strides_and_pads():
+    x = W = jnp.ones((1, 1, 3, 3))
+
+    def everything(x, W):
+        y, back = jax.vjp(lambda x, W: conv(x, W, pad=10**8, stride=3 * 10**7), x, W)
+        return y, *back(y + 1)
+
+    names = {"depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad"}
+    assert primitives_in(everything, x, W) == names
+    assert "stablehlo.convolution" not in jax.jit(everything).lower(x, W).as_text()
+    shapes = (1, 1, 7, 7), x.shape, W.shape  # no window meets the image
+    jax.tree.map(np.testing.assert_array_equal, everything(x, W), tuple(np.zeros(s, np.float32) for s in shapes))
 
 
 def test_the_seed_function_takes_and_gives_jax_arrays():

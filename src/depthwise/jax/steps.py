@@ -30,7 +30,7 @@ class Steps(NamedTuple):
         return (n, c, *size) if self.channel_axis == 1 else (n, *size, c)
 
     def y_shape(self, x: Sequence[Any], W: Sequence[Any]) -> tuple[Any, ...]:
-        """Shape of y from those of x and W; like lax's it ends at 0, where a symbol turns out smaller than the kernel."""
+        """Shape of y from those of x and W; none is below 0, where a symbol is less than the kernel, as lax has it."""
         n, c, *size = self.sizes(x)
         outs = (
             core.max_dim((s + p[0] + p[1] - d * (k - 1) - 1) // stride + 1, 0)
