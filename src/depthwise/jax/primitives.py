@@ -13,12 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax._src.dispatch import prim_requires_devices_during_lowering  # there is no public name for it
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir, xla
 from jax.sharding import NamedSharding, PartitionSpec
 
 from . import lowering
+from .internals import ad, batching, lower, primitive, varying_axes
 from .steps import Steps
 
 
@@ -52,22 +50,15 @@ def _weight_grad_aval(x: Any, gy: Any, *, steps: Steps, kernel: tuple[int, int, 
     return _aval((x, gy), steps.W_shape(x.shape, kernel), dtype, None, _spec(x, steps.channel_axis), "MCHW")
 
 
-def _primitive(name: str, aval: Any) -> Any:
-    p = Primitive(name)
-    p.def_impl(partial(xla.apply_primitive, p))
-    p.def_abstract_eval(aval)
-    return p
-
-
-conv_p = _primitive("depthwise_conv", _conv_aval)
-conv_bias_p = _primitive("depthwise_conv_bias", _conv_aval)
-input_grad_p = _primitive("depthwise_input_grad", _input_grad_aval)
-weight_grad_p = _primitive("depthwise_weight_grad", _weight_grad_aval)
+conv_p = primitive("depthwise_conv", _conv_aval)
+conv_bias_p = primitive("depthwise_conv_bias", _conv_aval)
+input_grad_p = primitive("depthwise_input_grad", _input_grad_aval)
+weight_grad_p = primitive("depthwise_weight_grad", _weight_grad_aval)
 
 
 def _bind(p: Any, *operands: Any, **parameters: Any) -> Any:
     """Bind with operands that vary over the same axes of a shard_map's mesh, as every primitive wants them."""
-    axes = [jax.typeof(a).manual_axis_type.varying for a in operands]
+    axes = [varying_axes(a) for a in operands]
     all_axes = frozenset().union(*axes)
     operands = tuple(
         lax.pcast(a, tuple(all_axes - own), to="varying") if all_axes - own else a
@@ -230,12 +221,7 @@ def _xla_weight_grad(x: Any, gy: Any, *, steps: Steps, kernel: Any, dtype: Any) 
     return jax.linear_transpose(lambda W: _xla_conv(x, W, steps=steps), W)(gy)[0]
 
 
-for _p, _engine, _xla in (
-    (conv_p, lowering.conv, _xla_conv),
-    (conv_bias_p, lowering.conv, _xla_conv),
-    (input_grad_p, lowering.input_grad, _xla_input_grad),
-    (weight_grad_p, lowering.weight_grad, _xla_weight_grad),
-):
-    mlir.register_lowering(_p, mlir.lower_fun(_xla, multiple_results=False))
-    prim_requires_devices_during_lowering.add(_p)  # they lower to what is split over devices
-    mlir.register_lowering(_p, mlir.lower_fun(_engine, multiple_results=False), platform="cpu")
+lower(conv_p, cpu=lowering.conv, others=_xla_conv)
+lower(conv_bias_p, cpu=lowering.conv, others=_xla_conv)
+lower(input_grad_p, cpu=lowering.input_grad, others=_xla_input_grad)
+lower(weight_grad_p, cpu=lowering.weight_grad, others=_xla_weight_grad)
