@@ -131,29 +131,34 @@ def _conv_bias_jvp(primals: Any, tangents: Any, *, steps: Steps) -> tuple[Any, A
 ad.primitive_jvps[conv_bias_p] = _conv_bias_jvp
 
 
-# vmap: its axis is folded into one that the engine has anyway.
+# vmap: its axis, which may be empty, is folded into one that the engine has anyway.
+def _one(a: Any, dim: int | None) -> list[Any]:
+    """Shape of one example of `a`."""
+    return [size for i, size in enumerate(a.shape) if i != dim]
+
+
 def _fold(a: Any, dim: int | None, n: int, axis: int) -> Any:
     """`a` with its mapped axis, or n copies where it has none, merged in front of `axis`."""
     a = jnp.moveaxis(a, dim, axis) if dim is not None else jnp.repeat(jnp.expand_dims(a, axis), n, axis)
     return a.reshape(*a.shape[:axis], n * a.shape[axis + 1], *a.shape[axis + 2 :])
 
 
-def _unfold(a: Any, n: int, axis: int) -> tuple[Any, int]:
-    return a.reshape(*a.shape[:axis], n, a.shape[axis] // n, *a.shape[axis + 1 :]), axis
+def _unfold(a: Any, n: int, axis: int, size: Any) -> tuple[Any, int]:
+    """`a` with (n, size) in place of `axis`."""
+    return a.reshape(*a.shape[:axis], n, size, *a.shape[axis + 1 :]), axis
 
 
 def _conv_batch(n: int, operands: Any, dims: Any, *, steps: Steps) -> Any:
     (x, W, *b), (x_dim, W_dim, *b_dim), axis = operands, dims, steps.channel_axis
+    multiplier, channels = _one(W, W_dim)[:2]
     if W_dim is None and set(b_dim) <= {None}:
-        return _unfold(conv(_fold(x, x_dim, n, 0), W, *b, steps=steps), n, 0)
+        return _unfold(conv(_fold(x, x_dim, n, 0), W, *b, steps=steps), n, 0, _one(x, x_dim)[0])
     b = [_fold(a, dim, n, 0) for a, dim in zip(b, b_dim, strict=True)]
     if x_dim is not None:
-        return _unfold(conv(_fold(x, x_dim, n, axis), _fold(W, W_dim, n, 1), *b, steps=steps), n, axis)
-    channels = x.shape[axis]  # more filters for each channel: y's channels are (c_I, n, c_M)
-    W = _fold(W, W_dim, n, 0)
-    multiplier = W.shape[0] // n
+        y = conv(_fold(x, x_dim, n, axis), _fold(W, W_dim, n, 1), *b, steps=steps)
+        return _unfold(y, n, axis, channels * multiplier)
     b = [a.reshape(n, channels, multiplier).swapaxes(0, 1).ravel() for a in b]
-    y = conv(x, W, *b, steps=steps)
+    y = conv(x, _fold(W, W_dim, n, 0), *b, steps=steps)  # more filters for each channel: channels are (c_I, n, c_M)
     y = y.reshape(*y.shape[:axis], channels, n, multiplier, *y.shape[axis + 1 :])
     y = jnp.moveaxis(y, axis + 1, 0)
     return y.reshape(*y.shape[: axis + 1], channels * multiplier, *y.shape[axis + 3 :]), 0
@@ -162,34 +167,26 @@ def _conv_batch(n: int, operands: Any, dims: Any, *, steps: Steps) -> Any:
 def _input_grad_batch(n: int, operands: Any, dims: Any, *, steps: Steps, size: Any) -> Any:
     (gy, W), (gy_dim, W_dim), axis = operands, dims, steps.channel_axis
     if W_dim is None:
-        return _unfold(input_grad(_fold(gy, gy_dim, n, 0), W, steps=steps, size=size), n, 0)
+        return _unfold(input_grad(_fold(gy, gy_dim, n, 0), W, steps=steps, size=size), n, 0, _one(gy, gy_dim)[0])
     folded = _fold(gy, gy_dim, n, axis), _fold(W, W_dim, n, 1)
-    return _unfold(input_grad(*folded, steps=steps, size=size), n, axis)
+    return _unfold(input_grad(*folded, steps=steps, size=size), n, axis, _one(W, W_dim)[1])
 
 
 def _weight_grad_batch(n: int, operands: Any, dims: Any, *, steps: Steps, kernel: Any, dtype: Any) -> Any:
     (x, gy), (x_dim, gy_dim), axis = operands, dims, steps.channel_axis
     folded = _fold(x, x_dim, n, axis), _fold(gy, gy_dim, n, axis)
-    return _unfold(weight_grad(*folded, steps=steps, kernel=kernel, dtype=dtype), n, 1)
+    return _unfold(weight_grad(*folded, steps=steps, kernel=kernel, dtype=dtype), n, 1, _one(x, x_dim)[axis])
 
 
-def _batch(p: Any, rule: Any, operands: Any, dims: Any, **parameters: Any) -> tuple[Any, int]:
-    pairs = list(zip(operands, dims, strict=True))
-    n = next(a.shape[d] for a, d in pairs if d is not None)
-    if n != 0:
-        return rule(n, operands, dims, **parameters)  # type: ignore[no-any-return]
-    one = [jax.ShapeDtypeStruct([s for i, s in enumerate(a.shape) if i != d], a.dtype) for a, d in pairs]
-    y = jax.eval_shape(partial(p.bind, **parameters), *one)
-    return jnp.zeros((0, *y.shape), y.dtype), 0
+def _batch(rule: Any, operands: Any, dims: Any, **parameters: Any) -> Any:
+    n = next(a.shape[d] for a, d in zip(operands, dims, strict=True) if d is not None)
+    return rule(n, operands, dims, **parameters)
 
 
-for _p, _rule in (
-    (conv_p, _conv_batch),
-    (conv_bias_p, _conv_batch),
-    (input_grad_p, _input_grad_batch),
-    (weight_grad_p, _weight_grad_batch),
-):
-    batching.primitive_batchers[_p] = partial(_batch, _p, _rule)
+batching.primitive_batchers[conv_p] = partial(_batch, _conv_batch)
+batching.primitive_batchers[conv_bias_p] = partial(_batch, _conv_batch)
+batching.primitive_batchers[input_grad_p] = partial(_batch, _input_grad_batch)
+batching.primitive_batchers[weight_grad_p] = partial(_batch, _weight_grad_batch)
 
 
 # XLA's own convolution says what each means; platforms without the engine run it.
