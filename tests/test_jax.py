@@ -665,6 +665,16 @@ def test_what_is_no_array_of_jax_has_jax_errors(kernel):
         conv(jnp.asarray(IMAGE), kernel.reshape(2, 4, 3, 3) if isinstance(kernel, np.ndarray) else kernel)
 
 
+def test_steps_may_be_numbers_and_arrays_of_any_kind():
+    x, W = integers(1, 2, 8, 9), integers(1, 2, 3, 3, seed=1)
+    expected = conv(x, W, stride=2, pad=1, dilate=(1, 2))
+    steps = {"stride": jnp.int32(2), "pad": np.array([1, 1]), "dilate": np.array([1, 2])}
+    np.testing.assert_array_equal(conv(x, W, **steps), expected)
+    np.testing.assert_array_equal(jax.jit(lambda x: conv(x, W, **steps))(x), expected)
+    with pytest.raises(TypeError, match="stride must be an int"):
+        jax.jit(lambda x, stride: conv(x, W, stride=stride))(x, 2)
+
+
 def test_huge_strides_and_pads():
     x = W = jnp.ones((1, 1, 3, 3))
 

@@ -111,9 +111,8 @@ def _steps(x_shape: Sequence[Any], W_shape: Sequence[Any], stride: Any, pad: Any
     if len(known) == 4 and not all(isinstance(s, int) for s in known):  # the steps are those of stand-ins
         known = (1, known[1], *(s if isinstance(s, int) else _LARGE for s in known[2:]))
     g = geometry(known, tuple(W_shape), stride, pad, dilate)
-    if pad == "same" and any(
-        a.stride > 1 and not isinstance(s, int) for a, s in zip((g.h, g.w), x_shape[2:], strict=True)
-    ):
+    strides_of_symbols = [a.stride for a, s in zip((g.h, g.w), x_shape[2:], strict=True) if not isinstance(s, int)]
+    if isinstance(pad, str) and pad == "same" and max(strides_of_symbols, default=1) > 1:
         msg = f'pad="same" with stride {stride} needs a known size, got {tuple(x_shape)}'
         raise ValueError(msg)
     return Steps((g.h.stride, g.w.stride), (g.h.pad, g.w.pad), (g.h.dilate, g.w.dilate), layout)
