@@ -240,6 +240,6 @@ def _depthwise(
         steps = _steps((batch, channels, *size), W_shape, tuple(strides), pads, dilations, layout)
     except (TypeError, ValueError):  # JAX's function takes more, or has its own words for what is wrong
         return None
-    W = jnp.asarray(rhs)
+    x, W = (jnp.asarray(a) if isinstance(a, np.ndarray) else a for a in (lhs, rhs))
     W = W.transpose(numbers.rhs_spec).reshape(channels, outs // channels, *kernel).transpose(1, 0, 2, 3)
-    return jnp.asarray(lhs), W, steps
+    return x, W, steps
