@@ -287,11 +287,17 @@ def test_export():
         text = exported.mlir_module()
         assert text.count("@depthwise") == 3
         assert ("stablehlo.convolution" in text) == (len(platforms) > 1)
+
+
+def test_export_where_the_pads_depend_on_a_symbol():
     h, w = export.symbolic_shape("h, w")
+    shapes = [jax.ShapeDtypeStruct(s, np.float32) for s in ((1, 2, h, w), (2, 1, 3, 3))]
     with pytest.raises(ValueError, match="needs a known size"):
-        export.export(jax.jit(lambda x, W: conv(x, W, pad="same", stride=2)))(
-            jax.ShapeDtypeStruct((1, 5, h, w), np.float32), shapes[1]
-        )
+        export.export(jax.jit(lambda x, k: conv(x, k.reshape(1, 2, 3, 3), pad="same", stride=2)))(*shapes)
+    same = jax.jit(lambda x, k: conv_general_dilated(x, k, (2, 2), "SAME", feature_group_count=2))
+    exported = export.export(same)(*shapes)  # JAX's own function, which needs no check disabled
+    x, kernel = integers(1, 2, 5, 8), integers(2, 1, 3, 3)
+    np.testing.assert_array_equal(exported.call(x, kernel), same(x, kernel))
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
@@ -675,18 +681,30 @@ def test_steps_may_be_numbers_and_arrays_of_any_kind():
         jax.jit(lambda x, stride: conv(x, W, stride=stride))(x, 2)
 
 
-def test_huge_strides_and_pads():
+@pytest.mark.parametrize("stride", [10, 2**31 - 1])
+def test_huge_strides(stride):
+    """Of nine windows the middle one alone meets the image, so one of each kind of gradient is of ones."""
+    x = W = jnp.ones((1, 1, 3, 3))
+    y, back = jax.vjp(jax.jit(lambda x, W: conv(x, W, pad=stride, stride=stride)), x, W)
+    np.testing.assert_array_equal(y[0, 0], [[0, 0, 0], [0, 9, 0], [0, 0, 0]])
+    jax.tree.map(np.testing.assert_array_equal, back(jnp.ones_like(y)), (x, W))
+
+
+@pytest.mark.parametrize(("pad", "stride"), [(100, 30), (10**8, 3 * 10**7)])
+def test_huge_pads(pad, stride):
+    """No window meets the image."""
     x = W = jnp.ones((1, 1, 3, 3))
 
     def everything(x, W):
-        y, back = jax.vjp(lambda x, W: conv(x, W, pad=10**8, stride=3 * 10**7), x, W)
+        y, back = jax.vjp(lambda x, W: conv(x, W, pad=pad, stride=stride), x, W)
         return y, *back(y + 1)
 
-    names = {"depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad"}
-    assert primitives_in(everything, x, W) == names
-    assert "stablehlo.convolution" not in jax.jit(everything).lower(x, W).as_text()
-    shapes = (1, 1, 7, 7), x.shape, W.shape  # no window meets the image
-    jax.tree.map(np.testing.assert_array_equal, everything(x, W), tuple(np.zeros(s, np.float32) for s in shapes))
+    assert primitives_in(everything, x, W) == {"depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad"}
+    text = jax.jit(everything).lower(x, W).as_text()
+    assert "stablehlo.convolution" not in text
+    assert text.count(f"pad = dense<{pad}> : tensor<2xi64>") == text.count("@depthwise") == 3
+    expected = (np.zeros(s, np.float32) for s in ((1, 1, 7, 7), x.shape, W.shape))
+    jax.tree.map(np.testing.assert_array_equal, everything(x, W), tuple(expected))
 
 
 def test_the_seed_function_takes_and_gives_jax_arrays():
