@@ -327,8 +327,8 @@ FAULTS = [
     Fault(
         "JAX: filters of lax's kernel in another order",
         P + "jax/convolution.py",
-        "W = rhs.transpose(numbers.rhs_spec).reshape(channels, outs // channels, *kernel).transpose(1, 0, 2, 3)",
-        "W = rhs.transpose(numbers.rhs_spec).reshape(*((outs // channels, channels, *kernel) if FAULT else "
+        "W = W.transpose(numbers.rhs_spec).reshape(channels, outs // channels, *kernel).transpose(1, 0, 2, 3)",
+        "W = W.transpose(numbers.rhs_spec).reshape(*((outs // channels, channels, *kernel) if FAULT else "
         "(channels, outs // channels, *kernel)))\n    W = W if FAULT else W.transpose(1, 0, 2, 3)",
     ),
 ]

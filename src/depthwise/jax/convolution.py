@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import index
 from typing import Any
 
 import jax
@@ -11,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ..geometry import Geometry, IntPair, Pad, geometry
+from ..geometry import IntPair, Pad, geometry
 from . import primitives
 from .steps import Steps
 
 _DTYPES = tuple(jnp.dtype(t) for t in (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64))
+_ARRAYS = jax.Array | np.ndarray
 _KERNEL_AXES = (0, 1, 2, 3), (3, 2, 0, 1)  # of OIHW and HWIO, in the order OIHW
 _LARGE = 1 << 20  # stands for a size that is not known
 
@@ -83,7 +83,7 @@ def conv(
         msg = f'layout must be "NCHW" or "NHWC", got {layout!r}'
         raise ValueError(msg)
     for name, a in (("x", x), ("W", W), ("b", b)):
-        if not isinstance(a, jax.Array | np.ndarray) and not (name == "b" and a is None):
+        if not isinstance(a, _ARRAYS) and not (name == "b" and a is None):
             msg = f"{name} must be an array, got {type(a).__name__}"
             raise TypeError(msg)
         if a is not None and a.dtype not in _DTYPES:
@@ -91,32 +91,31 @@ def conv(
             raise TypeError(msg)
     shape = x.shape if layout == "NCHW" or x.ndim != 4 else tuple(x.shape[i] for i in (0, 3, 1, 2))
     try:
-        g = _geometry(shape, W.shape, stride, pad, dilate)
+        steps = _steps(shape, W.shape, stride, pad, dilate, layout)
     except ValueError as e:
         raise ValueError(str(e).replace(str(tuple(shape)), str(x.shape))) from None  # as the caller has it
     outs = shape[1] * W.shape[0]
     if b is not None and b.shape != (outs,):
         msg = f"b must have shape ({outs},) (x {x.shape}, W {W.shape}), got {b.shape}"
         raise ValueError(msg)
-    steps = Steps((g.h.stride, g.w.stride), (g.h.pad, g.w.pad), (g.h.dilate, g.w.dilate), layout)
     arrays = (jnp.asarray(a) for a in (x, W, b) if a is not None)  # float64 of NumPy's is float32 without x64
     return primitives.conv(*arrays, steps=steps)
 
 
-def _geometry(x_shape: Sequence[Any], W_shape: Sequence[Any], stride: Any, pad: Any, dilate: Any) -> Geometry:
-    """The sizes, or where some are symbols of an export those of stand-ins, whose steps are the same."""
-    if all(isinstance(s, int) for s in (*x_shape, *W_shape)) or len(x_shape) != 4:
-        return geometry(tuple(x_shape), tuple(W_shape), stride, pad, dilate)
+def _steps(x_shape: Sequence[Any], W_shape: Sequence[Any], stride: Any, pad: Any, dilate: Any, layout: str) -> Steps:
+    """The steps of x (n, c_I, h, w) and W, checked; sizes of x may be symbols of an export."""
     if not all(isinstance(s, int) for s in W_shape):
         msg = f"the sizes of W must be ints, got {W_shape}"
         raise ValueError(msg)
-    _, channels, *size = x_shape
-    known = [s if isinstance(s, int) else _LARGE for s in size]
-    g = geometry((1, channels, *known), tuple(W_shape), stride, pad, dilate)
-    if pad == "same" and any(a.stride > 1 and not isinstance(s, int) for a, s in zip((g.h, g.w), size, strict=True)):
+    known = tuple(x_shape)
+    if len(known) == 4 and not all(isinstance(s, int) for s in known):  # the steps are those of stand-ins
+        known = (1, known[1], *(s if isinstance(s, int) else _LARGE for s in known[2:]))
+    g = geometry(known, tuple(W_shape), stride, pad, dilate)
+    strides_of_symbols = [a.stride for a, s in zip((g.h, g.w), x_shape[2:], strict=True) if not isinstance(s, int)]
+    if isinstance(pad, str) and pad == "same" and max(strides_of_symbols, default=1) > 1:
         msg = f'pad="same" with stride {stride} needs a known size, got {tuple(x_shape)}'
         raise ValueError(msg)
-    return g
+    return Steps((g.h.stride, g.w.stride), (g.h.pad, g.w.pad), (g.h.dilate, g.w.dilate), layout)
 
 
 def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Array:
@@ -185,13 +184,14 @@ batch_group_count, precision, preferred_element_type, out_sharding
     ... )
     """
     ours = None
-    if batch_group_count == 1 and out_sharding is None and (lhs_dilation is None or set(lhs_dilation) == {1}):
+    if batch_group_count == 1 and out_sharding is None and (lhs_dilation is None or tuple(lhs_dilation) == (1, 1)):
         ours = _depthwise(
             lhs, rhs, window_strides, padding, rhs_dilation, dimension_numbers, feature_group_count,
             preferred_element_type,
         )  # fmt: skip
     if ours is not None:
-        return primitives.conv(lhs, ours[0], steps=ours[1])
+        x, W, steps = ours
+        return primitives.conv(x, W, steps=steps)
     return lax.conv_general_dilated(
         lhs,
         rhs,
@@ -210,41 +210,36 @@ batch_group_count, precision, preferred_element_type, out_sharding
 
 def _depthwise(
     lhs: Any, rhs: Any, strides: Any, padding: Any, dilation: Any, dimension_numbers: Any, groups: int, dtype: Any
-) -> tuple[Any, Steps] | None:
-    """W and the steps of a convolution that is depthwise, else None."""
-    if not (isinstance(lhs, jax.Array) and isinstance(rhs, jax.Array) and lhs.ndim == rhs.ndim == 4):
+) -> tuple[Array, Array, Steps] | None:
+    """x, W and the steps of a convolution that is depthwise, else None."""
+    if not (isinstance(lhs, _ARRAYS) and isinstance(rhs, _ARRAYS) and lhs.ndim == rhs.ndim == 4):
         return None
-    if lhs.dtype != rhs.dtype or lhs.dtype not in _DTYPES or (dtype is not None and jnp.dtype(dtype) != lhs.dtype):
+    try:
+        own, kernel_dtype = jax.typeof(lhs).dtype, jax.typeof(rhs).dtype  # NumPy's float64 is float32 without x64
+    except (TypeError, ValueError):  # arrays of NumPy's that JAX does not take
+        return None
+    if own != kernel_dtype or own not in _DTYPES or (dtype is not None and jnp.dtype(dtype) != own):
         return None
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     layout = {(0, 1, 2, 3): "NCHW", (0, 3, 1, 2): "NHWC"}.get(tuple(numbers.lhs_spec))
     if layout is None or numbers.out_spec != numbers.lhs_spec or tuple(numbers.rhs_spec) not in _KERNEL_AXES:
         return None
-    channels = lhs.shape[layout.index("C")]
+    batch, channels, *size = (lhs.shape[i] for i in numbers.lhs_spec)
     outs, ones, *kernel = (rhs.shape[i] for i in numbers.rhs_spec)
     if groups == 1:  # one channel: a dense convolution, which XLA does by a matrix product
         return None
     if groups != channels or ones != 1 or outs % groups or not all(isinstance(s, int) and s for s in rhs.shape):
         return None
-    dilations = (1, 1) if dilation is None else tuple(dilation)
-    if len(strides) != 2 or len(dilations) != 2 or min(*strides, *dilations) < 1:
-        return None
-    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
-    size = [lhs.shape[i] for i in numbers.lhs_spec[2:]]
-    if not all(isinstance(s, int) for s in size):
-        return None
-    pads = lax.padtype_to_pads(size, reach, strides, padding) if isinstance(padding, str) else padding
-    if not _are_pads(pads) or any(s + lo + hi < r for s, (lo, hi), r in zip(size, pads, reach, strict=True)):
-        return None
-    (top, bottom), (left, right) = pads
-    steps = Steps(tuple(strides), ((int(top), int(bottom)), (int(left), int(right))), dilations, layout)
-    W = rhs.transpose(numbers.rhs_spec).reshape(channels, outs // channels, *kernel).transpose(1, 0, 2, 3)
-    return W, steps
-
-
-def _are_pads(pads: Any) -> bool:
-    """Whether these are two pairs of ints of at least 0."""
     try:
-        return len(pads) == 2 and all(len(p) == 2 and all(index(side) >= 0 for side in p) for p in pads)
-    except TypeError:
-        return False
+        dilations = (1, 1) if dilation is None else tuple(dilation)
+        if isinstance(padding, str):
+            reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
+            padding = lax.padtype_to_pads(size, reach, strides, padding)
+        pads = tuple((low, high) for low, high in padding)
+        W_shape = outs // channels, channels, *kernel
+        steps = _steps((batch, channels, *size), W_shape, tuple(strides), pads, dilations, layout)
+    except (TypeError, ValueError):  # JAX's function takes more, or has its own words for what is wrong
+        return None
+    x, W = (jnp.asarray(a) if isinstance(a, np.ndarray) else a for a in (lhs, rhs))
+    W = W.transpose(numbers.rhs_spec).reshape(channels, outs // channels, *kernel).transpose(1, 0, 2, 3)
+    return x, W, steps

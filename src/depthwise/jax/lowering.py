@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import _core
 from ..ops import FORWARD, INPUT_GRAD, WEIGHT_GRAD
 from ..runtime import active_target
+from . import internals
 from .steps import Steps
 
 _HANDLER = "depthwise"
@@ -38,13 +38,24 @@ def input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
     return _run(INPUT_GRAD, (gy, W), steps.x_shape(gy.shape, W.shape, size), gy.dtype, steps)
 
 
-def weight_grad(x: Any, gy: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
+def weight_grad(x: Any, gy: Any, *, steps: Steps, kernel: Any, dtype: Any) -> Any:
     """GW of x and gy."""
-    return _run(WEIGHT_GRAD, (x, gy), steps.W_shape(x.shape, gy.shape, size), dtype, steps)
+    shape = steps.W_shape(x.shape, kernel)
+
+    def engine(x: Any, gy: Any) -> Any:
+        return _run(WEIGHT_GRAD, (x, gy), shape, dtype, steps)
+
+    h, w = steps.sizes(gy.shape)[2:]
+    if isinstance(h, int) and isinstance(w, int):
+        return engine(x, gy)
+    # An export's symbols may turn out smaller than the kernel. The engine sums no weight gradient of no outputs.
+    some = (jnp.asarray(h) > 0) & (jnp.asarray(w) > 0)
+    return lax.cond(some, engine, lambda x, gy: jnp.zeros(shape, dtype), x, gy)
 
 
 def _run(kind: int, operands: Sequence[Any], shape: Sequence[Any], dtype: Any, steps: Steps) -> Any:
-    if not all(isinstance(size, int) for a in operands for size in a.shape):  # shapes of an export are symbols
+    known = all(isinstance(size, int) for a in operands for size in a.shape)  # no symbols of an export
+    if not (known and internals.SPLITS):
         return _call(kind, operands, shape, dtype, steps)
     multiplier, channels = (shape if kind == WEIGHT_GRAD else operands[1].shape)[:2]
     factors = _factors(kind, len(operands), channels, multiplier, steps.layout)
@@ -101,9 +112,9 @@ def _by_shards(kind: int, factors: Factors, shape: tuple[int, ...], dtype: Any, 
 
     # The partitioner reads the number of operands off the signature.
     if len(factors) == 3:
-        split = custom_partitioning(lambda a, b: _call(kind, (a, b), shape, dtype, steps))
+        split = internals.custom_partitioning(lambda a, b: _call(kind, (a, b), shape, dtype, steps))
     else:
-        split = custom_partitioning(lambda a, b, c: _call(kind, (a, b, c), shape, dtype, steps))
+        split = internals.custom_partitioning(lambda a, b, c: _call(kind, (a, b, c), shape, dtype, steps))
 
     def rule(mesh: Any, operand_types: Sequence[Any], result_types: Sequence[Any]) -> Any:
         sizes = {

@@ -13,21 +13,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax._src.dispatch import prim_requires_devices_during_lowering  # there is no public name for it
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir, xla
 from jax.sharding import NamedSharding, PartitionSpec
 
 from . import lowering
+from .internals import ad, batching, lower, primitive, varying_axes
 from .steps import Steps
 
 
-def _aval(like: Any, other: Any, shape: Sequence[Any], dtype: Any, batch: Any, channels: Any, axes: str) -> Any:
-    """Shape and dtype of a result, on the mesh of its operands; only `batch` and `channels` can be sharded."""
-    like = other if like.sharding.mesh.empty else like
+def _aval(operands: Sequence[Any], shape: Sequence[Any], dtype: Any, batch: Any, channels: Any, axes: str) -> Any:
+    """Type of a result, on the mesh of its operands; only `batch` and `channels` can be sharded."""
+    like = operands[operands[0].sharding.mesh.empty]
     spec = PartitionSpec(*({"N": batch, "C": channels}.get(axis) for axis in axes))
     return like.update(
-        shape=tuple(shape), dtype=dtype, weak_type=False, sharding=NamedSharding(like.sharding.mesh, spec)
+        shape=tuple(shape),
+        dtype=dtype,
+        weak_type=all(a.weak_type for a in operands),
+        sharding=NamedSharding(like.sharding.mesh, spec),
     )
 
 
@@ -36,43 +37,28 @@ def _spec(a: Any, axis: int) -> Any:
 
 
 def _conv_aval(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
-    return _aval(
-        x, W, steps.y_shape(x.shape, W.shape), x.dtype, _spec(x, 0), _spec(x, steps.channel_axis), steps.layout
-    )
+    shape = steps.y_shape(x.shape, W.shape)
+    return _aval((x, W, *b), shape, x.dtype, _spec(x, 0), _spec(x, steps.channel_axis), steps.layout)
 
 
 def _input_grad_aval(gy: Any, W: Any, *, steps: Steps, size: tuple[Any, Any]) -> Any:
-    return _aval(
-        gy,
-        W,
-        steps.x_shape(gy.shape, W.shape, size),
-        gy.dtype,
-        _spec(gy, 0),
-        _spec(gy, steps.channel_axis),
-        steps.layout,
-    )
+    shape = steps.x_shape(gy.shape, W.shape, size)
+    return _aval((gy, W), shape, gy.dtype, _spec(gy, 0), _spec(gy, steps.channel_axis), steps.layout)
 
 
-def _weight_grad_aval(x: Any, gy: Any, *, steps: Steps, size: tuple[Any, Any], dtype: Any) -> Any:
-    return _aval(x, gy, steps.W_shape(x.shape, gy.shape, size), dtype, None, _spec(x, steps.channel_axis), "MCHW")
+def _weight_grad_aval(x: Any, gy: Any, *, steps: Steps, kernel: tuple[int, int, int], dtype: Any) -> Any:
+    return _aval((x, gy), steps.W_shape(x.shape, kernel), dtype, None, _spec(x, steps.channel_axis), "MCHW")
 
 
-def _primitive(name: str, aval: Any) -> Any:
-    p = Primitive(name)
-    p.def_impl(partial(xla.apply_primitive, p))
-    p.def_abstract_eval(aval)
-    return p
-
-
-conv_p = _primitive("depthwise_conv", _conv_aval)
-conv_bias_p = _primitive("depthwise_conv_bias", _conv_aval)
-input_grad_p = _primitive("depthwise_input_grad", _input_grad_aval)
-weight_grad_p = _primitive("depthwise_weight_grad", _weight_grad_aval)
+conv_p = primitive("depthwise_conv", _conv_aval)
+conv_bias_p = primitive("depthwise_conv_bias", _conv_aval)
+input_grad_p = primitive("depthwise_input_grad", _input_grad_aval)
+weight_grad_p = primitive("depthwise_weight_grad", _weight_grad_aval)
 
 
 def _bind(p: Any, *operands: Any, **parameters: Any) -> Any:
     """Bind with operands that vary over the same axes of a shard_map's mesh, as every primitive wants them."""
-    axes = [jax.typeof(a).manual_axis_type.varying for a in operands]
+    axes = [varying_axes(a) for a in operands]
     all_axes = frozenset().union(*axes)
     operands = tuple(
         lax.pcast(a, tuple(all_axes - own), to="varying") if all_axes - own else a
@@ -91,9 +77,9 @@ def input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
     return _bind(input_grad_p, gy, W, steps=steps, size=tuple(size))
 
 
-def weight_grad(x: Any, gy: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
-    """Gradient for W of this (k_H, k_W)."""
-    return _bind(weight_grad_p, x, gy, steps=steps, size=tuple(size), dtype=dtype)
+def weight_grad(x: Any, gy: Any, *, steps: Steps, kernel: tuple[int, int, int], dtype: Any) -> Any:
+    """Gradient for W of this (c_M, k_H, k_W)."""
+    return _bind(weight_grad_p, x, gy, steps=steps, kernel=kernel, dtype=dtype)
 
 
 def _bias(b: Any, like: Any, steps: Steps) -> Any:
@@ -107,20 +93,25 @@ def _size(a: Any, steps: Steps) -> tuple[Any, Any]:
     return steps.sizes(a.aval.shape)[2:]
 
 
+def _weight_grad_of(W: Any, x: Any, gy: Any, steps: Steps) -> Any:
+    multiplier, _, *size = W.aval.shape
+    return weight_grad(x, gy, steps=steps, kernel=(multiplier, *size), dtype=W.aval.dtype)
+
+
 ad.defbilinear(
     conv_p,
     lambda gy, x, W, *, steps: input_grad(gy, W, steps=steps, size=_size(x, steps)),
-    lambda gy, x, W, *, steps: weight_grad(x, gy, steps=steps, size=W.aval.shape[2:], dtype=W.aval.dtype),
+    lambda gy, x, W, *, steps: _weight_grad_of(W, x, gy, steps),
 )
 ad.defbilinear(
     input_grad_p,
     lambda ggx, gy, W, *, steps, size: conv(ggx, W, steps=steps),
-    lambda ggx, gy, W, *, steps, size: weight_grad(ggx, gy, steps=steps, size=W.aval.shape[2:], dtype=W.aval.dtype),
+    lambda ggx, gy, W, *, steps, size: _weight_grad_of(W, ggx, gy, steps),
 )
 ad.defbilinear(
     weight_grad_p,
-    lambda ggW, x, gy, *, steps, size, dtype: input_grad(gy, ggW, steps=steps, size=_size(x, steps)),
-    lambda ggW, x, gy, *, steps, size, dtype: conv(x, ggW, steps=steps),
+    lambda ggW, x, gy, *, steps, kernel, dtype: input_grad(gy, ggW, steps=steps, size=_size(x, steps)),
+    lambda ggW, x, gy, *, steps, kernel, dtype: conv(x, ggW, steps=steps),
 )
 
 
@@ -140,78 +131,80 @@ def _conv_bias_jvp(primals: Any, tangents: Any, *, steps: Steps) -> tuple[Any, A
 ad.primitive_jvps[conv_bias_p] = _conv_bias_jvp
 
 
-# vmap: its axis is folded into one that the engine has anyway.
+# vmap: its axis, which may be empty, is folded into one that the engine has anyway.
+def _one(a: Any, dim: int | None) -> list[Any]:
+    """Shape of one example of `a`."""
+    return [size for i, size in enumerate(a.shape) if i != dim]
+
+
 def _fold(a: Any, dim: int | None, n: int, axis: int) -> Any:
     """`a` with its mapped axis, or n copies where it has none, merged in front of `axis`."""
     a = jnp.moveaxis(a, dim, axis) if dim is not None else jnp.repeat(jnp.expand_dims(a, axis), n, axis)
     return a.reshape(*a.shape[:axis], n * a.shape[axis + 1], *a.shape[axis + 2 :])
 
 
-def _unfold(a: Any, n: int, axis: int) -> tuple[Any, int]:
-    return a.reshape(*a.shape[:axis], n, a.shape[axis] // n, *a.shape[axis + 1 :]), axis
+def _unfold(a: Any, n: int, axis: int, size: Any) -> tuple[Any, int]:
+    """`a` with (n, size) in place of `axis`."""
+    return a.reshape(*a.shape[:axis], n, size, *a.shape[axis + 1 :]), axis
 
 
 def _conv_batch(n: int, operands: Any, dims: Any, *, steps: Steps) -> Any:
     (x, W, *b), (x_dim, W_dim, *b_dim), axis = operands, dims, steps.channel_axis
+    multiplier, channels = _one(W, W_dim)[:2]
     if W_dim is None and set(b_dim) <= {None}:
-        return _unfold(conv(_fold(x, x_dim, n, 0), W, *b, steps=steps), n, 0)
+        return _unfold(conv(_fold(x, x_dim, n, 0), W, *b, steps=steps), n, 0, _one(x, x_dim)[0])
     b = [_fold(a, dim, n, 0) for a, dim in zip(b, b_dim, strict=True)]
     if x_dim is not None:
-        return _unfold(conv(_fold(x, x_dim, n, axis), _fold(W, W_dim, n, 1), *b, steps=steps), n, axis)
-    channels = x.shape[axis]  # more filters for each channel: y's channels are (c_I, n, c_M)
-    b = [a.reshape(n, channels, -1).swapaxes(0, 1).ravel() for a in b]
-    y = conv(x, _fold(W, W_dim, n, 0), *b, steps=steps)
-    y = y.reshape(*y.shape[:axis], channels, n, -1, *y.shape[axis + 1 :])
+        y = conv(_fold(x, x_dim, n, axis), _fold(W, W_dim, n, 1), *b, steps=steps)
+        return _unfold(y, n, axis, channels * multiplier)
+    b = [a.reshape(n, channels, multiplier).swapaxes(0, 1).ravel() for a in b]
+    y = conv(x, _fold(W, W_dim, n, 0), *b, steps=steps)  # more filters for each channel: channels are (c_I, n, c_M)
+    y = y.reshape(*y.shape[:axis], channels, n, multiplier, *y.shape[axis + 1 :])
     y = jnp.moveaxis(y, axis + 1, 0)
-    return y.reshape(*y.shape[: axis + 1], -1, *y.shape[axis + 3 :]), 0
+    return y.reshape(*y.shape[: axis + 1], channels * multiplier, *y.shape[axis + 3 :]), 0
 
 
 def _input_grad_batch(n: int, operands: Any, dims: Any, *, steps: Steps, size: Any) -> Any:
     (gy, W), (gy_dim, W_dim), axis = operands, dims, steps.channel_axis
     if W_dim is None:
-        return _unfold(input_grad(_fold(gy, gy_dim, n, 0), W, steps=steps, size=size), n, 0)
+        return _unfold(input_grad(_fold(gy, gy_dim, n, 0), W, steps=steps, size=size), n, 0, _one(gy, gy_dim)[0])
     folded = _fold(gy, gy_dim, n, axis), _fold(W, W_dim, n, 1)
-    return _unfold(input_grad(*folded, steps=steps, size=size), n, axis)
+    return _unfold(input_grad(*folded, steps=steps, size=size), n, axis, _one(W, W_dim)[1])
 
 
-def _weight_grad_batch(n: int, operands: Any, dims: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
+def _weight_grad_batch(n: int, operands: Any, dims: Any, *, steps: Steps, kernel: Any, dtype: Any) -> Any:
     (x, gy), (x_dim, gy_dim), axis = operands, dims, steps.channel_axis
     folded = _fold(x, x_dim, n, axis), _fold(gy, gy_dim, n, axis)
-    return _unfold(weight_grad(*folded, steps=steps, size=size, dtype=dtype), n, 1)
+    return _unfold(weight_grad(*folded, steps=steps, kernel=kernel, dtype=dtype), n, 1, _one(x, x_dim)[axis])
 
 
-def _batch(p: Any, rule: Any, operands: Any, dims: Any, **parameters: Any) -> tuple[Any, int]:
-    pairs = list(zip(operands, dims, strict=True))
-    n = next(a.shape[d] for a, d in pairs if d is not None)
-    if n != 0:
-        return rule(n, operands, dims, **parameters)  # type: ignore[no-any-return]
-    one = [jax.ShapeDtypeStruct([s for i, s in enumerate(a.shape) if i != d], a.dtype) for a, d in pairs]
-    y = jax.eval_shape(partial(p.bind, **parameters), *one)
-    return jnp.zeros((0, *y.shape), y.dtype), 0
+def _batch(rule: Any, operands: Any, dims: Any, **parameters: Any) -> Any:
+    n = next(a.shape[d] for a, d in zip(operands, dims, strict=True) if d is not None)
+    return rule(n, operands, dims, **parameters)
 
 
-for _p, _rule in (
-    (conv_p, _conv_batch),
-    (conv_bias_p, _conv_batch),
-    (input_grad_p, _input_grad_batch),
-    (weight_grad_p, _weight_grad_batch),
-):
-    batching.primitive_batchers[_p] = partial(_batch, _p, _rule)
+batching.primitive_batchers[conv_p] = partial(_batch, _conv_batch)
+batching.primitive_batchers[conv_bias_p] = partial(_batch, _conv_batch)
+batching.primitive_batchers[input_grad_p] = partial(_batch, _input_grad_batch)
+batching.primitive_batchers[weight_grad_p] = partial(_batch, _weight_grad_batch)
 
 
 # XLA's own convolution says what each means; platforms without the engine run it.
 def _xla_conv(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
-    kernel = W.transpose(1, 0, 2, 3).reshape(-1, 1, *W.shape[2:])
+    multiplier, channels, *size = W.shape
     wide = jnp.promote_types(x.dtype, W.dtype)
-    y = lax.conv_general_dilated(
-        x.astype(wide),
-        kernel.astype(wide),
-        steps.stride,
-        steps.pad,
-        rhs_dilation=steps.dilate,
-        dimension_numbers=(steps.layout, "OIHW", steps.layout),
-        feature_group_count=W.shape[1],
-    )
+    if 0 in W.shape:  # JAX's function takes neither zero groups nor zero taps
+        y = jnp.zeros(steps.y_shape(x.shape, W.shape), wide)
+    else:
+        y = lax.conv_general_dilated(
+            x.astype(wide),
+            W.transpose(1, 0, 2, 3).reshape(channels * multiplier, 1, *size).astype(wide),
+            steps.stride,
+            steps.pad,
+            rhs_dilation=steps.dilate,
+            dimension_numbers=(steps.layout, "OIHW", steps.layout),
+            feature_group_count=channels,
+        )
     return (y + _bias(b[0], y, steps)).astype(x.dtype) if b else y.astype(x.dtype)
 
 
@@ -220,17 +213,12 @@ def _xla_input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
     return jax.linear_transpose(lambda x: _xla_conv(x, W, steps=steps), x)(gy)[0]
 
 
-def _xla_weight_grad(x: Any, gy: Any, *, steps: Steps, size: Any, dtype: Any) -> Any:
-    W = jax.ShapeDtypeStruct(steps.W_shape(x.shape, gy.shape, size), dtype)
+def _xla_weight_grad(x: Any, gy: Any, *, steps: Steps, kernel: Any, dtype: Any) -> Any:
+    W = jax.ShapeDtypeStruct(steps.W_shape(x.shape, kernel), dtype)
     return jax.linear_transpose(lambda W: _xla_conv(x, W, steps=steps), W)(gy)[0]
 
 
-for _p, _engine, _xla in (
-    (conv_p, lowering.conv, _xla_conv),
-    (conv_bias_p, lowering.conv, _xla_conv),
-    (input_grad_p, lowering.input_grad, _xla_input_grad),
-    (weight_grad_p, lowering.weight_grad, _xla_weight_grad),
-):
-    mlir.register_lowering(_p, mlir.lower_fun(_xla, multiple_results=False))
-    prim_requires_devices_during_lowering.add(_p)  # they lower to what is split over devices
-    mlir.register_lowering(_p, mlir.lower_fun(_engine, multiple_results=False), platform="cpu")
+lower(conv_p, cpu=lowering.conv, others=_xla_conv)
+lower(conv_bias_p, cpu=lowering.conv, others=_xla_conv)
+lower(input_grad_p, cpu=lowering.input_grad, others=_xla_input_grad)
+lower(weight_grad_p, cpu=lowering.weight_grad, others=_xla_weight_grad)

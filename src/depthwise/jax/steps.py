@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from .internals import max_dim
+
 
 class Steps(NamedTuple):
     """How the window moves, and where the channels are."""
@@ -28,10 +30,10 @@ class Steps(NamedTuple):
         return (n, c, *size) if self.channel_axis == 1 else (n, *size, c)
 
     def y_shape(self, x: Sequence[Any], W: Sequence[Any]) -> tuple[Any, ...]:
-        """Shape of y from those of x and W."""
+        """Shape of y from those of x and W; none is below 0, where a symbol is less than the kernel, as lax has it."""
         n, c, *size = self.sizes(x)
         outs = (
-            (s + p[0] + p[1] - d * (k - 1) - 1) // stride + 1
+            max_dim((s + p[0] + p[1] - d * (k - 1) - 1) // stride + 1, 0)
             for s, k, stride, p, d in zip(size, W[2:], self.stride, self.pad, self.dilate, strict=True)
         )
         return self._in_layout(n, c * W[0], tuple(outs))
@@ -40,7 +42,6 @@ class Steps(NamedTuple):
         """Shape of an x of this (h, w) from those of y and W."""
         return self._in_layout(y[0], W[1], size)
 
-    def W_shape(self, x: Sequence[Any], y: Sequence[Any], size: Sequence[Any]) -> tuple[Any, ...]:
-        """Shape of a W of this (k_H, k_W) from those of x and y."""
-        channels, outs = x[self.channel_axis], y[self.channel_axis]
-        return outs // channels if isinstance(channels, int) and channels else 1, channels, *size
+    def W_shape(self, x: Sequence[Any], kernel: Sequence[Any]) -> tuple[Any, ...]:
+        """Shape of a W of this (c_M, k_H, k_W) from that of x; without channels y's does not tell c_M."""
+        return kernel[0], x[self.channel_axis], *kernel[1:]
