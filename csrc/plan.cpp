@@ -240,6 +240,20 @@ Problem lying(Problem p) {
   return p;
 }
 
+// The same problem in words that kernels understand, who look at an output or a filter to find where its taps read: a
+// weight gradient of no outputs is one of no images, an input gradient of no filters one of no taps and no rows.
+Problem without_emptiness(Problem p) {
+  if (p.pass == Pass::weight_grad && p.h.out * p.w.out == 0) {
+    p.batch = 0;
+    for (Axis* a : {&p.h, &p.w}) a->out = std::max<int64_t>(1, a->out);
+  }
+  if (p.pass == Pass::input_grad && p.multiplier == 0) {
+    p.multiplier = 1;
+    p.h.kernel = p.h.out = 0;
+  }
+  return p;
+}
+
 // Places modulo 4 KiB, in a first-level cache, that one vector of channels of all pixels of a row takes at most.
 int64_t places_of_pixels(const Side& s, int64_t item) {
   return way_bytes / std::gcd(std::abs(s.line) * item, way_bytes);
@@ -280,7 +294,8 @@ bool channels_are_closest(const int64_t strides[4], int64_t channels, int64_t he
   return (height < 2 || further(strides[2])) && (width < 2 || further(strides[3]));
 }
 
-Plan::Plan(const Problem& p, const Target& target, int most_threads) : Plan(target, most_threads, lying(p)) {}
+Plan::Plan(const Problem& p, const Target& target, int most_threads)
+    : Plan(target, most_threads, lying(without_emptiness(p))) {}
 
 Plan::Plan(const Target& target, int most_threads, const Problem& p)
     : pass(p.pass),

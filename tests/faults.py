@@ -203,14 +203,74 @@ FAULTS = [
     Fault(
         "dilation between the rows of a class ignored",
         "csrc/lattice.cpp",
-        "add_part(c * line.stride + e * line.dilate - line.pad, line_in_step_,",
-        "add_part(c * line.stride + e * (FAULT ? 1 : line.dilate) - line.pad, line_in_step_,",
+        "add_part(c * a.stride + e * a.dilate - a.pad, line_in_step_,",
+        "add_part(c * a.stride + e * (FAULT ? 1 : a.dilate) - a.pad, line_in_step_,",
     ),
     Fault(
         "input gradient with stride: a tap of another class",
         "csrc/lattice.cpp",
-        "else if (at % offset.stride == 0)",
-        "else if (at % offset.stride == 0 || (FAULT && at > 0))",
+        "found.push_back({out, tap});",
+        "found.push_back({out, FAULT && tap ? tap - 1 : tap});",
+    ),
+    Fault(
+        "outputs that no tap meets left as they were",
+        "csrc/engine.cpp",
+        "if (plan.clears) clear",
+        "if (plan.clears && !FAULT) clear",
+    ),
+    Fault(
+        "outputs that no tap meets left as they were in a stage",
+        K + "correlate_channels_last.hpp",
+        "if (!job_.out.direct && !lat_.covers) clear",
+        "if (!job_.out.direct && !lat_.covers && !FAULT) clear",
+    ),
+    Fault(
+        "packed rows: a tap reads its neighbour's columns",
+        "csrc/row_layout.cpp",
+        "s.at + reads[i].shift - s.shift;",
+        "s.at + (FAULT && s.length > 40 ? 0 : reads[i].shift - s.shift);",
+    ),
+    Fault(
+        "packed rows: two residues taken for one",
+        "csrc/row_layout.cpp",
+        "return apart == 1 ? 0 : r.residue;",
+        "return apart == 1 || (FAULT && apart > 1000) ? 0 : r.residue;",
+    ),
+    Fault(
+        "packed pixels: rows of one residue in one window, however far apart",
+        K + "packed_pixels.hpp",
+        "|| m > windows_[i].end)) ++i;",
+        "|| (m > windows_[i].end && !FAULT))) ++i;",
+    ),
+    Fault(
+        "packed sums: planes one by one, always the first",
+        K + "correlate_planar.hpp",
+        "const Chunk* from = tile.chunks + begin * chunks;",
+        "const Chunk* from = tile.chunks + (FAULT ? 0 : begin) * chunks;",
+    ),
+    Fault(
+        "weights beside a row counted",
+        K + "tile.hpp",
+        "return S::keep(weight, lanes_of<S>(mask));",
+        "return FAULT ? weight : S::keep(weight, lanes_of<S>(mask));",
+    ),
+    Fault(
+        "bytes of the other order taken as they lie",
+        "csrc/buffer.hpp",
+        "!is_native(*format++)) return",
+        "!is_native(*format++) && !FAULT) return",
+    ),
+    Fault(
+        "a refused array not copied",
+        P + "ops.py",
+        "if kind != INPUT_GRAD:\n            x = _ready",
+        "if kind != INPUT_GRAD and not FAULT:\n            x = _ready",
+    ),
+    Fault(
+        "masks of arrays ignored",
+        P + "ops.py",
+        "isinstance(a, np.ma.MaskedArray):",
+        "isinstance(a, np.ma.MaskedArray) and not FAULT:",
     ),
     Fault(
         "threads: last unit of a range left out",
@@ -353,7 +413,13 @@ def plant(tree: Path) -> None:
             raise SystemExit(msg)
         check = f'planted_fault("{fault.name}")' if path.suffix != ".py" else IN_PYTHON.format(fault.name)
         path.write_text(text.replace(fault.before, fault.after.replace("FAULT", check)))
-    for header in ("csrc/problem.hpp", "csrc/simd/common.hpp", "csrc/lattice.hpp", "csrc/pool.hpp"):
+    for header in (
+        "csrc/problem.hpp",
+        "csrc/simd/common.hpp",
+        "csrc/lattice.hpp",
+        "csrc/pool.hpp",
+        "csrc/row_layout.hpp",
+    ):
         path = tree / header
         path.write_text(path.read_text().replace("#pragma once", '#pragma once\n#include "planted.hpp"', 1))
     (tree / "csrc/planted.hpp").write_text("#pragma once" + IN_CPP)

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "../engine.hpp"
@@ -173,6 +174,19 @@ void test_problem(const Target& target) {
   run(Pass::weight_grad, x, gW, gy);
   check(gW, expected_w, "weight gradient");
   if (p.b.data) check(gb, expected_b, "bias gradient");
+
+  if (draw(0, 9)) return;
+  const Tensor no_filter({0, p.channels, p.h.kernel, p.w.kernel}, W_type, false, at_end);
+  const Tensor no_gy({p.batch, 0, p.h.out, p.w.out}, t, last, at_end);
+  const int64_t multiplier = std::exchange(p.multiplier, 0);
+  run(Pass::input_grad, gx, no_filter, no_gy);
+  check(gx, std::vector<double>(expected.size()), "input gradient of no filters");
+  p.multiplier = multiplier;
+  (draw(0, 1) ? p.h : p.w).out = 0;
+  const Tensor none({p.batch, outs, p.h.out, p.w.out}, t, last, at_end);
+  run(Pass::weight_grad, x, gW, none);
+  check(gW, std::vector<double>(expected_w.size()), "weight gradient of no outputs");
+  if (p.b.data) check(gb, std::vector<double>(expected_b.size()), "bias gradient of no outputs");
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ def check_array(name: str, a: object) -> None:
     if isinstance(a, np.ma.MaskedArray):
         msg = f"{name} is a masked array, whose mask would be ignored: pass its filled(0), or its data for all of it"
         raise TypeError(msg)
-    if type(a).__getitem__ is not np.ndarray.__getitem__ and not isinstance(a, np.memmap):
+    if type(a).__getitem__ is not np.ndarray.__getitem__ and not isinstance(a, np.memmap | np.recarray):
         msg = f"{name} is a {type(a).__name__}, whose elements may mean something else: pass numpy.asarray of it"
         raise TypeError(msg)
 

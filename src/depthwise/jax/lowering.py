@@ -40,17 +40,7 @@ def input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
 
 def weight_grad(x: Any, gy: Any, *, steps: Steps, kernel: Any, dtype: Any) -> Any:
     """GW of x and gy."""
-    shape = steps.W_shape(x.shape, kernel)
-
-    def engine(x: Any, gy: Any) -> Any:
-        return _run(WEIGHT_GRAD, (x, gy), shape, dtype, steps)
-
-    h, w = steps.sizes(gy.shape)[2:]
-    if isinstance(h, int) and isinstance(w, int):
-        return engine(x, gy)
-    # An export's symbols may turn out smaller than the kernel. The engine sums no weight gradient of no outputs.
-    some = (jnp.asarray(h) > 0) & (jnp.asarray(w) > 0)
-    return lax.cond(some, engine, lambda x, gy: jnp.zeros(shape, dtype), x, gy)
+    return _run(WEIGHT_GRAD, (x, gy), steps.W_shape(x.shape, kernel), dtype, steps)
 
 
 def _run(kind: int, operands: Sequence[Any], shape: Sequence[Any], dtype: Any, steps: Steps) -> Any:
