@@ -13,7 +13,7 @@ import pytest
 
 import depthwise
 from depthwise import _core, ops
-from helpers import LAYOUTS, lanes
+from helpers import DTYPES, LAYOUTS, lanes
 
 
 def run(code, **env):
@@ -94,6 +94,49 @@ def test_same_bits_for_any_number_of_threads_and_from_run_to_run(target, dtype, 
         for other in results[1:]:
             for a, b in zip(results[0], other, strict=True):
                 assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bits_hang_on_the_plan_alone(target, dtype, layout):
+    """Not on where arrays lie, on who gives the output's memory, or on what other channels hold."""
+    rng = np.random.default_rng(16)
+    for (n, c, h, w), k, stride in ((2, 21, 13, 40), 3, 1), ((1, 3, 9, 33), 5, 2), ((1, 17, 1, 300), 1, 1):
+        kernel = min(k, h), k
+        x, W = rng.normal(size=(n, c, h, w)).astype(dtype), rng.normal(size=(1, c, *kernel)).astype(dtype)
+        steps = {"stride": stride, "pad": (kernel[0] // 2, k // 2)}
+        x = layout(x)
+        gy = layout(rng.normal(size=ops.forward(x, W, **steps).shape).astype(dtype))
+
+        def results(x, W, gy, **out):
+            return (
+                ops.forward(x, W, out=out.get("y"), **steps),  # noqa: B023
+                ops.input_grad(gy, W, x.shape[2:], out=out.get("gx"), **steps),  # noqa: B023
+                ops.weight_grad(x, gy, W.shape[2:], out=out.get("gW"), **steps),  # noqa: B023
+            )
+
+        def elsewhere(a, elements):
+            """A copy in the same layout, so many elements behind a multiple of 64 bytes."""
+            spans = [(size - 1) * stride for size, stride in zip(a.shape, a.strides, strict=True)]
+            memory = np.zeros(sum(map(abs, spans)) + (elements + 1) * a.itemsize + 64, np.uint8)
+            start = -memory.ctypes.data % 64 + elements * a.itemsize - sum(s for s in spans if s < 0)
+            view = np.ndarray(a.shape, a.dtype, memory, start, a.strides)
+            view[...] = a
+            return view
+
+        expected = results(x, W, gy)
+        for elements in (0, 1, 5, 16):
+            moved = [elsewhere(a, elements) for a in (x, W, gy)]
+            given = {name: elsewhere(a, elements) for name, a in zip(("y", "gx", "gW"), expected, strict=True)}
+            for again in results(*moved), results(*moved, **given):
+                for a, b in zip(expected, again, strict=True):
+                    assert a.tobytes() == b.tobytes()
+        spoilt = [elsewhere(a, 0) for a in (x, W, gy)]
+        for a in spoilt:
+            a[:, 1] = np.nan
+        for i, (a, b) in enumerate(zip(expected, results(*spoilt), strict=True)):
+            assert np.delete(a, 1, 1).tobytes() == np.delete(b, 1, 1).tobytes(), i
+            assert np.isnan(b[:, 1].astype(np.float64)).all()
 
 
 def big_problem():
