@@ -6,8 +6,10 @@
 #include <nanobind/stl/vector.h>
 
 #include "buffer.hpp"
+#include "cpu.hpp"
 #include "engine.hpp"
 #include "limits.hpp"
+#include "openmp.hpp"
 #include "parallel.hpp"
 #include "pool.hpp"
 #include "xla.hpp"
@@ -146,6 +148,8 @@ NB_MODULE(_core, m) {
   });
   m.def("copy_rate", copy_rate, nb::call_guard<nb::gil_scoped_release>());
   m.def("default_threads", default_threads);
+  m.def("cpus_of_quota", [](const std::string& text) { return cpus_of_quota(text.c_str()); });
+  m.def("find_openmp", [](const std::string& library) { return find_openmp(library.c_str()); });
 #ifdef DEPTHWISE_JAX
   m.def("xla_handler", [] { return nb::capsule(xla_handler()); });
 #endif

@@ -4,9 +4,6 @@
 
 namespace depthwise {
 
-// DEPTHWISE_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that this process may use.
-int default_threads();
-
 // Whose threads help.
 class Crew {
  public:
@@ -19,11 +16,6 @@ class Crew {
  protected:
   ~Crew() = default;
 };
-
-// PyTorch's threads stay awake after its operators, and its OpenMP runtime has them at once, where a pool of our own
-// would wait for a core (two cores, 32x112x112 with 3x3 after a matrix product of PyTorch's: 0.14 to 0.2 ms by OpenMP,
-// 0.25 to 0.5 by our own). Without PyTorch it is the other way round: pool.hpp.
-Crew& openmp_crew();
 
 using RangeBody = void (*)(const void* job, int64_t begin, int64_t end, void* scratch);
 

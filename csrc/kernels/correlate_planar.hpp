@@ -68,8 +68,8 @@ class CorrelatePlanar {
     const int64_t tiles = lat_.line_tiles;
     for (int64_t unit = begin; unit < end;) {
       const int64_t plane = unit / (job_.strips * tiles), tile = unit % tiles, left = at_most(tiles - tile, end - unit);
-      enter_strip(unit / tiles % job_.strips);
       enter_plane(plane);
+      enter_strip(unit / tiles % job_.strips);
       const int64_t planes = left == tiles ? planes_together(plane, (end - unit) / tiles) : 1;
       run_tiles(tile, tile + left, planes);
       unit += planes * left;
@@ -113,6 +113,19 @@ class CorrelatePlanar {
       bias_at_ = &bias_;
     }
     packed_class_ = nullptr;
+    // The zeros beside a packed row count for nothing while weights are finite.
+    const bool masks = S::masked_fma || job_.in.direct || !weights_are_finite();
+    if (masks != masks_rows_) strip_ = -1;
+    masks_rows_ = masks;
+  }
+
+  bool weights_are_finite() const {
+    E nothing = 0;
+    for (int64_t k = 0; k < job_.sum; ++k)
+      for (int64_t p = 0; p < job_.kernel_lines; ++p)
+        for (int64_t q = 0; q < job_.kernel_offsets; ++q)
+          nothing += 0 * w_[k * w_sum_ + p * w_line_ + q * w_offset_step_];
+    return nothing == 0;
   }
 
   // How many planes, from this one on, are done together: they lie evenly, and their whole vectors stay inside the
@@ -209,8 +222,9 @@ class CorrelatePlanar {
 
   int64_t input_column(const OffsetTap& tap, int64_t output) const { return tap.in0 + output * lat_.offset_in_step; }
 
-  // Whether some lane of a vector reads beside the row. Packed rows have zeros there, but a weight may be infinite.
+  // Whether some lane of a vector reads beside the row, and is to be masked.
   bool reaches_beside(const OffsetTap* tap, int64_t taps, int64_t j, int64_t N) const {
+    if (!masks_rows_) return false;
     for (int64_t o = 0; o < taps; ++o)
       if (input_column(tap[o], j) < 0 || input_column(tap[o], j + N) > job_.in.offsets) return true;
     return false;
@@ -512,6 +526,7 @@ class CorrelatePlanar {
   const depthwise::LatticeView& lat_;
   const int64_t most_taps_, members_;  // classes of columns that are done together
   const bool one_row_;
+  bool masks_rows_ = false;  // lanes beside a row
   PackedRows<S> rows_;
   RowTile* tiles_ = nullptr;
   Chunk* chunks_ = nullptr;

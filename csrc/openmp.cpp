@@ -1,0 +1,72 @@
+#include "openmp.hpp"
+
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <atomic>
+
+#include "pool.hpp"
+
+namespace depthwise {
+namespace {
+
+std::atomic<bool> forked{false};
+[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+
+// What a compiler calls for `#pragma omp parallel num_threads(threads)`. Runtimes of GCC, LLVM and Intel have it.
+using Parallel = void (*)(void (*body)(void*), void* data, unsigned threads, unsigned flags);
+using ThreadNumber = int (*)();
+
+struct Runtime {
+  std::atomic<Parallel> parallel{nullptr};
+  std::atomic<ThreadNumber> thread_number{nullptr};
+} runtime;
+
+class OpenMPCrew final : public Crew {
+ public:
+  bool run(int ranges, int helpers, Call call, const void* job) override {
+    const Parallel parallel = runtime.parallel.load(std::memory_order_acquire);
+    if (!parallel || forked) return pool().run(ranges, helpers, call, job);
+    struct Region {
+      int ranges, threads;
+      Call call;
+      const void* job;
+      std::atomic<int> begun{0};
+    } region{ranges, helpers + 1, call, job};
+    parallel(
+        [](void* p) {
+          Region& r = *static_cast<Region*>(p);
+          // A thread begins with the range of its number, which it had the last time. The runtime may have lent fewer.
+          const int mine = runtime.thread_number.load(std::memory_order_relaxed)();
+          r.begun.fetch_add(1, std::memory_order_relaxed);
+          for (int i = mine; i < r.ranges; i += r.threads) r.call(r.job, i);
+        },
+        &region, static_cast<unsigned>(region.threads), 0);
+    // Ranges of threads that were not lent; the region's end has made `begun` final.
+    for (int lent = region.begun; lent < region.threads; ++lent)
+      for (int i = lent; i < ranges; i += region.threads) call(job, i);
+    return true;
+  }
+};
+
+}  // namespace
+
+bool find_openmp(const char* library) {
+  // The library is there already: its own dependencies are searched, whoever else has brought a runtime.
+  void* handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+  if (!handle) return false;
+  const auto number = reinterpret_cast<ThreadNumber>(dlsym(handle, "omp_get_thread_num"));
+  const auto parallel = reinterpret_cast<Parallel>(dlsym(handle, "GOMP_parallel"));
+  dlclose(handle);
+  if (!number || !parallel) return false;
+  runtime.thread_number.store(number, std::memory_order_relaxed);
+  runtime.parallel.store(parallel, std::memory_order_release);
+  return true;
+}
+
+Crew& openmp_crew() {
+  static OpenMPCrew crew;
+  return crew;
+}
+
+}  // namespace depthwise
