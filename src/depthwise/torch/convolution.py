@@ -20,6 +20,7 @@ from . import operators
 Ints = int | Sequence[int]
 _MOST = 2**31 - 1  # of a step, for the engine
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
+_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # PyTorch 2.6 has none
 
 
 def _pair(v: Any, least: int) -> list[Any] | None:
@@ -79,13 +80,16 @@ def _is_ours(a: Any, dtype: torch.dtype) -> bool:
     )
 
 
-def _is_for_inductor(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether torch.compile does it as fast itself: oneDNN's float32 of one filter a channel, of which no gradient is
-    asked, fused with the layers around it.
-    """  # noqa: D205
+def _is_for_compiler(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether torch.compile is faster by itself.
+
+    It fuses oneDNN's convolution with the layers around it, which spares a pass over memory. That is worth more than
+    the engine in float32 with one filter a channel, where both run at the speed of the memory; in training it has to
+    keep what lies between the layers.
+    """
     return (
         torch.compiler.is_compiling()
-        and not torch.compiler.is_exporting()
+        and not _is_exporting()
         and _HAS_ONEDNN
         and input.dtype is torch.float32
         and weight.shape[0] == input.shape[1]
@@ -176,7 +180,7 @@ def convolve(
         and _is_ours(weight, dtype)
         and (bias is None or (_is_ours(bias, dtype) and bias.shape == weight.shape[:1]))
         and forward_ad._current_level < 0  # forward-mode differentiation is PyTorch's
-        and not _is_for_inductor(input, weight, bias)
+        and not _is_for_compiler(input, weight, bias)
     ):
         sizes = input.shape, weight.shape, stride, padding, dilation, groups
         try:
