@@ -1,6 +1,6 @@
 """Networks of the transformers package, stock PyTorch against accelerated, interleaved in one process.
 
-    python benchmarks/torch_models.py [--threads 2] [--dtype float32] [--match mobilenet] [--infer]
+    python benchmarks/torch_models.py [--threads 2] [--dtype float32] [--match mobilenet] [--infer] [--compile]
 
 Weights and 224 x 224 images are random. Each round times one step of each; the figures are medians and their ratio.
 Before it times, it trains both for ten steps and compares their losses; the last column is the same comparison of stock
@@ -92,13 +92,18 @@ def apart_by(a: list[float], b: list[float]) -> str:
     return f"{max(abs(i - j) / abs(i) for i, j in zip(a, b, strict=True)):.1e}"
 
 
-def compare(name: str, batch: int, layout: str, dtype: torch.dtype, infer: bool, rounds: int) -> list[str]:
+def compare(
+    name: str, batch: int, layout: str, dtype: torch.dtype, infer: bool, compiled: bool, rounds: int
+) -> list[str]:
     torch.manual_seed(0)
     stock = MODELS[name][0]().to(dtype)
     if layout == "nhwc":
         stock = stock.to(memory_format=torch.channels_last)
     ours = copy.deepcopy(stock)
     accelerate(ours)
+    if compiled:
+        stock.compile()
+        ours.compile()
     x = torch.randn(batch, 3, 224, 224, dtype=dtype)
     if layout == "nhwc":
         x = x.to(memory_format=torch.channels_last)
@@ -126,6 +131,7 @@ def main() -> None:
     parser.add_argument("--match", default="")
     parser.add_argument("--layout", choices=["nchw", "nhwc"])
     parser.add_argument("--infer", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="both by torch.compile")
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -144,7 +150,7 @@ def main() -> None:
     ]
     console = Console(width=120)
     for name, batch, layout in track(jobs, "measuring"):
-        row = compare(name, batch, layout, getattr(torch, args.dtype), args.infer, args.rounds)
+        row = compare(name, batch, layout, getattr(torch, args.dtype), args.infer, args.compile, args.rounds)
         table.add_row(*row)
     console.print(table)
 

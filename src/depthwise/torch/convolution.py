@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,9 @@ from ..geometry import geometry
 from . import operators
 
 Ints = int | Sequence[int]
+_MOST = 2**31 - 1  # of a step, for the engine
+_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # PyTorch 2.6 has none
 
 
 def _pair(v: Any, least: int) -> list[Any] | None:
@@ -24,7 +28,7 @@ def _pair(v: Any, least: int) -> list[Any] | None:
     both = [v, v] if isinstance(v, int | torch.SymInt) else list(v) if isinstance(v, tuple | list) else []
     if len(both) == 1:
         both *= 2
-    fits = len(both) == 2 and all(isinstance(i, int | torch.SymInt) and i >= least for i in both)
+    fits = len(both) == 2 and all(isinstance(i, int | torch.SymInt) and least <= i <= _MOST for i in both)
     return both if fits else None
 
 
@@ -52,7 +56,14 @@ def _find_steps(shape: Any, weight_shape: Any, stride: Any, padding: Any, dilati
     pads = _padding(padding, kernel, strides, dilations)
     if pads is None or min(operators.output_shape(shape, weight_shape, strides, pads, dilations)) < 1:
         return None
-    return strides, pads, dilations
+    steps = strides, pads, dilations
+    if torch.compiler.is_compiling() or any(isinstance(i, torch.SymInt) for i in (*shape, *itertools.chain(*steps))):
+        return steps
+    try:
+        operators.sizes(tuple(shape), outs, tuple(kernel), *map(tuple, steps))
+    except ValueError:  # too large for the engine
+        return None
+    return steps
 
 
 _known_steps = lru_cache(maxsize=4096)(_find_steps)
@@ -66,6 +77,23 @@ def _is_ours(a: Any, dtype: torch.dtype) -> bool:
         and a.dtype is dtype
         and a.layout is torch.strided
         and (type(a) is Tensor or not is_traceable_wrapper_subclass(a))
+    )
+
+
+def _is_for_compiler(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether torch.compile is faster by itself.
+
+    It fuses oneDNN's convolution with the layers around it, which spares a pass over memory. That is worth more than
+    the engine in float32 with one filter a channel, where both run at the speed of the memory; in training it has to
+    keep what lies between the layers.
+    """
+    return (
+        torch.compiler.is_compiling()
+        and not _is_exporting()
+        and _HAS_ONEDNN
+        and input.dtype is torch.float32
+        and weight.shape[0] == input.shape[1]
+        and not (torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in (input, weight, bias)))
     )
 
 
@@ -152,6 +180,7 @@ def convolve(
         and _is_ours(weight, dtype)
         and (bias is None or (_is_ours(bias, dtype) and bias.shape == weight.shape[:1]))
         and forward_ad._current_level < 0  # forward-mode differentiation is PyTorch's
+        and not _is_for_compiler(input, weight, bias)
     ):
         sizes = input.shape, weight.shape, stride, padding, dilation, groups
         try:

@@ -1,13 +1,16 @@
-"""The layer, and the exchange of a model's layers."""
+"""The layer, and how a model's layers become fast."""
 
 from __future__ import annotations
 
-from functools import cache
+import copy
+import weakref
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
+from torch.fx import Proxy
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from .convolution import convolve
 
@@ -55,12 +58,41 @@ class DepthwiseConv2d(nn.Conv2d):
         outs = in_channels if out_channels is None else out_channels
         args = outs, kernel_size, stride, padding, dilation, in_channels, bias, padding_mode, device, dtype
         super().__init__(in_channels, *args)
+        if not _overrides("_conv_forward", self):
+            _make_fast(self)
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        padding = self.padding
-        if self.padding_mode != "zeros":
-            input, padding = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode), 0
-        return convolve(input, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+class _Engine:
+    """``_conv_forward`` of one layer, through the engine.
+
+    An attribute of the layer and not a class of its own: PyTorch's tools for quantisation, fusion, graphs and scripts
+    go by the exact class of a layer. It does not keep the layer alive; copies and pickles of the layer have their own.
+    """
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        self._layer = weakref.ref(layer)
+
+    def layer(self) -> nn.Conv2d:
+        layer = self._layer()
+        if layer is None:
+            msg = "this layer is a copy.copy of an accelerated layer that is no more: accelerate it"
+            raise RuntimeError(msg)
+        return layer
+
+    def __reduce__(self) -> Any:
+        return _Engine, (self.layer(),)
+
+    def __deepcopy__(self, memo: Any) -> _Engine:
+        return _Engine(copy.deepcopy(self.layer(), memo))
+
+    def __call__(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        layer = self.layer()
+        if isinstance(input, Proxy):  # a symbolic graph is for other tools, as a traced one is
+            return nn.Conv2d._conv_forward(layer, input, weight, bias)
+        padding = layer.padding
+        if layer.padding_mode != "zeros":
+            input, padding = F.pad(input, layer._reversed_padding_repeated_twice, mode=layer.padding_mode), 0
+        return convolve(input, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
 
 
 class Changes(NamedTuple):
@@ -70,56 +102,54 @@ class Changes(NamedTuple):
     left: dict[str, str]  # names of the others, and why
 
 
-@cache
-def _fast(cls: type) -> type:
-    """A layer's class with the convolution of this package in it."""
-    if cls is nn.Conv2d:
-        return DepthwiseConv2d
-    # A class made here cannot be found by its name: copies and pickles are rebuilt from the class that it came from.
-    body: dict[str, Any] = {"__module__": cls.__module__, "__reduce_ex__": _reduce, "_stock": cls}
-    return type(cls.__name__, (cls, DepthwiseConv2d), body)
+def _make_fast(layer: nn.Conv2d) -> None:
+    layer._conv_forward = _Engine(layer)  # type: ignore[assignment]
 
 
-def _reduce(self: Any, protocol: int) -> Any:
-    return _rebuild, (self._stock,), self.__dict__
+def _overrides(method: str, layer: nn.Conv2d) -> bool:
+    return getattr(type(layer), method) is not getattr(nn.Conv2d, method)
 
 
-def _rebuild(cls: type) -> Any:
-    fast: Any = _fast(cls)
-    return fast.__new__(fast)
+def _is_fast(module: nn.Module) -> bool:
+    engine = vars(module).get("_conv_forward")
+    return isinstance(engine, _Engine) and engine._layer() is module
 
 
-def _stock(cls: type) -> type:
-    return nn.Conv2d if cls is DepthwiseConv2d else cls._stock  # type: ignore[attr-defined]
+def _is_depthwise(module: nn.Module) -> bool:
+    """Whether this is a depthwise convolution, of any class and dimension, or may become one."""
+    groups, channels = getattr(module, "groups", None), getattr(module, "in_channels", None)
+    if not isinstance(groups, int) or not isinstance(channels, int):
+        return False
+    return groups > 1 and (groups == channels or _is_lazy(module))
 
 
-def _exchange(module: nn.Module, other: Any) -> None:
-    """Give a layer the class `other(its class)`."""
-    cls = type(module)
-    if is_parametrized(module):  # its class, which deep copies share, stands above the layer's and holds its properties
-        body = {k: v for k, v in vars(cls).items() if k not in ("__dict__", "__weakref__")}
-        module.__class__ = type(cls.__name__, (other(cls.__bases__[0]),), body)
-    else:
-        module.__class__ = other(cls)
+def _is_lazy(module: nn.Module) -> bool:
+    return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()
 
 
-def _why_not(module: nn.Conv2d) -> str | None:
-    if isinstance(module, DepthwiseConv2d):
+def _why_not(module: nn.Module) -> str | None:
+    name = getattr(module, "original_name", type(module).__name__)
+    if _is_fast(module):
         return "is fast already"
-    if "forward" in vars(module) or "_conv_forward" in vars(module):
+    if isinstance(module, torch.jit.ScriptModule):
+        return f"{name} is a script"
+    if not isinstance(module, nn.Conv2d):
+        return f"{name} is not a torch.nn.Conv2d"
+    if _is_lazy(module):
+        return f"{name} has no channels before its first input"
+    if "forward" in vars(module) or not isinstance(vars(module).get("_conv_forward"), _Engine | None):
         return "has a forward of its own"
-    cls = type(module)
-    if cls.forward is not nn.Conv2d.forward or cls._conv_forward is not nn.Conv2d._conv_forward:
-        return f"{cls.__name__} has a forward of its own"
+    if _overrides("forward", module) or _overrides("_conv_forward", module):
+        return f"{name} has a forward of its own"
     return None
 
 
 def accelerate(model: nn.Module) -> Changes:
     """Make the depthwise layers of a model fast, in place.
 
-    Every ``torch.nn.Conv2d`` with ``groups == in_channels > 1`` becomes a :class:`DepthwiseConv2d`: the same object
-    with the same parameters, buffers, hooks and parametrizations, so that optimizers and references made before keep
-    working and state_dicts keep their keys.
+    Every ``torch.nn.Conv2d`` with ``groups == in_channels > 1`` computes as :func:`depthwise.torch.conv2d` does. It is
+    the same object of the same class with the same parameters, buffers, hooks and parametrizations, so that optimizers
+    and references made before keep working, state_dicts keep their keys, and layers can be fused and quantised.
 
     Parameters
     ----------
@@ -129,7 +159,7 @@ def accelerate(model: nn.Module) -> Changes:
     Returns
     -------
     Changes
-        ``changed``, names of layers; ``left``, the depthwise layers that were left as they are, and why.
+        ``changed``, names of layers; ``left``, all other depthwise layers, of any class and dimension, and why.
 
     Examples
     --------
@@ -143,15 +173,14 @@ def accelerate(model: nn.Module) -> Changes:
     """
     changes = Changes([], {})
     for name, module in model.named_modules():
-        if not isinstance(module, nn.Conv2d) or not module.groups == module.in_channels > 1:
+        if not _is_depthwise(module):
             continue
         reason = _why_not(module)
         if reason:
             changes.left[name] = reason
-            continue
-        _exchange(module, _fast)
-        module._accelerated = True  # type: ignore[assignment]
-        changes.changed.append(name)
+        else:
+            _make_fast(module)  # type: ignore[arg-type]
+            changes.changed.append(name)
     return changes
 
 
@@ -169,7 +198,7 @@ def restore(model: nn.Module) -> list[str]:
     """
     restored = []
     for name, module in model.named_modules():
-        if vars(module).pop("_accelerated", False):
-            _exchange(module, _stock)
+        if not isinstance(module, DepthwiseConv2d) and isinstance(vars(module).get("_conv_forward"), _Engine):
+            del module._conv_forward
             restored.append(name)
     return restored

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch._functorch.autograd_function import enable_single_level_autograd_function
 from torch.autograd import Function
+from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
 from .. import _core
 from ..geometry import Geometry, geometry
@@ -26,9 +27,16 @@ Ints = Sequence[int]
 _NO_BIAS = (0, (), 0)
 
 
-def is_channels_last(x: Tensor) -> bool:
-    """Whether what is computed from x is to lie in channels_last memory, as x does."""
-    return bool(x.stride(1) == 1 and x.stride(3) > 1)
+def _is_channels_last(a: Tensor) -> bool:
+    """Whether PyTorch takes these strides for channels_last (its C++ ``suggest_memory_format``; no size is zero)."""
+    (_, c, h, w), (batch, channel, row, column) = a.shape, a.stride()
+    # The inequality is for (n, 1, 1, 1), where both formats have the same strides: it counts as planar.
+    return bool(channel > 0 and channel * c <= column and column * w <= row and channel != row * h <= batch)
+
+
+def result_is_channels_last(x: Tensor, weight: Tensor) -> bool:
+    """Whether what is computed from the two is to lie in channels_last memory: where either does, as in PyTorch."""
+    return _is_channels_last(x) or _is_channels_last(weight)
 
 
 def _empty(x: Tensor, shape: Ints, channels_last: bool) -> Tensor:
@@ -49,7 +57,7 @@ def output_shape(x_shape: Ints, weight_shape: Ints, stride: Ints, padding: Ints,
 
 
 @lru_cache(maxsize=4096)
-def _geometry(
+def sizes(
     x_shape: tuple[int, ...],
     outs: int,
     kernel: tuple[int, ...],
@@ -57,6 +65,7 @@ def _geometry(
     padding: tuple[int, int, int, int],
     dilation: tuple[int, int],
 ) -> Geometry:
+    """What the engine is told of a problem; a ValueError where it is too large for it."""
     channels = x_shape[1]
     W_shape = (outs // channels if channels else 0, channels, *kernel)
     return geometry(x_shape, W_shape, stride, (padding[:2], padding[2:]), dilation)
@@ -88,19 +97,22 @@ def _steps(stride: Ints, padding: Ints, dilation: Ints) -> tuple[Any, Any, Any]:
 
 def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
     outs, _, *kernel = weight.shape
-    g = _geometry(x.shape, outs, tuple(kernel), *_steps(stride, padding, dilation))
-    y = _empty(x, g.y_shape, is_channels_last(x))
+    g = sizes(x.shape, outs, tuple(kernel), *_steps(stride, padding, dilation))
+    y = _empty(x, g.y_shape, result_is_channels_last(x, weight))
     _run(FORWARD, g, x, weight, bias, y)
     return y
 
 
 def _conv2d_fake(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
-    return _empty(x, output_shape(x.shape, weight.shape, stride, padding, dilation), is_channels_last(x))
+    shape = output_shape(x.shape, weight.shape, stride, padding, dilation)
+    return _empty(x, shape, result_is_channels_last(x, weight))
 
 
 def _conv2d_context(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *steps: Ints) -> None:
     ctx.steps = steps
-    ctx.input_shape, ctx.channels_last = x.shape, is_channels_last(x)
+    ctx.input_shape = x.shape
+    # A compiler lays x out anew after this was traced: the gradient then goes by what gy has become.
+    ctx.channels_last = None if torch.compiler.is_compiling() else result_is_channels_last(x, weight)
     ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
 
 
@@ -113,20 +125,22 @@ def _conv2d_backward(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
 
 
 def _input_grad(
-    gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool, stride: Ints, padding: Ints, dilation: Ints
+    gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, stride: Ints, padding: Ints, dilation: Ints
 ) -> Tensor:
     outs, _, *kernel = weight.shape
-    g = _geometry(tuple(shape), outs, tuple(kernel), *_steps(stride, padding, dilation))
-    gx = _empty(gy, g.x_shape, channels_last)
+    g = sizes(tuple(shape), outs, tuple(kernel), *_steps(stride, padding, dilation))
+    gx = _input_grad_fake(gy, weight, shape, channels_last)
     _run(INPUT_GRAD, g, gx, weight, None, gy)
     return gx
 
 
-def _input_grad_fake(gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool, *steps: Ints) -> Tensor:
-    return _empty(gy, shape, channels_last)
+def _input_grad_fake(gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, *steps: Ints) -> Tensor:
+    return _empty(gy, shape, result_is_channels_last(gy, weight) if channels_last is None else channels_last)
 
 
-def _input_grad_context(ctx: Any, gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool, *steps: Ints) -> None:
+def _input_grad_context(
+    ctx: Any, gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, *steps: Ints
+) -> None:
     ctx.steps = steps
     ctx.save_for_backward(gy, weight)
 
@@ -143,7 +157,7 @@ def _input_grad_backward(ctx: Any, ggx: Tensor) -> tuple[Any, ...]:
 def _weight_grad(
     x: Tensor, gy: Tensor, kernel: Ints, dtype: torch.dtype, stride: Ints, padding: Ints, dilation: Ints
 ) -> Tensor:
-    g = _geometry(x.shape, gy.shape[1], tuple(kernel), *_steps(stride, padding, dilation))
+    g = sizes(x.shape, gy.shape[1], tuple(kernel), *_steps(stride, padding, dilation))
     gW = torch.empty((gy.shape[1], 1, *kernel), dtype=dtype)
     _run(WEIGHT_GRAD, g, x, gW, None, gy)
     return gW
@@ -160,8 +174,11 @@ def _weight_grad_context(ctx: Any, x: Tensor, gy: Tensor, kernel: Ints, dtype: t
 
 def _weight_grad_backward(ctx: Any, ggW: Tensor) -> tuple[Any, ...]:
     x, gy = ctx.saved_tensors
-    gx = conv2d_input_grad(gy, ggW, x.shape, is_channels_last(x), *ctx.steps) if ctx.needs_input_grad[0] else None
-    g_gy = conv2d(x, ggW, None, *ctx.steps) if ctx.needs_input_grad[1] else None
+    gx = g_gy = None
+    if ctx.needs_input_grad[0]:
+        gx = conv2d_input_grad(gy, ggW, x.shape, result_is_channels_last(x, ggW), *ctx.steps)
+    if ctx.needs_input_grad[1]:
+        g_gy = conv2d(x, ggW, None, *ctx.steps)
     return gx, g_gy, None, None, None, None, None
 
 
@@ -188,7 +205,7 @@ def _conv2d_vmap(
 
 
 def _input_grad_vmap(
-    info: Any, dims: Any, gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool, *steps: Ints
+    info: Any, dims: Any, gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, *steps: Ints
 ) -> tuple[Tensor, int]:
     n, (batch, channels, *size) = info.batch_size, shape
     if dims[1] is None:
@@ -206,6 +223,21 @@ def _weight_grad_vmap(
     return _unfold(gW, n, 0)
 
 
+# What torch.utils.flop_counter counts for PyTorch's own depthwise convolution and its gradients, also where that is too
+# much (the gradient of the weight, as if every pair of channels had one).
+def _conv2d_flops(x: Ints, weight: Ints, *_: Any, out_shape: Ints, **__: Any) -> int:
+    return conv_flop_count(x, weight, out_shape)
+
+
+def _input_grad_flops(gy: Ints, weight: Ints, *_: Any, out_shape: Ints, **__: Any) -> int:
+    return conv_flop_count(gy, weight, out_shape, transposed=True)
+
+
+def _weight_grad_flops(x: Ints, gy: Ints, *_: Any, out_shape: Ints, **__: Any) -> int:
+    x, gy, gW = ([a[1], a[0], *a[2:]] for a in (x, gy, out_shape))
+    return conv_flop_count(x, gy, gW)
+
+
 def _register(
     name: str,
     signature: str,
@@ -214,14 +246,19 @@ def _register(
     context: Callable[..., None],
     backward: Callable[..., Any],
     vmap: Callable[..., Any],
+    flops: Callable[..., int],
 ) -> Any:
     qualified = f"depthwise::{name}"
     steps = "int[2] stride, int[4] padding, int[2] dilation"
-    torch.library.define(qualified, f"({signature}, {steps}) -> Tensor", tags=torch.Tag.pt2_compliant_tag)
+    # flexible_layout: a compiler may hand over any strides, and what is computed lies as they do (its fake says how).
+    tags = torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout
+    torch.library.define(qualified, f"({signature}, {steps}) -> Tensor", tags=tags)
     torch.library.impl(qualified, "cpu", compute)
     torch.library.register_fake(qualified, fake)
     torch.library.register_vmap(qualified, vmap)
-    op = getattr(torch.ops.depthwise, name).default
+    packet = getattr(torch.ops.depthwise, name)
+    register_flop_formula(packet)(flops)
+    op = packet.default
 
     def compute_below(*args: Any) -> Any:
         with _below_autograd():
@@ -259,15 +296,17 @@ conv2d = _register(
     _conv2d_context,
     _conv2d_backward,
     _conv2d_vmap,
+    _conv2d_flops,
 )
 conv2d_input_grad = _register(
     "conv2d_input_grad",
-    "Tensor gy, Tensor weight, SymInt[] input_shape, bool channels_last",
+    "Tensor gy, Tensor weight, SymInt[] input_shape, bool? channels_last",
     _input_grad,
     _input_grad_fake,
     _input_grad_context,
     _input_grad_backward,
     _input_grad_vmap,
+    _input_grad_flops,
 )
 conv2d_weight_grad = _register(
     "conv2d_weight_grad",
@@ -277,4 +316,5 @@ conv2d_weight_grad = _register(
     _weight_grad_context,
     _weight_grad_backward,
     _weight_grad_vmap,
+    _weight_grad_flops,
 )

@@ -1,0 +1,71 @@
+"""What the tests of depthwise.torch share; they import it where there is PyTorch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
+from torch import nn
+
+import depthwise.torch
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+CASES = [  # n, c_I, h, w, c_M, kernel, stride, padding, dilation
+    (2, 3, 9, 11, 1, (3, 3), 1, 1, 1),
+    (1, 16, 14, 14, 1, (3, 3), (2, 1), (0, 2), 1),
+    (2, 5, 12, 7, 2, (5, 3), 2, (2, 1), (2, 1)),
+    (1, 32, 7, 7, 1, (7, 7), 1, "same", 1),
+    (1, 4, 10, 10, 3, (4, 2), 1, "same", (1, 3)),
+    (3, 8, 6, 8, 1, (1, 5), 1, "valid", 1),
+    (1, 1, 8, 8, 2, (3, 3), 1, 1, 1),
+]
+
+
+def integers(*shape, dtype=torch.float32, layout=torch.contiguous_format):
+    """Small integers, of which every order of summation makes the same sum."""
+    values = torch.randint(-3, 4, shape).to(dtype)
+    return values.contiguous(memory_format=layout) if len(shape) == 4 else values
+
+
+def problem(case, dtype=torch.float32, layout=torch.contiguous_format):
+    torch.manual_seed(0)
+    n, c, h, w, m, kernel, *steps = case
+    x = integers(n, c, h, w, dtype=dtype, layout=layout)
+    weight, bias = integers(c * m, 1, *kernel, dtype=dtype), integers(c * m, dtype=dtype)
+    return [a.requires_grad_() for a in (x, weight, bias)], steps
+
+
+def stock(x, weight, bias=None, stride=1, padding=0, dilation=1):
+    return F.conv2d(x, weight, bias, stride, padding, dilation, x.shape[-3])
+
+
+def ran():
+    """How many problems the engine has done."""
+    return sum(depthwise._core.executions(i) for i, (_, runs) in enumerate(depthwise._core.targets()) if runs)
+
+
+def outcome(f, *args):
+    try:
+        return f(*args)
+    except Exception as e:
+        return type(e), str(e)
+
+
+def small_network():
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, (5, 3), 2, (2, 1), groups=8, bias=False),
+        nn.Conv2d(16, 16, 3, padding="same", padding_mode="reflect", groups=16),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 4),
+    )
+
+
+def accelerated(model):
+    depthwise.torch.accelerate(model)
+    return model
