@@ -249,3 +249,27 @@ def test_lane_counts():
         if supported:
             expected = {"avx512": (16, 8), "avx2": (8, 4), "sse4": (4, 2), "neon": (4, 2), "scalar": (1, 1)}
             assert _core.lanes(i) == expected[name]
+
+
+def test_no_openmp_is_brought():
+    script = "import depthwise; print(open('/proc/self/maps').read())"
+    if sys.platform == "linux":
+        run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+        assert "_core" in run.stdout
+        assert "omp.so" not in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("cpu_max", "cpus"),
+    [
+        ("max 100000\n", 0),
+        ("200000 100000\n", 2),
+        ("150000 100000", 2),
+        ("1000 100000", 1),
+        ("-1\n 100000\n", 0),
+        ("", 0),
+    ],
+)
+def test_cpus_of_a_containers_quota(cpu_max, cpus):
+    """0: there is no quota."""
+    assert _core.cpus_of_quota(cpu_max) == cpus

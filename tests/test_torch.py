@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ torch = pytest.importorskip("torch", reason="depthwise.torch needs PyTorch")
 import torch.nn.functional as F  # noqa: E402, N812 - PyTorch's own abbreviation
 
 import depthwise  # noqa: E402
+from depthwise import _core  # noqa: E402
 from depthwise.torch import conv2d  # noqa: E402
 from torch_helpers import CASES, DTYPES, LAYOUTS, integers, outcome, problem, ran, stock  # noqa: E402
 
@@ -338,6 +341,7 @@ def test_the_same_bits_for_any_number_of_threads(channels):
 def test_without_pytorch_the_message_says_what_to_install():
     code = """
 import sys
+from pathlib import Path
 sys.modules["torch"] = None
 try:
     import depthwise.torch
@@ -346,3 +350,32 @@ except ModuleNotFoundError as e:
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "pip install 'depthwise[torch]'" in result.stdout
+
+
+RUNTIMES = """
+import sys
+from pathlib import Path
+for name in sys.argv[1].split():
+    __import__(name)
+import torch
+import depthwise.torch
+layer = depthwise.torch.DepthwiseConv2d(64, 64, 3, padding=1)
+layer(torch.ones(8, 64, 56, 56)).sum().backward()
+torch.ones(500, 500) @ torch.ones(500, 500)
+files = {line.split()[-1] for line in open("/proc/self/maps") if "/" in line}
+print([f for f in files if "libgomp" in f or "libomp" in f or "libiomp" in f])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("first", ["torch depthwise", "depthwise torch"])
+def test_pytorchs_openmp_is_the_only_one(first):
+    """With depthwise first PyTorch was moved to the system's runtime."""
+    run = subprocess.run([sys.executable, "-c", RUNTIMES, first], check=True, capture_output=True, text=True)
+    (runtime,) = ast.literal_eval(run.stdout)
+    assert Path(runtime).is_relative_to(Path(torch.__file__).parents[1])
+
+
+def test_pytorchs_openmp_is_found():
+    assert _core.find_openmp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+    assert not _core.find_openmp("no such library")

@@ -10,7 +10,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="depthwise.torch needs PyTorch")
 
-
 from torch import nn  # noqa: E402
 from torch.ao import quantization  # noqa: E402
 from torch.ao.quantization import quantize_fx  # noqa: E402
@@ -21,6 +20,12 @@ from torch_helpers import accelerated, problem, ran, small_network, stock  # noq
 
 warnings_of_pytorch = pytest.mark.filterwarnings("ignore")  # what its tools say of themselves
 ENGINE = torch.backends.quantized.engine
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    """The compiler refuses to compile a function again too often; tests are not to hang on how many there were."""
+    torch.compiler.reset()
 
 
 @warnings_of_pytorch

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +26,9 @@ from ..runtime import active_target
 DTYPES = {torch.float16: 0, torch.bfloat16: 1, torch.float32: 2, torch.float64: 3}  # as enum DType in the engine
 Ints = Sequence[int]
 _NO_BIAS = (0, (), 0)
+
+# The engine has the threads of PyTorch's OpenMP runtime, or where that is of an unknown kind its own.
+_core.find_openmp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
 
 
 def _is_channels_last(a: Tensor) -> bool:
