@@ -16,7 +16,7 @@ import numpy as np
 
 import depthwise
 from depthwise import ops, reference
-from helpers import DTYPES, LAYOUTS, assert_same, integers
+from helpers import DTYPES, LAYOUTS, assert_same, axis_of_any_steps, integers
 
 
 def broadcast(a):
@@ -75,6 +75,8 @@ def case(rng):
     """One problem, all passes; returns what it was."""
     large = rng.random() < 0.02
     h, w = axis(rng, 24), axis(rng, 150 if large else 48)
+    if rng.random() < 0.1:
+        h, w = axis_of_any_steps(rng, 20), axis_of_any_steps(rng, 80)
     n, c, m = int(rng.integers(1, 4)), int(rng.integers(1, 130 if large else 24)), int(rng.choice([1, 1, 1, 2, 3]))
     size, kernel, steps = (h[0], w[0]), (h[1], w[1]), {"stride": (h[2], w[2]), "dilate": (h[3], w[3])}
     steps["pad"] = (h[4], w[4])

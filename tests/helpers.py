@@ -53,3 +53,18 @@ def assert_same(actual, expected):
     """Equal in every element, after rounding the float64 reference to the result's dtype."""
     assert actual.shape == expected.shape
     np.testing.assert_array_equal(actual.astype(np.float64), expected.astype(actual.dtype).astype(np.float64))
+
+
+def axis_of_any_steps(rng, most):
+    """(size, kernel, stride, dilate, (before, after)) with few outputs, and steps of any size."""
+
+    def step():
+        return int(rng.choice([1, 2, 3, int(10 ** rng.uniform(0.5, 8))], p=[0.4, 0.1, 0.1, 0.4]))
+
+    while True:
+        size, kernel, stride, dilate = int(rng.integers(1, most)), int(rng.integers(1, 32)), step(), step()
+        wanted = (int(rng.integers(1, 12 if stride > 3 else 40)) - 1) * stride + dilate * (kernel - 1) + 1
+        padding = max(0, wanted - size) + int(rng.integers(0, stride))
+        before = int(rng.integers(0, padding + 1))
+        if max(before, padding - before) < 2**31 and (size + padding - dilate * (kernel - 1) - 1) // stride < 200:
+            return size, kernel, stride, dilate, (before, padding - before)

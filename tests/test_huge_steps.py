@@ -8,7 +8,7 @@ import pytest
 
 import depthwise
 from depthwise import ops, reference
-from helpers import DTYPES, LAYOUTS, assert_same, integers
+from helpers import DTYPES, LAYOUTS, assert_same, axis_of_any_steps, integers
 
 MIB = 1 << 20
 
@@ -18,27 +18,12 @@ def copies(W):
     return 12 * 16 * -(-W.shape[1] // 16) * W[:, :1].size
 
 
-def draw_axis(rng, most):
-    """(size, kernel, stride, dilate, (before, after)) with few outputs, and steps of any size."""
-
-    def step():
-        return int(rng.choice([1, 2, 3, int(10 ** rng.uniform(0.5, 8))], p=[0.4, 0.1, 0.1, 0.4]))
-
-    while True:
-        size, kernel, stride, dilate = int(rng.integers(1, most)), int(rng.integers(1, 32)), step(), step()
-        wanted = (int(rng.integers(1, 12 if stride > 3 else 40)) - 1) * stride + dilate * (kernel - 1) + 1
-        padding = max(0, wanted - size) + int(rng.integers(0, stride))
-        before = int(rng.integers(0, padding + 1))
-        if max(before, padding - before) < 2**31 and (size + padding - dilate * (kernel - 1) - 1) // stride < 200:
-            return size, kernel, stride, dilate, (before, padding - before)
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_random_steps(target, seed):
     """Every pass in every layout and dtype, exactly; scratch memory as promised, whatever the steps."""
     rng = np.random.default_rng(seed)
     for _ in range(25):
-        h, w = draw_axis(rng, 20), draw_axis(rng, 80)
+        h, w = axis_of_any_steps(rng, 20), axis_of_any_steps(rng, 80)
         size, kernel = (h[0], w[0]), (h[1], w[1])
         steps = {"stride": (h[2], w[2]), "dilate": (h[3], w[3]), "pad": (h[4], w[4])}
         n, c, m = int(rng.integers(1, 3)), int(rng.integers(1, 24)), int(rng.choice([1, 1, 2, 3]))
