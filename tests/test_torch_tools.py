@@ -23,6 +23,11 @@ warnings_of_pytorch = pytest.mark.filterwarnings("ignore")  # what its tools say
 ENGINE = torch.backends.quantized.engine
 
 
+@pytest.fixture(autouse=True)
+def compiler():
+    torch.compiler.reset()  # it counts how often it compiles the same code, and gives up
+
+
 @warnings_of_pytorch
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_compile(dynamic):
