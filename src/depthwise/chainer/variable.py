@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..ops import check_array
+from ..arrays import check_array
 from . import arithmetic
 from .graph import Function, Node, check_gradient
 
