@@ -26,7 +26,7 @@ from .runtime import active_target, get_num_threads
 
 
 def forward(g: Geometry, x: AnyArray, W: AnyArray, b: AnyArray | None = None, out: AnyArray | None = None) -> AnyArray:
-    """Y, as :func:`depthwise.ops.forward`."""
+    """The output, as :func:`depthwise.ops.forward`."""
     x_code, W_code, b_code = dtype_code("x", x.dtype), dtype_code("W", W.dtype), 0
     if b is not None:
         b_code = dtype_code("b", b.dtype)
@@ -41,7 +41,7 @@ def forward(g: Geometry, x: AnyArray, W: AnyArray, b: AnyArray | None = None, ou
 
 
 def input_grad(g: Geometry, gy: AnyArray, W: AnyArray, out: AnyArray | None = None) -> AnyArray:
-    """Gx, as :func:`depthwise.ops.input_grad`."""
+    """The gradient for x, as :func:`depthwise.ops.input_grad`."""
     gy_code, W_code = dtype_code("gy", gy.dtype), dtype_code("W", W.dtype)
     if gy.shape != g.y_shape:
         msg = f"gy must have shape {g.y_shape} (input size {g.x_shape[2:]}, W {W.shape}), got {gy.shape}"
@@ -56,7 +56,7 @@ def input_grad(g: Geometry, gy: AnyArray, W: AnyArray, out: AnyArray | None = No
 def weight_grad(
     g: Geometry, x: AnyArray, gy: AnyArray, out: AnyArray | None = None, bias_out: AnyArray | None = None
 ) -> AnyArray:
-    """GW, as :func:`depthwise.ops.weight_grad`."""
+    """The gradient for W, as :func:`depthwise.ops.weight_grad`."""
     x_code, gy_code = dtype_code("x", x.dtype), dtype_code("gy", gy.dtype)
     if gy.shape != g.y_shape:
         msg = f"gy must have shape {g.y_shape} (x {x.shape}, kernel size {g.W_shape[2:]}), got {gy.shape}"
@@ -73,7 +73,7 @@ def weight_grad(
 
 
 def bias_grad(gy: AnyArray, out: AnyArray | None = None) -> AnyArray:
-    """Gb, as :func:`depthwise.ops.bias_grad`."""
+    """The gradient for b, as :func:`depthwise.ops.bias_grad`."""
     code = dtype_code("gy", gy.dtype)
     n, c, h, w = gy.shape
     gb, gb_code = _weights_to_write(out, (c,), gy.dtype, ("gy", gy))
