@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from depthwise import output_size
+
 PASSES = ("forward", "input_grad", "weight_grad")
 LAYOUTS = ("planar", "channels_last")
 
@@ -33,8 +35,7 @@ class Layer(NamedTuple):
 
     @property
     def outs(self) -> tuple[int, int]:
-        height = (self.H + 2 * self.PH - self.DH * (self.KH - 1) - 1) // self.SH + 1
-        return height, (self.W + 2 * self.PW - self.DW * (self.KW - 1) - 1) // self.SW + 1
+        return output_size((self.H, self.W), (self.KH, self.KW), **self.steps)
 
     @property
     def steps(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def machine(dtype: str, threads: int, target: str) -> dict[str, Any]:
     import numpy as np
 
     import depthwise
-    from depthwise import limits
+    from depthwise import roofline
     from depthwise.__main__ import cpu_name
 
     index = depthwise.targets().index(target)
@@ -62,7 +62,7 @@ def machine(dtype: str, threads: int, target: str) -> dict[str, Any]:
         "dtype": dtype,
         "target": target,
         "versions": versions,
-        "multiply_adds": limits.multiply_add_rate(index, np.dtype(dtype) == np.float64, threads),
+        "multiply_adds": roofline.multiply_add_rate(index, np.dtype(dtype) == np.float64, threads),
     }
 
 

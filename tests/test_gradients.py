@@ -182,6 +182,17 @@ def test_arrays_are_kept_by_reference():
     assert (x.grad == 14).all()
 
 
+@pytest.mark.parametrize("kind", [list, np.array])
+def test_steps_changed_later_are_not_those_of_the_graph(kind):
+    x, W = (Variable(np.ones(shape, np.float32)) for shape in ((1, 1, 5, 5), (1, 1, 3, 3)))
+    stride, pad, dilate = (kind([n, n]) for n in (2, 1, 1))
+    y = F.depthwise_convolution_2d(x, W, stride=stride, pad=pad, dilate=dilate)
+    stride[:], pad[:], dilate[:] = [1, 1], [0, 0], [2, 2]
+    y.grad = np.ones_like(y.array)
+    y.backward()
+    np.testing.assert_array_equal(W.grad[0, 0], [[4, 6, 4], [6, 9, 6], [4, 6, 4]])
+
+
 def test_another_array_given_later_is_not_what_was_computed_with():
     x = Variable(np.array([1.0, 2.0]))
     y = F.sum(x * x)

@@ -340,6 +340,27 @@ def test_export_with_a_symbolic_height_that_turns_out_small(layout, stride):
             jax.tree.map(np.testing.assert_array_equal, actual[1:], (np.zeros_like(x), np.zeros_like(W)))
 
 
+def test_a_symbolic_size_stands_for_no_number():
+    """Whatever kernel there is may fit it; the size beside it is checked."""
+    h, w = export.symbolic_shape("h, w")
+    check = [export.DisabledSafetyCheck.custom_call("depthwise")]
+
+    def exported(x_shape, W_shape, **steps):
+        shapes = [jax.ShapeDtypeStruct(s, np.float32) for s in (x_shape, W_shape)]
+        return export.export(jax.jit(lambda x, W: conv(x, W, **steps)), disabled_checks=check)(*shapes)
+
+    assert str(exported((1, 2, h, 9), (1, 2, 1 << 21, 3), pad=1).out_avals[0].shape[3]) == "9"
+    x, W = integers(1, 2, 4, 9), integers(1, 2, 3, 3, seed=1)
+    same = exported((1, 2, h, 9), (1, 2, 3, 3), pad="same", stride=(1, 2)).call(x, W)
+    np.testing.assert_array_equal(same, conv(x, W, pad="same", stride=(1, 2)))
+    with pytest.raises(ValueError, match="width of the output would be 0"):
+        exported((1, 2, h, 2), (1, 2, 3, 3))
+    with pytest.raises(ValueError, match="W has 3 input channels but x has 2"):
+        exported((1, 2, h, w), (1, 3, 3, 3))
+    with pytest.raises(ValueError, match="height is too large"):
+        exported((1, 2, h, w), (1, 2, 1 << 12, 3), dilate=(1 << 30, 1))
+
+
 def test_export_with_a_symbolic_height_for_several_platforms():
     h, w = export.symbolic_shape("h, w")
     shapes = [jax.ShapeDtypeStruct(s, np.float32) for s in ((1, 2, h, w), (2, 2, 3, 3))]

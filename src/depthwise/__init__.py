@@ -17,7 +17,8 @@ from .chainer import (
 )
 from .functions import depthwise_convolution_2d
 from .geometry import output_size
-from .runtime import explain, get_num_threads, set_num_threads, targets, threads, use_target
+from .plan import explain
+from .runtime import get_num_threads, set_num_threads, targets, threads, use_target
 
 __version__: str = _core.version
 

@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import limits, ops, reference
-from .runtime import active_target, explain, get_num_threads
+from . import ops, reference, roofline
+from .enums import PASSES
+from .geometry import output_size
+from .plan import explain
+from .runtime import active_target, get_num_threads
 
 
 class Layer(NamedTuple):
@@ -40,7 +43,6 @@ LAYERS = [
     Layer("RepLKNet stage 1", 1, 128, 56, 31, 1),
     Layer("MobileNetV1 conv 6, batch 16", 16, 128, 56, 3, 1),
 ]
-PASSES = ("forward", "input_grad", "weight_grad")
 
 
 def seconds(call: Callable[[], object], rounds: int = 7, least: float = 0.01) -> float:
@@ -67,9 +69,9 @@ def arrays(layer: Layer, channels_last: bool) -> tuple[npt.NDArray[Any], npt.NDA
         return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if channels_last else a
 
     n, c, k = layer.batch, layer.channels, layer.kernel
-    out = (layer.size + 2 * (k // 2) - k) // layer.stride + 1
+    out = output_size(layer.size, k, layer.stride, k // 2)
     W = rng.standard_normal((1, c, k, k), np.float32)
-    return image((n, c, layer.size, layer.size)), W, image((n, c, out, out))
+    return image((n, c, layer.size, layer.size)), W, image((n, c, *out))
 
 
 def call_of(kind: str, layer: Layer, channels_last: bool) -> Callable[[], npt.NDArray[Any]]:
@@ -95,11 +97,11 @@ def call_of(kind: str, layer: Layer, channels_last: bool) -> Callable[[], npt.ND
 def run() -> None:
     """Measure and print."""
     n_threads = get_num_threads()
-    peak = limits.multiply_add_rate(active_target(), False, n_threads)
+    rate = roofline.multiply_add_rate(active_target(), False, n_threads)
     print(f"target {explain((1, 1, 8, 8), (1, 1, 3, 3))['target']}, {n_threads} threads, float32")
-    print(f"multiply-adds: {peak / 1e9:.0f} GFLOP/s")
+    print(f"multiply-adds: {rate / 1e9:.0f} GFLOP/s")
     for mib in (1, 8, 64):
-        print(f"copies of {mib:2d} MiB: {limits.copy_rate(mib << 20, n_threads) / 1e9:.0f} GB/s read and written")
+        print(f"copies of {mib:2d} MiB: {roofline.copy_rate(mib << 20, n_threads) / 1e9:.0f} GB/s read and written")
     print("\nmicroseconds, and the share of the limit: the FLOP at that rate or the bytes at the copy's, the longer")
     print(f"{'':34s}" + "".join(f"{kind:>18s}" for kind in PASSES))
     shares: dict[tuple[bool, str], list[float]] = {}

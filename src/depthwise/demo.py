@@ -15,7 +15,7 @@ from PIL import Image
 
 import depthwise
 
-from . import limits
+from . import roofline
 from .runtime import active_target
 
 ORIENTATIONS, SIZE = 8, 31
@@ -60,11 +60,11 @@ def run(output: str) -> None:
         seconds.append(time.perf_counter() - start)
     plan = depthwise.explain(x, W)
     rate = plan["flop"] / min(seconds)
-    limit = limits.multiply_add_rate(active_target(), False, plan["threads"])
+    most = roofline.multiply_add_rate(active_target(), False, plan["threads"])
     print(f"x {x.shape} * W {W.shape} -> y {y.shape}, float32, {plan['target']}, {plan['threads']} threads")
     print(
-        f"{min(seconds) * 1e3:.1f} ms: {rate / 1e9:.0f} GFLOP/s, {rate / limit:.0%} of this machine's measured "
-        f"{limit / 1e9:.0f} GFLOP/s of multiply-adds"
+        f"{min(seconds) * 1e3:.1f} ms: {rate / 1e9:.0f} GFLOP/s, {rate / most:.0%} of this machine's measured "
+        f"{most / 1e9:.0f} GFLOP/s of multiply-adds"
     )
     draw(rgb, W, y).savefig(output, dpi=110, facecolor="#101014")
     print(f"picture: {output}")

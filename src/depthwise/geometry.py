@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import prod
 from operator import index
 from typing import Any, SupportsIndex, TypeAlias
 
@@ -19,7 +20,7 @@ _MOST_ELEMENTS = 2**59  # of an array: its bytes must fit a signed 64-bit intege
 
 @dataclass(frozen=True)
 class Axis:
-    """One spatial axis of a convolution; all sizes in elements."""
+    """One spatial axis of a convolution; all sizes in elements, of which `size` and `out` may be symbols."""
 
     size: int
     kernel: int
@@ -40,12 +41,12 @@ class Geometry:
     w: Axis
     sizes: _core.Sizes
 
-    @property
+    @cached_property
     def x_shape(self) -> tuple[int, int, int, int]:
         """Shape of x: (n, c_I, h, w)."""
         return self.batch, self.channels, self.h.size, self.w.size
 
-    @property
+    @cached_property
     def W_shape(self) -> tuple[int, int, int, int]:
         """Shape of W: (c_M, c_I, k_H, k_W)."""
         return self.multiplier, self.channels, self.h.kernel, self.w.kernel
@@ -120,26 +121,63 @@ def _pads(value: Any) -> str | tuple[tuple[int, int], tuple[int, int]]:
     return (v, v), (h, h)
 
 
-def _axis(name: str, size: int, kernel: int, stride: int, pad: str | tuple[int, int], dilate: int) -> Axis:
+def _parsed(stride: Any, pad: Any, dilate: Any) -> tuple[Any, Any, Any]:
+    """The three as pairs of ints, `pad` as :func:`_pads` has it; what has been parsed stays as it is."""
+    return pair("stride", stride, 1), _pads(pad), pair("dilate", dilate, 1)
+
+
+def output_length(size: Any, kernel: Any, stride: Any, pad: Any, dilate: Any) -> Any:
+    """Outputs along one axis; nothing is checked, so that sizes may be a framework's symbols."""
+    return (size + pad[0] + pad[1] - dilate * (kernel - 1) - 1) // stride + 1
+
+
+def _axis(name: str, size: Any, kernel: int, stride: int, pad: str | tuple[int, int], dilate: int) -> Axis:
     reach = dilate * (kernel - 1) + 1
+    known = isinstance(size, int)
     if pad == "valid":
         pad = 0, 0
     elif pad == "same":
-        total = max((-(-size // stride) - 1) * stride + reach - size, 0)
+        if not known and stride > 1:
+            msg = f'pad="same" with stride {stride} needs a known size, got {name} {size}'
+            raise ValueError(msg)
+        total = max((-(-size // stride) - 1) * stride + reach - size, 0) if known else max(reach - 1, 0)
         pad = total // 2, total - total // 2
     assert not isinstance(pad, str)
-    out = (size + pad[0] + pad[1] - reach) // stride + 1
-    if out <= 0:
+    out = output_length(size, kernel, stride, pad, dilate)
+    if known and out <= 0:
         spread = f" (dilate {dilate}: {reach} wide)" if dilate > 1 else ""
         msg = (
             f"{name} of the output would be {out}: a kernel of {kernel}{spread} does not fit into an input of {size} "
             f"padded by {pad[0]} and {pad[1]}"
         )
         raise ValueError(msg)
-    if size + pad[0] + pad[1] + reach > 2**40:
+    if (size if known else 0) + pad[0] + pad[1] + reach > 2**40:
         msg = f"{name} is too large: input {size}, pad {pad}, kernel {kernel}, dilate {dilate}"
         raise ValueError(msg)
     return Axis(size, kernel, stride, pad, dilate, out)
+
+
+def _axes(x_shape: tuple[Any, ...], W_shape: tuple[int, ...], stride: Any, pad: Any, dilate: Any) -> tuple[Axis, Axis]:
+    """Both axes, with every check of the arguments; nothing is asked of a size of x that is not an int."""
+    for name, shape, axes in (("W", W_shape, "(c_M, c_I, k_H, k_W)"), ("x", x_shape, "(n, c_I, h, w)")):
+        if len(shape) != 4:
+            msg = f"{name} must have 4 axes {axes}, got {len(shape)}: shape {shape}"
+            raise ValueError(msg)
+    if W_shape[1] != x_shape[1]:
+        msg = f"W has {W_shape[1]} input channels but x has {x_shape[1]} (x {x_shape}, W {W_shape})"
+        raise ValueError(msg)
+    stride, pad, dilate = _parsed(stride, pad, dilate)
+    pads = (pad, pad) if isinstance(pad, str) else pad
+    h, w = (
+        _axis(name, x_shape[2 + i], W_shape[2 + i], stride[i], pads[i], dilate[i])
+        for i, name in enumerate(("height", "width"))
+    )
+    y_shape = x_shape[0], W_shape[0] * W_shape[1], h.out, w.out
+    for what, shape in (("x", x_shape), ("W", W_shape), ("the output", y_shape)):
+        if prod(max(size, 1) for size in shape if isinstance(size, int)) > _MOST_ELEMENTS:
+            msg = f"{what} {shape} would have more than 2**59 elements"
+            raise ValueError(msg)
+    return h, w
 
 
 def _engine_axis(a: Axis) -> list[int]:
@@ -148,28 +186,9 @@ def _engine_axis(a: Axis) -> list[int]:
 
 
 @lru_cache(maxsize=4096)
-def _geometry(
-    x_shape: tuple[int, ...],
-    W_shape: tuple[int, ...],
-    stride: tuple[int, int],
-    pad: str | tuple[tuple[int, int], tuple[int, int]],
-    dilate: tuple[int, int],
-) -> Geometry:
-    batch, channels, height, width = x_shape
-    multiplier, _, kernel_h, kernel_w = W_shape
-    h = _axis("height", height, kernel_h, stride[0], pad if isinstance(pad, str) else pad[0], dilate[0])
-    w = _axis("width", width, kernel_w, stride[1], pad if isinstance(pad, str) else pad[1], dilate[1])
-    for what, shape in (
-        ("x", x_shape),
-        ("W", W_shape),
-        ("the output", (batch, channels * multiplier, h.out, w.out)),
-    ):
-        elements = 1
-        for size in shape:
-            elements *= max(size, 1)
-        if elements > _MOST_ELEMENTS:
-            msg = f"{what} {shape} would have more than 2**59 elements"
-            raise ValueError(msg)
+def _geometry(x_shape: tuple[int, ...], W_shape: tuple[int, ...], stride: Any, pad: Any, dilate: Any) -> Geometry:
+    h, w = _axes(x_shape, W_shape, stride, pad, dilate)
+    batch, channels, multiplier = x_shape[0], x_shape[1], W_shape[0]
     sizes = _core.Sizes(batch, channels, multiplier, _engine_axis(h), _engine_axis(w))
     return Geometry(batch, channels, multiplier, h, w, sizes)
 
@@ -191,25 +210,64 @@ def geometry(x_shape: tuple[int, ...], W_shape: tuple[int, ...], stride: Any, pa
     ValueError
         A shape has another number of axes, the channels differ, a value is out of range, or the output is empty.
     """
-    if _is_plain(stride) and _is_plain(pad) and _is_plain(dilate):
-        return _geometry_of_plain(x_shape, W_shape, stride, pad, dilate)
-    return _checked_geometry(x_shape, W_shape, stride, pad, dilate)
+    ints = type(stride) is type(pad) is type(dilate) is int  # asked first: a small convolution's time is that of checks
+    if not (ints or (_is_plain(stride) and _is_plain(pad) and _is_plain(dilate))):
+        stride, pad, dilate = _parsed(stride, pad, dilate)
+    return _geometry(x_shape, W_shape, stride, pad, dilate)
 
 
-def _checked_geometry(
-    x_shape: tuple[int, ...], W_shape: tuple[int, ...], stride: Any, pad: Any, dilate: Any
+def axes(x_shape: tuple[Any, ...], W_shape: tuple[int, ...], stride: Any, pad: Any, dilate: Any) -> tuple[Axis, Axis]:
+    """Height and width of :func:`geometry`, where sizes of x may be symbols, of which nothing is asked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`geometry`; also where `pad` is "same" and hangs on a symbol.
+    """
+    if all(isinstance(size, int) for size in x_shape):
+        g = geometry(x_shape, W_shape, stride, pad, dilate)
+        return g.h, g.w
+    return _axes(x_shape, W_shape, stride, pad, dilate)
+
+
+def input_grad_geometry(
+    gy_shape: tuple[int, ...], W_shape: tuple[int, ...], input_size: Any, stride: Any, pad: Any, dilate: Any
 ) -> Geometry:
-    for name, shape, axes in (("W", W_shape, "(c_M, c_I, k_H, k_W)"), ("x", x_shape, "(n, c_I, h, w)")):
-        if len(shape) != 4:
-            msg = f"{name} must have 4 axes {axes}, got {len(shape)}: shape {shape}"
-            raise ValueError(msg)
-    if W_shape[1] != x_shape[1]:
-        msg = f"W has {W_shape[1]} input channels but x has {x_shape[1]} (x {x_shape}, W {W_shape})"
+    """The forward pass's :func:`geometry`, from what the input gradient is given; whether gy fits is not asked."""
+    if len(W_shape) != 4 or len(gy_shape) != 4:
+        raise _not_four_axes(("W", W_shape), ("gy", gy_shape))
+    size = pair("input_size", input_size, 0)
+    return geometry((gy_shape[0], W_shape[1], *size), W_shape, stride, pad, dilate)
+
+
+def weight_grad_geometry(
+    x_shape: tuple[int, ...],
+    gy_shape: tuple[int, ...],
+    kernel_size: Any,
+    stride: Any,
+    pad: Any,
+    dilate: Any,
+    multiplier: int,
+) -> Geometry:
+    """The forward pass's :func:`geometry`, from what the weight gradient is given; whether gy fits is not asked.
+
+    `multiplier` counts where x has no channels, which tell it otherwise.
+    """
+    if len(x_shape) != 4 or len(gy_shape) != 4:
+        raise _not_four_axes(("x", x_shape), ("gy", gy_shape))
+    channels, outputs = x_shape[1], gy_shape[1]
+    if outputs % channels if channels else outputs:
+        msg = f"gy has {outputs} channels, which is no multiple of x's {channels} (x {x_shape}, gy {gy_shape})"
         raise ValueError(msg)
-    return _geometry(x_shape, W_shape, pair("stride", stride, 1), _pads(pad), pair("dilate", dilate, 1))
+    kernel = pair("kernel_size", kernel_size, 0)
+    if channels:
+        multiplier = outputs // channels
+    return geometry(x_shape, (multiplier, channels, *kernel), stride, pad, dilate)
 
 
-_geometry_of_plain = lru_cache(maxsize=4096)(_checked_geometry)
+def _not_four_axes(*named: tuple[str, tuple[int, ...]]) -> ValueError:
+    name, shape = next((name, shape) for name, shape in named if len(shape) != 4)
+    return ValueError(f"{name} must have 4 axes, got {len(shape)}: shape {shape}")
 
 
 def output_size(

@@ -1,4 +1,4 @@
-"""How the engine runs: instruction set, threads, and what it would do with a problem."""
+"""How the engine runs: with which instruction set and how many threads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from operator import index
 from typing import Any
 
 from . import _core
-from .limits import limit
 
 _compiled = _core.targets()
 _runnable = {name: i for i, (name, supported) in enumerate(_compiled) if supported}
@@ -166,59 +165,3 @@ class threads:  # noqa: N801 - reads as a function
 
     def __exit__(self, *exc: object) -> None:
         _threads_here.reset(self._tokens.pop())
-
-
-def explain(
-    x: Any,
-    W: Any,
-    *,
-    stride: Any = 1,
-    pad: Any = 0,
-    dilate: Any = 1,
-    kind: str = "forward",
-    measure: bool = False,
-) -> dict[str, Any]:
-    """What the engine would do with a problem: target, kernel, memory access, threads, FLOP, bytes, and their limit.
-
-    Parameters
-    ----------
-    x : ndarray or Variable of shape (n, c_I, h, w), or a shape
-        A shape stands for a float32 array in planar memory.
-    W : ndarray or Variable of shape (c_M, c_I, k_H, k_W), or a shape
-    stride, pad, dilate
-        As given to :func:`depthwise.ops.forward`.
-    kind : {"forward", "input_grad", "weight_grad"}
-        The pass; y, gy and gx are taken to have x's dtype and memory layout.
-    measure : bool
-        Also measure what this machine can do, which takes a tenth of a second once for each size of arrays.
-
-    Returns
-    -------
-    dict
-        "target", "kernel" (its file in csrc/kernels), "sums" (their type), how each side is read or written and why,
-        "threads", "flop" (taps in the padding not counted), "bytes" (each array once), and the sizes of the plan. With
-        `measure` also "limit", the seconds that this machine needs at least, with all the threads that a call may use:
-        the FLOP at its rate of multiply-adds or the bytes at that of copying so many, the longer of the two, and
-        "bound by", which of them: "arithmetic" or "memory".
-
-    Examples
-    --------
-    >>> import depthwise
-    >>> plan = depthwise.explain((1, 32, 112, 112), (1, 32, 3, 3), pad=1)
-    >>> plan["kernel"], plan["input"], round(plan["flop"] / 1e6, 1)
-    ('correlate_planar', 'in place', 7.1)
-    """
-    from . import ops  # ops runs what is described here, and imports this module
-
-    kinds = {"forward": ops.FORWARD, "input_grad": ops.INPUT_GRAD, "weight_grad": ops.WEIGHT_GRAD}
-    if kind not in kinds:
-        msg = f"kind must be one of {', '.join(kinds)}, got {kind!r}"
-        raise ValueError(msg)
-    plan, n_threads, flop, n_bytes = ops.describe(kinds[kind], x, W, stride, pad, dilate)
-    facts: dict[str, Any] = {"target": _compiled[active_target()][0]}
-    facts |= {name: int(value) if value.isdigit() else value for name, value in plan}
-    facts |= {"threads": n_threads, "flop": int(flop), "bytes": int(n_bytes)}
-    if measure:
-        float64 = facts["sums"] == "float64"
-        facts["limit"], facts["bound by"] = limit(flop, int(n_bytes), active_target(), float64, get_num_threads())
-    return facts

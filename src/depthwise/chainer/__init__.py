@@ -4,9 +4,9 @@
 """
 
 from . import functions, gradient_check, initializers, links, serializers
-from .backward import grad
 from .chains import Chain, ChainList, Sequential
 from .configuration import config, force_backprop_mode, global_config, no_backprop_mode, using_config
+from .gradients import grad
 from .initializers import Initializer
 from .link import Link
 from .parameter import Parameter

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import ops
+from .. import passes
+from ..arrays import check_array
+from ..geometry import Geometry, geometry
 from .arithmetic import BroadcastTo, Reshape, cast
 from .graph import Function
 from .variable import Variable, as_variable
@@ -18,26 +20,28 @@ Gradients = Sequence[Variable | None]
 
 
 class _Operator(Function):
+    """One of the three; all that derivatives of any order are made of share one geometry."""
+
     retains = (0, 1)
 
-    def __init__(self, stride: Any, pad: Any, dilate: Any) -> None:
-        self.steps = {"stride": stride, "pad": pad, "dilate": dilate}
+    def __init__(self, g: Geometry) -> None:
+        self.geometry = g
 
     def _forward(self, x: Variable, W: Variable) -> Variable:
-        return Convolution(**self.steps)(x, W)
+        return Convolution(self.geometry)(x, W)
 
     def _input_grad(self, gy: Variable, W: Variable, x: Variable) -> Variable:
-        return cast(InputGrad(x.shape[2:], **self.steps)(gy, W), x.dtype)
+        return cast(InputGrad(self.geometry)(gy, W), x.dtype)
 
     def _weight_grad(self, x: Variable, gy: Variable, W: Variable, gb: AnyArray | None = None) -> Variable:
-        return WeightGrad(W.shape, W.dtype, gb, **self.steps)(x, gy)
+        return WeightGrad(self.geometry, W.dtype, gb)(x, gy)
 
 
 class Convolution(_Operator):
     """y from x, W and perhaps b."""
 
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
-        return ops.forward(*arrays, **self.steps)
+        return passes.forward(self.geometry, *arrays)
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         x, W = retained
@@ -52,13 +56,8 @@ class Convolution(_Operator):
 class InputGrad(_Operator):
     """gx from gy and W."""
 
-    def __init__(self, size: tuple[int, ...], stride: Any, pad: Any, dilate: Any) -> None:
-        super().__init__(stride, pad, dilate)
-        self.size = size
-
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
-        gy, W = arrays
-        return ops.input_grad(gy, W, (self.size[0], self.size[1]), **self.steps)
+        return passes.input_grad(self.geometry, *arrays)
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         g, W = retained
@@ -71,16 +70,14 @@ class InputGrad(_Operator):
 class WeightGrad(_Operator):
     """gW from x and gy; the same pass fills an array of the bias's gradient, if it is given one."""
 
-    def __init__(
-        self, shape: tuple[int, ...], dtype: Any, gb: AnyArray | None, stride: Any, pad: Any, dilate: Any
-    ) -> None:
-        super().__init__(stride, pad, dilate)
-        self.shape, self.dtype, self.gb = shape, dtype, gb
+    def __init__(self, g: Geometry, dtype: Any, gb: AnyArray | None) -> None:
+        super().__init__(g)
+        self.dtype, self.gb = dtype, gb
 
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
         x, gy = arrays
-        gW = np.empty(self.shape, self.dtype)
-        ops.weight_grad(x, gy, (self.shape[2], self.shape[3]), out=gW, bias_out=self.gb, **self.steps)
+        gW = np.empty(self.geometry.W_shape, self.dtype)
+        passes.weight_grad(self.geometry, x, gy, gW, self.gb)
         self.gb = None  # the graph need not keep it
         return gW
 
@@ -101,7 +98,7 @@ class BiasGrad(Function):
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
         self.before = arrays[0].shape
         gb, self.gb = self.gb, None
-        return ops.bias_grad(arrays[0]) if gb is None else gb
+        return passes.bias_grad(arrays[0]) if gb is None else gb
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         return (BroadcastTo(self.before)(Reshape((1, -1, 1, 1))(gy)),)
@@ -114,7 +111,7 @@ def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dila
             msg = f"{name} must be a NumPy array or a Variable, got {type(a).__name__}"
             raise TypeError(msg)
         if isinstance(a, np.ndarray):
-            ops.check_array(name, a)
+            check_array(name, a)
         if isinstance(a, Variable) and a.array is None:
             msg = f"{name} is a Variable without an array"
             raise TypeError(msg)
@@ -122,4 +119,4 @@ def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dila
         msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
         raise TypeError(msg)
     inputs = (x, W) if b is None else (x, W, b)
-    return Convolution(stride, pad, dilate)(*(as_variable(a) for a in inputs))
+    return Convolution(geometry(x.shape, W.shape, stride, pad, dilate))(*(as_variable(a) for a in inputs))

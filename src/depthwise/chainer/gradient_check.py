@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arithmetic import cast
-from .backward import grad
+from .gradients import grad
 from .variable import Variable, as_variable
 
 __all__ = ["check_backward", "check_double_backward", "numerical_grad"]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..ops import check_array
+from ..arrays import check_array
 from . import arithmetic
+from .backward import backward
 from .graph import Function, Node, check_gradient
 
 AnyArray = npt.NDArray[Any]
@@ -235,8 +236,6 @@ class Variable:
         ValueError
             It has several elements and no gradient to start from.
         """
-        from .backward import backward  # which is made of Variables, as this class is of what lies below it
-
         backward(self, retain_grad, enable_double_backprop, loss_scale)
 
     # --- operations

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ..geometry import IntPair, Pad, geometry
+from ..enums import DTYPES
+from ..geometry import IntPair, Pad, axes
 from . import primitives
 from .steps import Steps
 
-_DTYPES = tuple(jnp.dtype(t) for t in (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64))
+_DTYPES = tuple(map(jnp.dtype, DTYPES))
 _ARRAYS = jax.Array | np.ndarray
 _KERNEL_AXES = (0, 1, 2, 3), (3, 2, 0, 1)  # of OIHW and HWIO, in the order OIHW
-_LARGE = 1 << 20  # stands for a size that is not known
 
 
 def conv(
@@ -107,15 +107,8 @@ def _steps(x_shape: Sequence[Any], W_shape: Sequence[Any], stride: Any, pad: Any
     if not all(isinstance(s, int) for s in W_shape):
         msg = f"the sizes of W must be ints, got {W_shape}"
         raise ValueError(msg)
-    known = tuple(x_shape)
-    if len(known) == 4 and not all(isinstance(s, int) for s in known):  # the steps are those of stand-ins
-        known = (1, known[1], *(s if isinstance(s, int) else _LARGE for s in known[2:]))
-    g = geometry(known, tuple(W_shape), stride, pad, dilate)
-    strides_of_symbols = [a.stride for a, s in zip((g.h, g.w), x_shape[2:], strict=True) if not isinstance(s, int)]
-    if isinstance(pad, str) and pad == "same" and max(strides_of_symbols, default=1) > 1:
-        msg = f'pad="same" with stride {stride} needs a known size, got {tuple(x_shape)}'
-        raise ValueError(msg)
-    return Steps((g.h.stride, g.w.stride), (g.h.pad, g.w.pad), (g.h.dilate, g.w.dilate), layout)
+    h, w = axes(tuple(x_shape), tuple(W_shape), stride, pad, dilate)
+    return Steps((h.stride, w.stride), (h.pad, w.pad), (h.dilate, w.dilate), layout)
 
 
 def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Array:

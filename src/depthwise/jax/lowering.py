@@ -18,7 +18,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import _core
-from ..ops import FORWARD, INPUT_GRAD, WEIGHT_GRAD
+from ..enums import FORWARD, INPUT_GRAD, WEIGHT_GRAD
 from ..runtime import active_target
 from . import internals
 from .steps import Steps

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ..geometry import output_length
 from .internals import max_dim
 
 
@@ -33,8 +34,8 @@ class Steps(NamedTuple):
         """Shape of y from those of x and W; none is below 0, where a symbol is less than the kernel, as lax has it."""
         n, c, *size = self.sizes(x)
         outs = (
-            max_dim((s + p[0] + p[1] - d * (k - 1) - 1) // stride + 1, 0)
-            for s, k, stride, p, d in zip(size, W[2:], self.stride, self.pad, self.dilate, strict=True)
+            max_dim(output_length(*axis), 0)
+            for axis in zip(size, W[2:], self.stride, self.pad, self.dilate, strict=True)
         )
         return self._in_layout(n, c * W[0], tuple(outs))
 

@@ -19,11 +19,12 @@ from torch.autograd import Function
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
 from .. import _core
-from ..geometry import Geometry, geometry
-from ..ops import FORWARD, INPUT_GRAD, WEIGHT_GRAD
+from ..enums import DTYPES as CODES
+from ..enums import FORWARD, INPUT_GRAD, WEIGHT_GRAD
+from ..geometry import Geometry, geometry, output_length
 from ..runtime import active_target
 
-DTYPES = {torch.float16: 0, torch.bfloat16: 1, torch.float32: 2, torch.float64: 3}  # as enum DType in the engine
+DTYPES = {getattr(torch, name): code for name, code in CODES.items()}
 Ints = Sequence[int]
 _NO_BIAS = (0, (), 0)
 
@@ -55,8 +56,8 @@ def output_shape(x_shape: Ints, weight_shape: Ints, stride: Ints, padding: Ints,
     return [
         batch,
         outs,
-        (h + top + bottom - dilation[0] * (kernel_h - 1) - 1) // stride[0] + 1,
-        (w + left + right - dilation[1] * (kernel_w - 1) - 1) // stride[1] + 1,
+        output_length(h, kernel_h, stride[0], (top, bottom), dilation[0]),
+        output_length(w, kernel_w, stride[1], (left, right), dilation[1]),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What this machine can do at most, measured: the yardstick of `explain`, the demo and the benchmarks."""
+"""The roofline: what this machine can do at most, measured once; the yardstick of `explain`, `bench` and the demo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def copy_rate(n_bytes: int, n_threads: int) -> float:
     return _core.copy_rate(n_bytes, n_threads)
 
 
-def limit(flop: float, n_bytes: int, target: int, float64: bool, n_threads: int) -> tuple[float, str]:
+def least_seconds(flop: float, n_bytes: int, target: int, float64: bool, n_threads: int) -> tuple[float, str]:
     """Seconds that the work takes at least, and what bounds it: its FLOP or its bytes, whichever takes longer."""
     arithmetic, memory = flop / multiply_add_rate(target, float64, n_threads), n_bytes / copy_rate(n_bytes, n_threads)
     return max((arithmetic, "arithmetic"), (memory, "memory"))

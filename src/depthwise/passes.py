@@ -1,0 +1,127 @@
+"""The four passes of a Geometry over NumPy arrays; `ops` and the graph have checked that they are arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from .arrays import (
+    BFLOAT16,
+    AnyArray,
+    bits,
+    check_array,
+    check_out,
+    dtype_code,
+    fits,
+    fitting,
+    image_to_write,
+    native,
+    written,
+)
+from .enums import DTYPES, FORWARD, INPUT_GRAD, WEIGHT_GRAD
+from .geometry import Geometry
+from .runtime import active_target, get_num_threads
+
+
+def forward(g: Geometry, x: AnyArray, W: AnyArray, b: AnyArray | None = None, out: AnyArray | None = None) -> AnyArray:
+    """The output, as :func:`depthwise.ops.forward`."""
+    x_code, W_code, b_code = dtype_code("x", x.dtype), dtype_code("W", W.dtype), 0
+    if b is not None:
+        b_code = dtype_code("b", b.dtype)
+        if b.shape != g.y_shape[1:2]:
+            msg = f"b must have shape ({g.y_shape[1]},) (x {x.shape}, W {W.shape}), got {b.shape}"
+            raise ValueError(msg)
+    if out is not None:
+        check_out(out, g.y_shape, x.dtype, ("x", x), ("W", W), ("b", b))
+    y = image_to_write(out, g.y_shape, x, x_code)
+    _run(FORWARD, g.sizes, x, W, b, y, (x_code, W_code, b_code, x_code))
+    return written(y, out, x.dtype)
+
+
+def input_grad(g: Geometry, gy: AnyArray, W: AnyArray, out: AnyArray | None = None) -> AnyArray:
+    """The gradient for x, as :func:`depthwise.ops.input_grad`."""
+    gy_code, W_code = dtype_code("gy", gy.dtype), dtype_code("W", W.dtype)
+    if gy.shape != g.y_shape:
+        msg = f"gy must have shape {g.y_shape} (input size {g.x_shape[2:]}, W {W.shape}), got {gy.shape}"
+        raise ValueError(msg)
+    if out is not None:
+        check_out(out, g.x_shape, gy.dtype, ("gy", gy), ("W", W))
+    gx = image_to_write(out, g.x_shape, gy, gy_code)
+    _run(INPUT_GRAD, g.sizes, gx, W, None, gy, (gy_code, W_code, 0, gy_code))
+    return written(gx, out, gy.dtype)
+
+
+def weight_grad(
+    g: Geometry, x: AnyArray, gy: AnyArray, out: AnyArray | None = None, bias_out: AnyArray | None = None
+) -> AnyArray:
+    """The gradient for W, as :func:`depthwise.ops.weight_grad`."""
+    x_code, gy_code = dtype_code("x", x.dtype), dtype_code("gy", gy.dtype)
+    if gy.shape != g.y_shape:
+        msg = f"gy must have shape {g.y_shape} (x {x.shape}, kernel size {g.W_shape[2:]}), got {gy.shape}"
+        raise ValueError(msg)
+    inputs = ("x", x), ("gy", gy)
+    gW, gW_code = _weights_to_write(out, g.W_shape, x.dtype, *inputs)
+    gb, gb_code = None, 0
+    if bias_out is not None:
+        gb, gb_code = _weights_to_write(bias_out, g.y_shape[1:2], x.dtype, *inputs, ("out", out), name="bias_out")
+    _run(WEIGHT_GRAD, g.sizes, x, gW, gb, gy, (x_code, gW_code, gb_code, gy_code))
+    if gb is not None:
+        written(gb, bias_out, gb.dtype)
+    return written(gW, out, x.dtype)
+
+
+def bias_grad(gy: AnyArray, out: AnyArray | None = None) -> AnyArray:
+    """The gradient for b, as :func:`depthwise.ops.bias_grad`."""
+    code = dtype_code("gy", gy.dtype)
+    n, c, h, w = gy.shape
+    gb, gb_code = _weights_to_write(out, (c,), gy.dtype, ("gy", gy))
+    # The weight gradient of a kernel without taps, which has a bias all the same.
+    sizes = _core.Sizes(n, c, 1, [h, 0, 1, 0, 1, h], [w, 0, 1, 0, 1, w])
+    no_taps = np.empty((1, c, 0, 0), np.float32)
+    _run(WEIGHT_GRAD, sizes, gy, no_taps, gb, gy, (code, DTYPES["float32"], gb_code, code))
+    return written(gb, out, gy.dtype)
+
+
+def _weights_to_write(
+    out: AnyArray | None,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    *inputs: tuple[str, AnyArray | None],
+    name: str = "out",
+) -> tuple[AnyArray, int]:
+    """`out` where the engine can write it, else a new array of its dtype, or of this one; and the dtype's code."""
+    if out is None:
+        return np.empty(shape, native(dtype)), dtype_code(name, dtype)
+    check_array(name, out)
+    code = dtype_code(name, out.dtype)
+    check_out(out, shape, out.dtype, *inputs, name=name)
+    return (out if fits(out, code) else np.empty(shape, native(out.dtype))), code
+
+
+def _run(
+    kind: int,
+    sizes: _core.Sizes,
+    x: AnyArray,
+    W: AnyArray,
+    b: AnyArray | None,
+    y: AnyArray,
+    codes: tuple[int, int, int, int],
+) -> None:
+    """Run the engine; the array that `kind` computes is already one that it can write."""
+    x_code, W_code, b_code, y_code = codes
+    if BFLOAT16 in codes:
+        x, W, y = bits(x, x_code), bits(W, W_code), bits(y, y_code)
+        b = None if b is None else bits(b, b_code)
+    target, threads = active_target(), get_num_threads()
+    try:
+        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads)
+    except _core.Refused:  # copies of what is read; what is written has to be taken as it is
+        if kind != INPUT_GRAD:
+            x = fitting(x, x_code)
+        if kind != WEIGHT_GRAD:
+            W, b = fitting(W, W_code), None if b is None else fitting(b, b_code)
+        if kind != FORWARD:
+            y = fitting(y, y_code)
+        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads)

@@ -1,0 +1,85 @@
+"""What the engine would do with a problem, asked without doing it."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
+from .arrays import check_array, dtype_code, new_strides
+from .enums import PASSES
+from .geometry import geometry
+from .roofline import least_seconds
+from .runtime import active_target, get_num_threads
+
+
+def explain(
+    x: Any,
+    W: Any,
+    *,
+    stride: Any = 1,
+    pad: Any = 0,
+    dilate: Any = 1,
+    kind: str = "forward",
+    measure: bool = False,
+) -> dict[str, Any]:
+    """What the engine would do with a problem: target, kernel, memory access, threads, FLOP, bytes, and their limit.
+
+    Parameters
+    ----------
+    x : ndarray or Variable of shape (n, c_I, h, w), or a shape
+        A shape stands for a float32 array in planar memory.
+    W : ndarray or Variable of shape (c_M, c_I, k_H, k_W), or a shape
+    stride, pad, dilate
+        As given to :func:`depthwise.ops.forward`.
+    kind : {"forward", "input_grad", "weight_grad"}
+        The pass; y, gy and gx are taken to have x's dtype and memory layout.
+    measure : bool
+        Also measure what this machine can do, which takes a tenth of a second once for each size of arrays.
+
+    Returns
+    -------
+    dict
+        "target", "kernel" (its file in csrc/kernels), "sums" (their type), how each side is read or written and why,
+        "threads", "flop" (taps in the padding not counted), "bytes" (each array once), and the sizes of the plan. With
+        `measure` also "limit", the seconds that this machine needs at least, with all the threads that a call may use:
+        the FLOP at its rate of multiply-adds or the bytes at that of copying so many, the longer of the two, and
+        "bound by", which of them: "arithmetic" or "memory".
+
+    Examples
+    --------
+    >>> import depthwise
+    >>> plan = depthwise.explain((1, 32, 112, 112), (1, 32, 3, 3), pad=1)
+    >>> plan["kernel"], plan["input"], round(plan["flop"] / 1e6, 1)
+    ('correlate_planar', 'in place', 7.1)
+    """
+    if kind not in PASSES:
+        msg = f"kind must be one of {', '.join(PASSES)}, got {kind!r}"
+        raise ValueError(msg)
+    target, threads = active_target(), get_num_threads()
+    a, w = _described("x", x), _described("W", W)
+    code, W_code = dtype_code("x", a.dtype), dtype_code("W", w.dtype)
+    g = geometry(a.shape, w.shape, stride, pad, dilate)
+    x_strides = new_strides(a.shape, False) if isinstance(x, tuple) else [s // a.itemsize for s in a.strides]
+    y_strides = new_strides(g.y_shape, _core.channels_last(x_strides, a.shape))
+    plan, threads_used, flop, n_bytes = _core.describe(
+        PASSES[kind], g.sizes, x_strides, code, W_code, y_strides, code, target, threads
+    )
+    facts: dict[str, Any] = {"target": _core.targets()[target][0]}
+    facts |= {name: int(value) if value.isdigit() else value for name, value in plan}
+    facts |= {"threads": threads_used, "flop": int(flop), "bytes": int(n_bytes)}
+    if measure:
+        float64 = facts["sums"] == "float64"
+        facts["limit"], facts["bound by"] = least_seconds(flop, int(n_bytes), target, float64, threads)
+    return facts
+
+
+def _described(name: str, a: Any) -> npt.NDArray[Any]:
+    """An array, or a Variable's, or one that has no memory but this shape."""
+    if isinstance(a, tuple):
+        return np.broadcast_to(np.float32(0), a)
+    a = getattr(a, "array", a)
+    check_array(name, a)
+    return cast("npt.NDArray[Any]", a)
