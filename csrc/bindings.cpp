@@ -59,6 +59,17 @@ NB_MODULE(_core, m) {
   // Caches of Sizes, kept alive by a framework's registries, outlive the interpreter: no leak that grows.
   nb::set_leak_warnings(false);
   m.attr("version") = DEPTHWISE_VERSION;
+  // Plain numbers: they go into every call.
+  nb::dict passes, dtypes;
+  passes["forward"] = static_cast<int>(Pass::forward);
+  passes["input_grad"] = static_cast<int>(Pass::input_grad);
+  passes["weight_grad"] = static_cast<int>(Pass::weight_grad);
+  dtypes["float16"] = static_cast<int>(DType::f16);
+  dtypes["bfloat16"] = static_cast<int>(DType::bf16);
+  dtypes["float32"] = static_cast<int>(DType::f32);
+  dtypes["float64"] = static_cast<int>(DType::f64);
+  m.attr("passes") = passes;
+  m.attr("dtypes") = dtypes;
 
   nb::class_<Sizes>(m, "Sizes")
       .def("__init__", [](Sizes* self, int64_t batch, int64_t channels, int64_t multiplier,

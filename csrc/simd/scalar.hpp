@@ -4,8 +4,8 @@
 
 namespace {
 
-// Lines of a register tile at most.
-constexpr int max_lines = 4;
+// Lines of a register tile at most. Few, and one tap at a time: nobody who is in a hurry comes here.
+constexpr int max_lines = 2;
 
 template <class Element>
 struct Scalar {
@@ -13,7 +13,7 @@ struct Scalar {
   using E = Element;
   using V = Element;
   using M = bool;
-  static constexpr int N = 1, max_taps = 3, registers = 16;
+  static constexpr int N = 1, max_taps = 1, registers = 16;
   static constexpr bool masked_fma = false;
 
   static V zero() { return 0; }

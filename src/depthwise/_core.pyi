@@ -2,6 +2,8 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 version: str
+passes: dict[str, int]
+dtypes: dict[str, int]
 Place: TypeAlias = tuple[int, Sequence[int], int]
 
 class Refused(ValueError): ...  # noqa: N818

@@ -1,6 +1,8 @@
-"""The engine's enums Pass and DType, by number, as its functions take them."""
+"""The engine's enums Pass and DType: its functions take their numbers."""
 
-PASSES = {"forward": 0, "input_grad": 1, "weight_grad": 2}
-FORWARD, INPUT_GRAD, WEIGHT_GRAD = PASSES.values()
+from ._core import dtypes as DTYPES  # noqa: N812
+from ._core import passes as PASSES  # noqa: N812
 
-DTYPES = {"float16": 0, "bfloat16": 1, "float32": 2, "float64": 3}
+FORWARD, INPUT_GRAD, WEIGHT_GRAD = (PASSES[name] for name in ("forward", "input_grad", "weight_grad"))
+
+__all__ = ["DTYPES", "FORWARD", "INPUT_GRAD", "PASSES", "WEIGHT_GRAD"]
