@@ -11,6 +11,7 @@
 #include "limits.hpp"
 #include "openmp.hpp"
 #include "parallel.hpp"
+#include "plan/lanes.hpp"
 #include "pool.hpp"
 #include "xla.hpp"
 

@@ -12,8 +12,9 @@ namespace depthwise {
 struct Plan {
   Pass pass;
   const Kernels* kernels;
-  std::string kernel, input, output;  // which loops; how they read and write memory, and why
+  const char* kernel;  // the file of its loops
   DType sums;
+  bool channel_lanes;
   int threads;
   double flop, bytes;
   int64_t units, scratch_bytes = 0;
@@ -32,19 +33,24 @@ struct Plan {
   Plan(const Problem&, const Target&, int threads);
 
  private:
-  bool channel_lanes;
   Lattice lattice;
   RowLayout rows;
 
   Plan(const Target&, int threads, const Problem&);
   void plan_correlation(const Problem&, const Kernels&, int most_threads);
+  void correlate_by_channels(const Problem&, const Kernels&, int most_threads);
+  void correlate_by_columns(const Problem&, const Kernels&);
+  // Rows that are read in place are packed, as they lie, where whole vectors would reach beside the array.
   template <class Job>
-  void lay_rows_out(Job&, bool in_place, const Kernels&, int64_t lanes);
+  void lay_rows_out(Job& job, bool in_place, const Kernels& k, int64_t lanes) {
+    if (in_place && !k.masks_products) return;
+    rows = RowLayout(job.lattice, job.strip, lanes, in_place);
+    job.rows = rows.view();
+  }
   void plan_weight_gradient(const Problem&, const Kernels&);
+  void sum_by_channels(const Problem&, const Kernels&, int64_t out_step);
+  void sum_by_columns(const Problem&, const Kernels&);
 };
-
-// Whether an array (batch, channels, height, width) is laid out with neighbouring channels closest.
-bool channels_are_closest(const int64_t strides[4], int64_t channels, int64_t height, int64_t width);
 
 // The plan's numbers as text: pairs of a name and a value.
 std::vector<std::pair<std::string, std::string>> describe(const Plan&);

@@ -178,13 +178,13 @@ FAULTS = [
     ),
     Fault(
         "multiplier: always the first filter",
-        "csrc/plan.cpp",
+        "csrc/plan/correlation.cpp",
         "job.W_multiplier = p.W.strides[0];",
         "job.W_multiplier = FAULT ? 0 : p.W.strides[0];",
     ),
     Fault(
         "rows of W taken as dense",
-        "csrc/plan.cpp",
+        "csrc/plan/correlation.cpp",
         "job.W_line = p.W.strides[channel_lanes ? 3 : 2];",
         "job.W_line = FAULT ? (channel_lanes ? 1 : p.w.kernel) : p.W.strides[channel_lanes ? 3 : 2];",
     ),

@@ -49,6 +49,9 @@ struct Correlation {
   int64_t units;
 };
 
+// Additions into one lane of a weight gradient's sums before it is emptied: the bound of their error hangs on it.
+constexpr int64_t steps_kept = 512;
+
 // gW[o % divide, o / divide] = sum over n of the products of gy[n, o] with x[n, o / divide] under each tap.
 // Images and bands of gy rows are dealt to a fixed number of parts, each summed alone, so that the order of summation
 // does not depend on the threads.

@@ -6,8 +6,7 @@
 
 namespace {
 
-// Additions into one lane before it is emptied.
-constexpr int64_t steps_kept = 512;
+using depthwise::steps_kept;
 
 // Sets of sums that grow at their own pace: one for each vector of channels.
 template <class S>
