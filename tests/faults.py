@@ -413,15 +413,9 @@ def plant(tree: Path) -> None:
             raise SystemExit(msg)
         check = f'planted_fault("{fault.name}")' if path.suffix != ".py" else IN_PYTHON.format(fault.name)
         path.write_text(text.replace(fault.before, fault.after.replace("FAULT", check)))
-    for header in (
-        "csrc/problem.hpp",
-        "csrc/simd/common.hpp",
-        "csrc/lattice.hpp",
-        "csrc/pool.hpp",
-        "csrc/row_layout.hpp",
-    ):
-        path = tree / header
-        path.write_text(path.read_text().replace("#pragma once", '#pragma once\n#include "planted.hpp"', 1))
+    for name in {fault.file for fault in FAULTS if not fault.file.endswith(".py")}:
+        path = tree / name
+        path.write_text('#include "planted.hpp"\n' + path.read_text())
     (tree / "csrc/planted.hpp").write_text("#pragma once" + IN_CPP)
 
 
