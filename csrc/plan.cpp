@@ -77,7 +77,7 @@ std::vector<std::pair<std::string, std::string>> describe(const Plan& plan) {
       {"sums", plan.sums == DType::f64 ? "float64" : "float32"},
       {gradient ? "x" : "input", how(gradient ? w.x : c.in, plan)},
       {gradient ? "gy" : "output",
-       c.past_caches ? "staged, and stored past the caches" : how(gradient ? w.g : c.out, plan)},
+       !gradient && c.past_caches ? "staged, and stored past the caches" : how(gradient ? w.g : c.out, plan)},
       {"columns at a time", std::to_string(gradient ? w.strip : c.strip)},
       {"units of work", std::to_string(plan.units)},
       {"scratch bytes a thread", std::to_string(plan.scratch_bytes)}};

@@ -21,9 +21,9 @@ struct Plan {
   bool clears = false;  // outputs that no tap meets are left to whoever runs the plan: the output is cleared before
 
   // Forward and input gradient use the first pair, the weight gradient the second; each job points into `lattice`.
-  Correlation correlation;
+  Correlation correlation{};
   const Kernel<Correlation>* correlate = nullptr;
-  WeightGradient weight_gradient;
+  WeightGradient weight_gradient{};
   const Kernel<WeightGradient>* sum_products = nullptr;
   Array gx, gW, gb;
   int64_t gx_shape[4];

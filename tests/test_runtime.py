@@ -228,6 +228,9 @@ def test_explain_says_why_input_is_packed():
         assert "49 elements apart" in transposed["input"]
     last = x.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
     assert depthwise.explain(last, W, kind="weight_grad")["kernel"] == "weight_grad_channels_last"
+    large = (1, 64, 300, 300), (1, 64, 3, 3)
+    assert depthwise.explain(*large, pad=1)["output"] == "staged, and stored past the caches"
+    assert depthwise.explain(*large, pad=1, kind="weight_grad")["gy"] == "in place"
     assert depthwise.explain((1, 8, 16, 16), (1, 8, 3, 3), pad=1)["flop"] == 2 * 8 * (16 * 3 - 2) ** 2
 
 

@@ -21,7 +21,7 @@ int64_t rows_converted(const Problem& p, const Correlation& job, int64_t out_ste
 
 void Plan::plan_correlation(const Problem& p, const Kernels& k, int most_threads) {
   const bool gradient = pass == Pass::input_grad;
-  Correlation& job = correlation = {};
+  Correlation& job = correlation;
   const Side x = side(p.x, p.h.size, p.w.size, channel_lanes), y = side(p.y, p.h.out, p.w.out, channel_lanes);
   job.in = gradient ? y : x;
   job.out = gradient ? x : y;

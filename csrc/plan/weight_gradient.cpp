@@ -7,7 +7,7 @@ namespace depthwise {
 
 void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
   const int64_t N = k.lanes[sums == DType::f64], item = item_bytes(sums);
-  WeightGradient& job = weight_gradient = {};
+  WeightGradient& job = weight_gradient;
   job.x = side(p.x, p.h.size, p.w.size, channel_lanes);
   job.g = side(p.y, p.h.out, p.w.out, channel_lanes);
   job.kernel_lines = channel_lanes ? p.w.kernel : p.h.kernel;
