@@ -17,15 +17,19 @@ Problem lying(Problem p) {
 }
 
 // The same problem in words that kernels understand, who look at an output or a filter to find where its taps read: a
-// weight gradient of no outputs is one of no images, an input gradient of no filters one of no taps and no rows.
+// weight gradient of no outputs is one of no images, an input gradient of no filters one of no taps and no rows, and
+// without filters the other passes have no channels.
 Problem without_emptiness(Problem p) {
   if (p.pass == Pass::weight_grad && p.h.out * p.w.out == 0) {
     p.batch = 0;
     for (Axis* a : {&p.h, &p.w}) a->out = std::max<int64_t>(1, a->out);
   }
-  if (p.pass == Pass::input_grad && p.multiplier == 0) {
+  if (p.multiplier == 0) {
     p.multiplier = 1;
-    p.h.kernel = p.h.out = 0;
+    if (p.pass == Pass::input_grad)
+      p.h.kernel = p.h.out = 0;
+    else
+      p.channels = 0;
   }
   return p;
 }

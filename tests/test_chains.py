@@ -306,3 +306,18 @@ def test_parameters():
     assert type(y) is Variable
     F.sum(y).backward()
     np.testing.assert_array_equal(waiting.grad, [2, 2])
+
+
+def test_a_forgotten_init_is_named():
+    class Forgetful(ChainList):
+        def __init__(self):
+            self.append(L.DepthwiseConvolution2D(1, 1, 1))
+
+    with pytest.raises(RuntimeError, match=r"begin Forgetful.__init__ with super\(\).__init__\(\)"):
+        Forgetful()
+
+    class Empty(Chain):
+        def __init__(self):
+            pass
+
+    assert repr(Empty()) == "Empty()"

@@ -65,3 +65,8 @@ def test_what_has_no_effect_is_taken_and_what_would_have_is_not():
         pass
     with pytest.raises(AttributeError, match="there is no configuration 'trian'"):
         chainer.global_config.trian = False
+
+
+def test_mixed16_is_refused():
+    with pytest.raises(ValueError, match=r"config\.dtype must be a floating-point type, got 'mixed16'"):
+        chainer.config.dtype = "mixed16"

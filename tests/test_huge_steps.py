@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -94,3 +95,32 @@ def test_memory_does_not_grow_with_steps():
     """Not by tables either: images of millions of pixels under strides and dilations of millions."""
     run = subprocess.run([sys.executable, "-c", GROWTH], check=True, capture_output=True, text=True)
     assert int(run.stdout) <= 2 * 1024  # KiB
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_no_filters(target, dtype, layout):
+    """A multiplier of 0: outputs without channels, and a gradient of x that is zero."""
+    for n, size, kernel in ((1, (5, 10), (1, 1)), (2, (3, 3), (3, 3)), (1, (28, 28), (5, 5)), (2, (4, 0), (1, 0))):
+        x, W = layout(np.ones((n, 3, *size), dtype)), np.ones((0, 3, *kernel), dtype)
+        y = ops.forward(x, W, pad=1)
+        assert y.shape[1] == 0
+        gb = np.ones(0, dtype)
+        assert ops.weight_grad(x, y, kernel, pad=1, bias_out=gb).shape == W.shape
+        assert not ops.input_grad(y, W, size, pad=1).any()
+        ops.bias_grad(y)
+    ops.forward(np.ones((1, 1, 2, 2), np.float32), np.ones((1, 1, 1, 1), np.float32))  # that the target ran
+
+
+def test_no_images_take_no_time():
+    """However many rows they would have: this took 12 s on the scalar target, deaf to an interrupt."""
+    start = time.perf_counter()
+    rows = 2**32 + 1
+    steps = {"pad": ((2**31 - 1, 2**31 - 1), (0, 0))}
+    for name in depthwise.targets():
+        with depthwise.use_target(name):
+            x, gy = np.ones((0, 1, 3, 3), "f"), np.ones((0, 1, rows, 1), "f")
+            assert not ops.weight_grad(x, gy, (1, 3), **steps).any()
+            ops.forward(x, np.ones((1, 1, 1, 3), "f"), **steps)
+            ops.input_grad(gy, np.ones((1, 1, 1, 3), "f"), (3, 3), **steps)
+    assert time.perf_counter() - start < 2

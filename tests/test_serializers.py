@@ -186,3 +186,15 @@ def test_hdf5_without_h5py(monkeypatch, tmp_path):
     for call in (serializers.save_hdf5, serializers.load_hdf5):
         with pytest.raises(ImportError, match="HDF5 files need h5py: pip install h5py"):
             call(tmp_path / "x", L.DepthwiseConvolution2D(3, 1, 3))
+
+
+def test_a_string_is_refused_before_the_file_is_opened(tmp_path):
+    pytest.importorskip("h5py")
+    link = L.DepthwiseConvolution2D(1, 1, 1)
+    path = tmp_path / "link.h5"
+    serializers.save_hdf5(path, link)
+    before = path.read_bytes()
+    link.add_persistent("unit", "K")
+    with pytest.raises(TypeError, match="unit is a string, which HDF5 files"):
+        serializers.save_hdf5(path, link)
+    assert path.read_bytes() == before

@@ -226,6 +226,10 @@ def test_subclasses_that_change_what_elements_mean_are_refused():
             (lambda a: ops.bias_grad(a(gy)), "gy"),
             (lambda a: depthwise.depthwise_convolution_2d(a(x), W), "x"),
             (lambda a: depthwise.depthwise_convolution_2d(x, depthwise.Variable(a(W))), "data of a Variable"),
+            (lambda a: depthwise.Parameter(a(W), W.shape), "an initial value"),
+            (lambda a: depthwise.links.DepthwiseConvolution2D(3, 2, 3, initialW=a(W)), "an initial value"),
+            (lambda a: depthwise.reference.forward(x, a(W)), "W"),
+            (lambda a: depthwise.reference.weight_grad(a(x), gy, (3, 3), pad=1), "x"),
         ):
             with pytest.raises(TypeError, match=f"^{name} is a {what}"):
                 call(kind)
@@ -263,3 +267,13 @@ def test_pads_in_an_array_are_what_a_nested_list_is():
     ):
         with pytest.raises(error, match="pad must be"):
             ops.forward(x, W, pad=wrong)
+
+
+@pytest.mark.parametrize("orders", [(">", "="), ("=", ">"), ("<", "=")])
+def test_a_gradient_may_have_another_byte_order(orders):
+    x, W, _, gy = problem(np.float32)
+    v = depthwise.Variable(in_order(x, orders[0]))
+    y = depthwise.depthwise_convolution_2d(v, W, pad=1)
+    y.grad = in_order(gy, orders[1])
+    y.backward()
+    assert_same(np.asarray(v.grad, np.float32), reference.input_grad(gy, W, (7, 19), pad=1))

@@ -103,6 +103,8 @@ ODD = [  # arguments that PyTorch refuses or reads in a way of its own
     ((1, 4, 9, 9), (4, 1, 3, 3), {"stride": -1}),
     ((1, 4, 9, 9), (4, 1, 3, 3), {"stride": (1, 2, 3)}),
     ((1, 4, 9, 9), (4, 1, 3, 3), {"stride": 1.5}),
+    ((1, 4, 9, 9), (4, 1, 3, 3), {"stride": True}),
+    ((1, 4, 9, 9), (4, 1, 3, 3), {"padding": (1, True)}),
     ((1, 4, 9, 9), (4, 1, 3, 3), {"padding": -1}),
     ((1, 4, 9, 9), (4, 1, 3, 3), {"padding": "full"}),
     ((1, 4, 9, 9), (4, 1, 3, 3), {"padding": "same", "stride": 2}),

@@ -134,8 +134,8 @@ class WeightGradPlanar {
   // How many channels, from this one on, are summed by calls of their own for each chunk of taps, lanes and all; 0
   // where sums have to be kept between calls.
   int64_t planes_together(int64_t o, int64_t most) {
+    if (!taps_ || !job_.batch || !job_.g.lines || !job_.g.offsets || job_.g.lines > tiles_kept * max_lines) return 0;
     const Tiles tiles(0, job_.g.lines);
-    if (!taps_ || !job_.batch || !job_.g.lines || !job_.g.offsets) return 0;
     if (!job_.gW || job_.parts != 1 || !job_.x.direct || !job_.g.direct || lat_.line_classes != 1 ||
         job_.g.offsets > job_.strip || tiles.count > tiles_kept)
       return 0;

@@ -181,6 +181,8 @@ void test_problem(const Target& target) {
   const int64_t multiplier = std::exchange(p.multiplier, 0);
   run(Pass::input_grad, gx, no_filter, no_gy);
   check(gx, std::vector<double>(expected.size()), "input gradient of no filters");
+  run(Pass::forward, x, no_filter, no_gy);
+  run(Pass::weight_grad, x, no_filter, no_gy);
   p.multiplier = multiplier;
   (draw(0, 1) ? p.h : p.w).out = 0;
   const Tensor none({p.batch, outs, p.h.out, p.w.out}, t, last, at_end);

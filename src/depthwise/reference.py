@@ -8,9 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import check_array
 from .geometry import Axis, Geometry, IntPair, Pad, geometry
 
 Array = npt.NDArray[np.float64]
+
+
+def _check(**arrays: Any) -> None:
+    for name, a in arrays.items():
+        if a is not None:
+            check_array(name, a)
 
 
 def _meeting(a: Axis, tap: int) -> tuple[slice, slice]:
@@ -40,6 +47,7 @@ def forward(
     dilate: IntPair = 1,
 ) -> Array:
     """As :func:`depthwise.ops.forward`, in float64."""
+    _check(x=x, W=W, b=b)
     g = geometry(x.shape, W.shape, stride, pad, dilate)
     x, W = x.astype(np.float64), W.astype(np.float64)
     y = np.zeros((g.batch, g.channels, g.multiplier, g.h.out, g.w.out))
@@ -59,6 +67,7 @@ def input_grad(
     dilate: IntPair = 1,
 ) -> Array:
     """As :func:`depthwise.ops.input_grad`, in float64."""
+    _check(gy=gy, W=W)
     g = geometry((gy.shape[0], W.shape[1], *input_size), W.shape, stride, pad, dilate)
     W = W.astype(np.float64)
     gx = np.zeros(g.x_shape)
@@ -78,6 +87,7 @@ def weight_grad(
     dilate: IntPair = 1,
 ) -> Array:
     """As :func:`depthwise.ops.weight_grad`, in float64."""
+    _check(x=x, gy=gy)
     multiplier = gy.shape[1] // max(x.shape[1], 1)
     g = geometry(x.shape, (multiplier, x.shape[1], *kernel_size), stride, pad, dilate)
     x = x.astype(np.float64)
@@ -90,5 +100,6 @@ def weight_grad(
 
 def bias_grad(gy: npt.NDArray[Any]) -> Array:
     """As :func:`depthwise.ops.bias_grad`, in float64."""
+    _check(gy=gy)
     total: Array = gy.astype(np.float64).sum(axis=(0, 2, 3))
     return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, MutableSequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from typing import Any
 
 from .link import Link
@@ -44,9 +44,11 @@ class Chain(_Composite):
     ['/dw/W', '/dw/b']
     """
 
+    _children: set[str] = frozenset()  # type: ignore[assignment] # before __init__
+
     def __init__(self, **links: Link) -> None:
         super().__init__()
-        self._children: set[str] = set()
+        self._children = set()
         for name, link in links.items():
             self.add_link(name, link)
 
@@ -99,12 +101,15 @@ class ChainList(_Composite, MutableSequence[Any]):
     ['/0/W', '/1/W']
     """
 
+    _items: Sequence[Any] = ()
+
     def __init__(self, *links: Any) -> None:
         super().__init__()
-        self._items: list[Any] = []
+        self._items = []
         self.extend(links)
 
     def _check_item(self, item: Any) -> None:
+        self._names()  # raises where __init__ has not been called
         if not isinstance(item, Link):
             msg = f"a {type(self).__name__} holds links, got {type(item).__name__}"
             raise TypeError(msg)

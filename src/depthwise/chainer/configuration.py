@@ -34,7 +34,11 @@ _WITHOUT_EFFECT = (
 def _checked(name: str, value: Any) -> Any:
     """The value to keep; raises where Chainer would do something with it that is not done here."""
     if name == "dtype":
-        dtype = np.dtype(value)
+        try:
+            dtype = np.dtype(value)
+        except TypeError:
+            msg = f"config.dtype must be a floating-point type, got {value!r}"
+            raise ValueError(msg) from None
         if dtype.kind != "f" and dtype.name != "bfloat16":
             msg = f"config.dtype must be a floating-point type, got {dtype}"
             raise ValueError(msg)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import native
 from .configuration import config
 
 if TYPE_CHECKING:
@@ -93,6 +94,6 @@ def check_gradient(g: Variable, shape: tuple[int, ...], dtype: np.dtype[Any]) ->
     if g.shape != shape:
         msg = f"Shape of data and grad mismatch\ngrad: {g.shape} != data: {shape}"
         raise ValueError(msg)
-    if g.dtype != dtype:
+    if native(g.dtype) != native(dtype):
         msg = f"Dtype of data and grad mismatch\ngrad: {g.dtype} != data: {dtype}"
         raise TypeError(msg)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import check_array
 from .graph import Node
 from .initializers import Constant, DepthwiseNormal, Initializer, NaN, generate_array
 from .variable import Variable
@@ -34,6 +35,8 @@ def as_initializer(value: InitialValue, default: Initializer) -> Callable[[AnyAr
     if not isinstance(value, np.ndarray | np.generic | int | float | list | tuple):
         msg = f"an initial value is a number, an array, a name or a callable, got {type(value).__name__}"
         raise TypeError(msg)
+    if isinstance(value, np.ndarray):
+        check_array("an initial value", value)
     return Constant(value)
 
 

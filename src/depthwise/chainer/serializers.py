@@ -207,6 +207,10 @@ def save_hdf5(filename: Path, obj: Links, compression: int = 4) -> None:
     """
     h5py = _h5py()
     values = _values(obj)
+    for key, value in values.items():
+        if value.dtype.kind in "US":
+            msg = f"{key} is a string, which HDF5 files of arrays do not hold: save it as npz"
+            raise TypeError(msg)
     with h5py.File(filename, "w") as file:
         for key, value in values.items():
             if value.dtype == object:  # None: a parameter without a value

@@ -28,7 +28,8 @@ def _pair(v: Any, least: int) -> list[Any] | None:
     both = [v, v] if isinstance(v, int | torch.SymInt) else list(v) if isinstance(v, tuple | list) else []
     if len(both) == 1:
         both *= 2
-    fits = len(both) == 2 and all(isinstance(i, int | torch.SymInt) and least <= i <= _MOST for i in both)
+    known = all(isinstance(i, int | torch.SymInt) and not isinstance(i, bool) for i in both)
+    fits = known and len(both) == 2 and all(least <= i <= _MOST for i in both)
     return both if fits else None
 
 
