@@ -56,15 +56,17 @@ def assert_same(actual, expected):
 
 
 def axis_of_any_steps(rng, most):
-    """(size, kernel, stride, dilate, (before, after)) with few outputs, and steps of any size."""
+    """(size, kernel, stride, dilate, (before, after)) with few outputs, some tap of which meets the image."""
 
     def step():
         return int(rng.choice([1, 2, 3, int(10 ** rng.uniform(0.5, 8))], p=[0.4, 0.1, 0.1, 0.4]))
 
     while True:
         size, kernel, stride, dilate = int(rng.integers(1, most)), int(rng.integers(1, 32)), step(), step()
-        wanted = (int(rng.integers(1, 12 if stride > 3 else 40)) - 1) * stride + dilate * (kernel - 1) + 1
-        padding = max(0, wanted - size) + int(rng.integers(0, stride))
-        before = int(rng.integers(0, padding + 1))
+        outs = int(rng.integers(1, 12 if stride > 3 else 40))
+        padding = max(0, (outs - 1) * stride + dilate * (kernel - 1) + 1 - size) + int(rng.integers(0, stride))
+        # The image is a speck in its padding: put it under a tap.
+        place = int(rng.integers(outs)) * stride + int(rng.integers(kernel)) * dilate - int(rng.integers(size))
+        before = min(max(place, 0), padding)
         if max(before, padding - before) < 2**31 and (size + padding - dilate * (kernel - 1) - 1) // stride < 200:
             return size, kernel, stride, dilate, (before, padding - before)

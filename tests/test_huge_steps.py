@@ -124,3 +124,14 @@ def test_no_images_take_no_time():
             ops.forward(x, np.ones((1, 1, 1, 3), "f"), **steps)
             ops.input_grad(gy, np.ones((1, 1, 1, 3), "f"), (3, 3), **steps)
     assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_sums_of_many_planes(target, dtype):
+    """An input gradient of many filters, of which not all are packed together."""
+    rng = np.random.default_rng(4)
+    for kernel, dilate, pad in (((31, 3), (100, 1), (1500, 1)), ((31, 31), (1, 100), (15, 1500)), ((3, 3), 1, 1)):
+        steps = {"dilate": dilate, "pad": pad}
+        W = integers(rng, (100, 2, *kernel), dtype)
+        gy = LAYOUTS[2](integers(rng, (1, 200, 5, 40), dtype))
+        assert_same(ops.input_grad(gy, W, (5, 40), **steps), reference.input_grad(gy, W, (5, 40), **steps))
