@@ -42,7 +42,7 @@ class Held {
   // elements. Else why not.
   const char* refusal() const {
     if (!held_) return nullptr;
-    const char* format = buffer_.format ? buffer_.format : "B";
+    const char* format = buffer_.format && *buffer_.format ? buffer_.format : "B";
     if (std::strchr("@=<>!", *format) && !is_native(*format++)) return "is not in this machine's byte order";
     // A buffer has no name for bfloat16: its bits are passed.
     if (*format != "eHfd"[static_cast<int>(dtype_)] || format[1] || buffer_.itemsize != item_bytes(dtype_))

@@ -108,11 +108,11 @@ def test_bits_hang_on_the_plan_alone(target, dtype, layout):
         x = layout(x)
         gy = layout(rng.normal(size=ops.forward(x, W, **steps).shape).astype(dtype))
 
-        def results(x, W, gy, **out):
+        def results(x, W, gy, y=None, gx=None, gW=None, steps=steps):
             return (
-                ops.forward(x, W, out=out.get("y"), **steps),  # noqa: B023
-                ops.input_grad(gy, W, x.shape[2:], out=out.get("gx"), **steps),  # noqa: B023
-                ops.weight_grad(x, gy, W.shape[2:], out=out.get("gW"), **steps),  # noqa: B023
+                ops.forward(x, W, out=y, **steps),
+                ops.input_grad(gy, W, x.shape[2:], out=gx, **steps),
+                ops.weight_grad(x, gy, W.shape[2:], out=gW, **steps),
             )
 
         def elsewhere(a, elements):
