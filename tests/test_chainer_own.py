@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from depthwise import functions as F  # noqa: N812
+from depthwise import functions as F  # noqa: N812 - Chainer's users call it so
 from depthwise import gradient_check, initializers
-from depthwise import links as L  # noqa: N812
+from depthwise import links as L  # noqa: N812 - Chainer's users call it so
 from helpers import channels_last, planar
 
 FLOATS = [np.float16, np.float32, np.float64]

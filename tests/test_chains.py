@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from depthwise import Chain, ChainList, Link, Parameter, Sequential, Variable, initializers
-from depthwise import functions as F  # noqa: N812
-from depthwise import links as L  # noqa: N812
+from depthwise import functions as F  # noqa: N812 - Chainer's users call it so
+from depthwise import links as L  # noqa: N812 - Chainer's users call it so
 
 X = np.ones((1, 3, 6, 6), np.float32)
 

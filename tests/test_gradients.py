@@ -8,7 +8,7 @@ import pytest
 
 import depthwise
 from depthwise import Variable, gradient_check
-from depthwise import functions as F  # noqa: N812
+from depthwise import functions as F  # noqa: N812 - Chainer's users call it so
 from helpers import LAYOUTS, integers
 from test_exact import CASES, from_json, steps_of
 

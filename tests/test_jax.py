@@ -26,15 +26,15 @@ if WITHOUT_PRIVATE_NAMES:  # as a version of JAX that has moved them
 pytest.importorskip("depthwise.jax", reason="this build has nothing for JAX", exc_type=ImportError)
 
 # These stand behind the skip, hence E402.
-import jax.numpy as jnp  # noqa: E402
-from jax import export, lax  # noqa: E402
-from jax.sharding import AxisType, NamedSharding  # noqa: E402
-from jax.sharding import PartitionSpec as P  # noqa: E402
-from jax.test_util import check_grads  # noqa: E402
+import jax.numpy as jnp  # noqa: E402 - behind importorskip
+from jax import export, lax  # noqa: E402 - behind importorskip
+from jax.sharding import AxisType, NamedSharding  # noqa: E402 - behind importorskip
+from jax.sharding import PartitionSpec as P  # noqa: E402 - behind importorskip
+from jax.test_util import check_grads  # noqa: E402 - behind importorskip
 
-import depthwise  # noqa: E402
-from depthwise import _core, reference  # noqa: E402
-from depthwise.jax import conv, conv_general_dilated, internals, primitives  # noqa: E402
+import depthwise  # noqa: E402 - behind importorskip
+from depthwise import _core, reference  # noqa: E402 - behind importorskip
+from depthwise.jax import conv, conv_general_dilated, internals, primitives  # noqa: E402 - behind importorskip
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
 CASES = [  # n, c_I, h, w, c_M, kernel, steps

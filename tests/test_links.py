@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
-from depthwise import functions as F  # noqa: N812
+from depthwise import functions as F  # noqa: N812 - Chainer's users call it so
 from depthwise import initializers, using_config
-from depthwise import links as L  # noqa: N812
+from depthwise import links as L  # noqa: N812 - Chainer's users call it so
 
 
 def test_parameters():

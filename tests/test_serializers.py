@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from depthwise import Chain, Sequential, initializers, serializers
-from depthwise import functions as F  # noqa: N812
-from depthwise import links as L  # noqa: N812
+from depthwise import functions as F  # noqa: N812 - Chainer's users call it so
+from depthwise import links as L  # noqa: N812 - Chainer's users call it so
 
 
 def saved(**arrays):

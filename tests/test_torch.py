@@ -14,10 +14,10 @@ torch = pytest.importorskip("torch", reason="depthwise.torch needs PyTorch")
 
 import torch.nn.functional as F  # noqa: E402, N812 - PyTorch's own abbreviation
 
-import depthwise  # noqa: E402
-from depthwise import _core  # noqa: E402
-from depthwise.torch import conv2d  # noqa: E402
-from torch_helpers import CASES, DTYPES, LAYOUTS, integers, outcome, problem, ran, stock  # noqa: E402
+import depthwise  # noqa: E402 - behind importorskip
+from depthwise import _core  # noqa: E402 - behind importorskip
+from depthwise.torch import conv2d  # noqa: E402 - behind importorskip
+from torch_helpers import CASES, DTYPES, LAYOUTS, integers, outcome, problem, ran, stock  # noqa: E402 - behind importorskip
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")

@@ -15,11 +15,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="depthwise.torch needs PyTorch")
 
 import torch.nn.functional as F  # noqa: E402, N812 - PyTorch's own abbreviation
-from torch import nn  # noqa: E402
+from torch import nn  # noqa: E402 - behind importorskip
 
-import depthwise  # noqa: E402
-from depthwise.torch import DepthwiseConv2d, conv2d  # noqa: E402
-from torch_helpers import accelerated, outcome, ran, small_network  # noqa: E402
+import depthwise  # noqa: E402 - behind importorskip
+from depthwise.torch import DepthwiseConv2d, conv2d  # noqa: E402 - behind importorskip
+from torch_helpers import accelerated, outcome, ran, small_network  # noqa: E402 - behind importorskip
 
 
 def test_layer_is_the_stock_layer():

@@ -10,13 +10,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="depthwise.torch needs PyTorch")
 
-from torch import nn  # noqa: E402
-from torch.ao import quantization  # noqa: E402
-from torch.ao.quantization import quantize_fx  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+from torch import nn  # noqa: E402 - behind importorskip
+from torch.ao import quantization  # noqa: E402 - behind importorskip
+from torch.ao.quantization import quantize_fx  # noqa: E402 - behind importorskip
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402 - behind importorskip
 
-from depthwise.torch import DepthwiseConv2d, conv2d, operators  # noqa: E402
-from torch_helpers import accelerated, problem, ran, small_network, stock  # noqa: E402
+from depthwise.torch import DepthwiseConv2d, conv2d, operators  # noqa: E402 - behind importorskip
+from torch_helpers import accelerated, problem, ran, small_network, stock  # noqa: E402 - behind importorskip
 
 warnings_of_pytorch = pytest.mark.filterwarnings("ignore")  # what its tools say of themselves
 ENGINE = torch.backends.quantized.engine

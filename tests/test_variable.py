@@ -9,7 +9,7 @@ import pytest
 
 import depthwise
 from depthwise import Variable
-from depthwise import functions as F  # noqa: N812
+from depthwise import functions as F  # noqa: N812 - Chainer's users call it so
 from depthwise.gradient_check import check_backward, check_double_backward
 
 rng = np.random.default_rng(20)
