@@ -161,6 +161,7 @@ NB_MODULE(_core, m) {
   m.def("copy_rate", copy_rate, nb::call_guard<nb::gil_scoped_release>());
   m.def("default_threads", default_threads);
   m.def("cpus_of_quota", [](const std::string& text) { return cpus_of_quota(text.c_str()); });
+  m.def("has_openmp", has_openmp);
   m.def("find_openmp", [](const std::string& library) { return find_openmp(library.c_str()); });
 #ifdef DEPTHWISE_JAX
   m.def("xla_handler", [] { return nb::capsule(xla_handler()); });

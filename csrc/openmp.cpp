@@ -64,6 +64,8 @@ bool find_openmp(const char* library) {
   return true;
 }
 
+bool has_openmp() { return runtime.parallel.load(std::memory_order_acquire) != nullptr; }
+
 Crew& openmp_crew() {
   static OpenMPCrew crew;
   return crew;

@@ -11,6 +11,9 @@ namespace depthwise {
 // Looks for the runtime that a loaded library brings, by the library's path. Whether it was found.
 bool find_openmp(const char* library);
 
+// Whether one has been found.
+bool has_openmp();
+
 // Its threads; those of our own pool where no runtime was found, and in a forked child, in which it would wait for ever
 // for the threads that its parent had.
 Crew& openmp_crew();

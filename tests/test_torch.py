@@ -365,6 +365,7 @@ layer = depthwise.torch.DepthwiseConv2d(64, 64, 3, padding=1)
 layer(torch.ones(8, 64, 56, 56)).sum().backward()
 torch.ones(500, 500) @ torch.ones(500, 500)
 files = {line.split()[-1] for line in open("/proc/self/maps") if "/" in line}
+assert depthwise._core.has_openmp(), "the adapter has not looked it up"
 print([f for f in files if "libgomp" in f or "libomp" in f or "libiomp" in f])
 """
 
