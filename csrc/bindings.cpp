@@ -8,11 +8,11 @@
 #include "buffer.hpp"
 #include "cpu.hpp"
 #include "engine.hpp"
-#include "limits.hpp"
 #include "openmp.hpp"
 #include "parallel.hpp"
 #include "plan/lanes.hpp"
 #include "pool.hpp"
+#include "roofline.hpp"
 #include "xla.hpp"
 
 namespace nb = nanobind;
@@ -115,7 +115,7 @@ NB_MODULE(_core, m) {
                      int target, int threads) {
     const Plan plan(problem(pass, s, as_array(x), as_array(W), as_array(b), as_array(y)), target_at(target), threads);
     nb::gil_scoped_release released;
-    execute(plan, openmp_crew());
+    execute(plan, openmp_executor());
   });
 
   m.def("describe", [](int pass, const Sizes& s, const std::vector<int64_t>& x, int x_dtype, int W_dtype,

@@ -19,7 +19,7 @@ void count_execution(const Kernels* kernels) {
 }
 
 template <class Job>
-void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Crew& crew) {
+void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Executor& executor) {
   struct Call {
     const Kernel<Job>& kernel;
     const Job& job;
@@ -30,11 +30,11 @@ void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Crew& crew
         const Call& call = *static_cast<const Call*>(c);
         call.kernel.run(call.job, begin, end, scratch);
       },
-      &call, crew);
+      &call, executor);
 }
 
 // Fills gx with zeros, row by row or pixel by pixel as its memory lies.
-void clear(const Plan& plan, Crew& crew) {
+void clear(const Plan& plan, Executor& executor) {
   parallel_for(
       plan.gx_shape[0] * plan.gx_shape[2], plan.threads, 0,
       [](const void* p, int64_t begin, int64_t end, void*) {
@@ -56,7 +56,7 @@ void clear(const Plan& plan, Crew& crew) {
                 std::memset(at + k * inner_step * static_cast<int64_t>(item), 0, item);
           }
       },
-      &plan, crew);
+      &plan, executor);
 }
 
 // Adds the parts up in order, so that the sum does not depend on who summed them.
@@ -91,18 +91,18 @@ void store_biases(const Plan& plan, const double* sums) {
 
 int64_t executions(int target) { return executed[target]; }
 
-void execute(const Plan& plan, Crew& crew) {
+void execute(const Plan& plan, Executor& executor) {
   count_execution(plan.kernels);
-  if (plan.clears) clear(plan, crew);
-  if (plan.correlate) return run(*plan.correlate, plan.correlation, plan, crew);
+  if (plan.clears) clear(plan, executor);
+  if (plan.correlate) return run(*plan.correlate, plan.correlation, plan, executor);
   WeightGradient job = plan.weight_gradient;
-  const int64_t outs = job.parts * job.out_channels, taps = job.kernel_lines * job.kernel_offsets;
+  const int64_t outs = job.parts * job.out_channels, taps = job.kernel_lines * job.kernel_cross;
   const int64_t weights = job.gW ? 0 : outs * taps, biases = plan.gb.data ? outs : 0;
   const std::unique_ptr<double[]> memory(weights + biases ? new double[static_cast<size_t>(weights + biases)]
                                                           : nullptr);
   job.sums = memory.get();
   job.gb_sums = biases ? job.sums + weights : nullptr;
-  run(*plan.sum_products, job, plan, crew);
+  run(*plan.sum_products, job, plan, executor);
   if (weights)
     with_type(plan.gW.dtype, [&](auto type) { store_weights<typename decltype(type)::type>(plan, job.sums); });
   if (biases)

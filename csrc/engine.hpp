@@ -6,7 +6,7 @@
 namespace depthwise {
 
 // Throws std::bad_alloc where scratch memory cannot be had.
-void execute(const Plan&, Crew&);
+void execute(const Plan&, Executor&);
 
 // Plans executed so far with the kernels of a target, by its index: how a test proves which code it ran.
 int64_t executions(int target);

@@ -1,4 +1,4 @@
-// Derives the classes and parts of lattice.hpp from stride, dilation and padding.
+// Derives the phases and tap sets of lattice.hpp from stride, dilation and padding.
 #include "lattice.hpp"
 
 #include <algorithm>
@@ -7,17 +7,17 @@
 namespace depthwise {
 namespace {
 
-constexpr int64_t most_classes = 64;  // that a dilation makes
+constexpr int64_t most_phases = 64;  // that a dilation makes
 
 int64_t floor_mod(int64_t a, int64_t b) { return (a % b + b) % b; }
 
-// An output, the first of its class, and the first of the taps that meet it, of which the others are `tap_step` apart.
+// An output, the first of its phase, and the first of the taps that meet it, of which the others are `tap_step` apart.
 struct Meeting {
   int64_t out, tap;
 };
 
 // How the outputs of an input gradient, which are x's, meet the taps: those of one residue modulo the stride meet the
-// same taps, and are `repeats` classes. Residues that no tap meets are left out.
+// same taps, and are `repeats` phases. Residues that no tap meets are left out.
 std::vector<Meeting> meetings(const Axis& a, int64_t tap_step, int64_t repeats) {
   std::vector<Meeting> found;
   for (int64_t tap = 0; tap < std::min(tap_step, a.kernel); ++tap) {
@@ -30,38 +30,38 @@ std::vector<Meeting> meetings(const Axis& a, int64_t tap_step, int64_t repeats) 
 
 }  // namespace
 
-int64_t dilation_classes(const Axis& a) {
-  const int64_t classes = a.dilate / std::gcd(a.stride, a.dilate);
-  return classes <= most_classes ? classes : 1;
+int64_t dilation_phases(const Axis& a) {
+  const int64_t phases = a.dilate / std::gcd(a.stride, a.dilate);
+  return phases <= most_phases ? phases : 1;
 }
 
 int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 
 int64_t tiles_of(int64_t outs, int64_t max_lines) { return ceil_div(outs, max_lines); }
 
-void Lattice::add_line_class(int64_t out0, int64_t out_step, int64_t out_end, int64_t max_lines) {
+void Lattice::add_line_phase(int64_t out0, int64_t out_step, int64_t out_end, int64_t max_lines) {
   const int64_t outs = ceil_div(out_end - out0, out_step);
-  const auto parts = static_cast<int64_t>(parts_.size());
-  lines_.push_back({out0, out_step, outs, line_tiles_, parts, parts});
+  const auto sets = static_cast<int64_t>(tap_sets_.size());
+  lines_.push_back({out0, out_step, outs, line_tiles_, sets, sets});
   line_tiles_ += tiles_of(outs, max_lines);
 }
 
-void Lattice::add_part(int64_t in0, int64_t in_step, int64_t in_size, int64_t taps, int64_t tap0, int64_t tap_step) {
-  parts_.push_back({in0, ceil_div(-in0, in_step), ceil_div(in_size - in0, in_step), taps, tap0, tap_step});
-  lines_.back().parts_end += 1;
+void Lattice::add_tap_set(int64_t in0, int64_t in_step, int64_t in_size, int64_t taps, int64_t tap0, int64_t tap_step) {
+  tap_sets_.push_back({in0, ceil_div(-in0, in_step), ceil_div(in_size - in0, in_step), taps, tap0, tap_step});
+  lines_.back().sets_end += 1;
 }
 
-Lattice::Lattice(Pass pass, const Axis& line, const Axis& offset, int64_t max_lines, bool split_offsets,
+Lattice::Lattice(Pass pass, const Axis& tile_axis, const Axis& cross_axis, int64_t max_lines, bool split_cross,
                  bool keep_stride) {
   const bool gather = pass != Pass::input_grad;  // outputs are y's, inputs x's; else the other way round
-  add_lines(gather, line, max_lines, keep_stride);
-  add_offsets(gather, offset, split_offsets);
-  const auto outs_of = [](const auto& classes) {
-    return std::accumulate(classes.begin(), classes.end(), int64_t{0},
+  add_lines(gather, tile_axis, max_lines, keep_stride);
+  add_crosses(gather, cross_axis, split_cross);
+  const auto outs_of = [](const auto& phases) {
+    return std::accumulate(phases.begin(), phases.end(), int64_t{0},
                            [](int64_t n, const auto& c) { return n + c.outs; });
   };
-  covers_ =
-      outs_of(lines_) == (gather ? line.out : line.size) && outs_of(offsets_) == (gather ? offset.out : offset.size);
+  covers_ = outs_of(lines_) == (gather ? tile_axis.out : tile_axis.size) &&
+            outs_of(crosses_) == (gather ? cross_axis.out : cross_axis.size);
 }
 
 void Lattice::add_lines(bool gather, const Axis& a, int64_t max_lines, bool keep_stride) {
@@ -69,56 +69,57 @@ void Lattice::add_lines(bool gather, const Axis& a, int64_t max_lines, bool keep
   const int64_t tap_step = a.stride / g;  // taps this far apart meet the same residue of inputs
   if (gather && keep_stride) {
     lines_per_out_ = a.stride;
-    add_line_class(0, 1, a.out, max_lines);
-    add_part(-a.pad, 1, a.size, a.kernel, 0, 1);
+    add_line_phase(0, 1, a.out, max_lines);
+    add_tap_set(-a.pad, 1, a.size, a.kernel, 0, 1);
     return;
   }
-  // Taps of one residue are a part, if they are neighbours in a class; else each is one.
-  const int64_t spread = dilation_classes(a);
+  // Taps of one residue are a tap set, if they are neighbours in a phase; else each is one.
+  const int64_t spread = dilation_phases(a);
   const bool neighbours = spread * g == a.dilate;
   const int64_t apart = neighbours ? tap_step : a.kernel;
   if (gather) {
     line_in_step_ = spread * a.stride;
     for (int64_t c = 0; c < std::min(spread, a.out); ++c) {
-      add_line_class(c, spread, a.out, max_lines);
+      add_line_phase(c, spread, a.out, max_lines);
       for (int64_t e = 0; e < std::min(apart, a.kernel); ++e)
-        add_part(c * a.stride + e * a.dilate - a.pad, line_in_step_, a.size, ceil_div(a.kernel - e, apart), e, apart);
+        add_tap_set(c * a.stride + e * a.dilate - a.pad, line_in_step_, a.size, ceil_div(a.kernel - e, apart), e,
+                    apart);
     }
     return;
   }
   line_in_step_ = spread;
   for (const auto& [out, tap] : meetings(a, tap_step, spread)) {
-    add_line_class(out, a.stride * spread, a.size, max_lines);
+    add_line_phase(out, a.stride * spread, a.size, max_lines);
     const int64_t taps = ceil_div(a.kernel - tap, tap_step), together = neighbours ? taps : 1;
     for (int64_t k = taps; k > 0; k -= together) {
       const int64_t last = tap + (k - 1) * tap_step;
-      add_part((out + a.pad - last * a.dilate) / a.stride, spread, a.out, together, last, -tap_step);
+      add_tap_set((out + a.pad - last * a.dilate) / a.stride, spread, a.out, together, last, -tap_step);
     }
   }
 }
 
-void Lattice::add_offsets(bool gather, const Axis& a, bool split) {
-  const int64_t spread = split ? dilation_classes(a) : 1;
-  const auto add_class = [&](int64_t out0, int64_t out_step, int64_t out_end, int64_t taps_begin) {
-    offsets_.push_back(
+void Lattice::add_crosses(bool gather, const Axis& a, bool split) {
+  const int64_t spread = split ? dilation_phases(a) : 1;
+  const auto add_phase = [&](int64_t out0, int64_t out_step, int64_t out_end, int64_t taps_begin) {
+    crosses_.push_back(
         {out0, out_step, ceil_div(out_end - out0, out_step), taps_begin, static_cast<int64_t>(taps_.size())});
   };
   if (gather) {
-    offset_in_step_ = a.stride * spread;
+    cross_in_step_ = a.stride * spread;
     for (int64_t c = 0; c < std::min(spread, a.out); ++c) {
       const auto begin = static_cast<int64_t>(taps_.size());
       for (int64_t q = 0; q < a.kernel; ++q) taps_.push_back({c * a.stride + q * a.dilate - a.pad, q});
-      add_class(c, spread, a.out, begin);
+      add_phase(c, spread, a.out, begin);
     }
     return;
   }
-  offset_in_step_ = spread;
+  cross_in_step_ = spread;
   const int64_t tap_step = a.stride / std::gcd(a.stride, a.dilate);
   for (const auto& [out, tap] : meetings(a, tap_step, spread)) {
     const auto begin = static_cast<int64_t>(taps_.size());
     for (int64_t q = tap + (a.kernel - 1 - tap) / tap_step * tap_step; q >= 0; q -= tap_step)
       taps_.push_back({(out + a.pad - q * a.dilate) / a.stride, q});  // in0 ascends in either pass
-    add_class(out, a.stride * spread, a.size, begin);
+    add_phase(out, a.stride * spread, a.size, begin);
   }
 }
 
@@ -128,17 +129,17 @@ LatticeView Lattice::view() const {
                 line_in_step_,
                 line_tiles_,
                 lines_per_out_,
-                parts_.data(),
+                tap_sets_.data(),
                 0,
                 0,
-                offsets_.data(),
-                static_cast<int64_t>(offsets_.size()),
-                offset_in_step_,
+                crosses_.data(),
+                static_cast<int64_t>(crosses_.size()),
+                cross_in_step_,
                 taps_.data(),
                 static_cast<int64_t>(taps_.size()),
                 covers_};
-  for (const Part& p : parts_) v.max_part_taps = std::max(v.max_part_taps, p.taps);
-  for (const LineClass& c : lines_) v.max_parts = std::max(v.max_parts, c.parts_end - c.parts_begin);
+  for (const TapSet& p : tap_sets_) v.max_set_taps = std::max(v.max_set_taps, p.taps);
+  for (const LinePhase& c : lines_) v.max_sets = std::max(v.max_sets, c.sets_end - c.sets_begin);
   return v;
 }
 

@@ -22,7 +22,7 @@ struct Runtime {
   std::atomic<ThreadNumber> thread_number{nullptr};
 } runtime;
 
-class OpenMPCrew final : public Crew {
+class OpenMPCrew final : public Executor {
  public:
   bool run(int ranges, int helpers, Call call, const void* job) override {
     const Parallel parallel = runtime.parallel.load(std::memory_order_acquire);
@@ -66,9 +66,9 @@ bool find_openmp(const char* library) {
 
 bool has_openmp() { return runtime.parallel.load(std::memory_order_acquire) != nullptr; }
 
-Crew& openmp_crew() {
-  static OpenMPCrew crew;
-  return crew;
+Executor& openmp_executor() {
+  static OpenMPCrew executor;
+  return executor;
 }
 
 }  // namespace depthwise

@@ -16,6 +16,6 @@ bool has_openmp();
 
 // Its threads; those of our own pool where no runtime was found, and in a forked child, in which it would wait for ever
 // for the threads that its parent had.
-Crew& openmp_crew();
+Executor& openmp_executor();
 
 }  // namespace depthwise

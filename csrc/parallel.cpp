@@ -49,7 +49,8 @@ bool run_range(int64_t begin, int64_t end, int64_t scratch_bytes, RangeBody body
 
 }  // namespace
 
-void parallel_for(int64_t units, int threads, int64_t scratch_bytes, RangeBody body, const void* job, Crew& crew) {
+void parallel_for(int64_t units, int threads, int64_t scratch_bytes, RangeBody body, const void* job,
+                  Executor& executor) {
   if (units <= 0) return;
   struct Ranges {
     int64_t units, count, scratch_bytes;
@@ -64,7 +65,7 @@ void parallel_for(int64_t units, int threads, int64_t scratch_bytes, RangeBody b
   const Ranges ranges{units, std::min<int64_t>(threads, units), scratch_bytes, body, job};
   const int count = static_cast<int>(ranges.count);
   const auto run = [](const void* r, int i) { static_cast<const Ranges*>(r)->run(i); };
-  if (count == 1 || !crew.run(count, count - 1, run, &ranges))
+  if (count == 1 || !executor.run(count, count - 1, run, &ranges))
     for (int i = 0; i < count; ++i) ranges.run(i);
   if (!ranges.enough) throw std::bad_alloc();
 }

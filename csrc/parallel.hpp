@@ -5,7 +5,7 @@
 namespace depthwise {
 
 // Whose threads help.
-class Crew {
+class Executor {
  public:
   using Call = void (*)(const void* job, int range);
 
@@ -14,13 +14,14 @@ class Crew {
   virtual bool run(int ranges, int helpers, Call call, const void* job) = 0;
 
  protected:
-  ~Crew() = default;
+  ~Executor() = default;
 };
 
 using RangeBody = void (*)(const void* job, int64_t begin, int64_t end, void* scratch);
 
-// Calls body on ranges that together cover [0, units), on at most `threads` threads; on this one alone where the crew
-// has no help. Throws std::bad_alloc if the scratch memory cannot be had.
-void parallel_for(int64_t units, int threads, int64_t scratch_bytes, RangeBody body, const void* job, Crew& crew);
+// Calls body on ranges that together cover [0, units), on at most `threads` threads; on this one alone where the
+// executor has no help. Throws std::bad_alloc if the scratch memory cannot be had.
+void parallel_for(int64_t units, int threads, int64_t scratch_bytes, RangeBody body, const void* job,
+                  Executor& executor);
 
 }  // namespace depthwise

@@ -36,7 +36,7 @@ Problem without_emptiness(Problem p) {
 
 // How a side is read or written, and why.
 std::string how(const Side& s, const Plan& plan) {
-  const int64_t lane_step = plan.channel_lanes ? s.channel : s.offset;
+  const int64_t lane_step = plan.channel_lanes ? s.channel : s.cross;
   if (s.direct) return s.dtype == plan.sums ? "in place" : "converted, a part at a time";
   if (s.dtype != plan.sums) return "packed: converted to the type of the sums";
   if (lane_step != 1) return "packed: its lanes lie " + std::to_string(lane_step) + " elements apart";
@@ -81,7 +81,7 @@ std::vector<std::pair<std::string, std::string>> describe(const Plan& plan) {
       {"sums", plan.sums == DType::f64 ? "float64" : "float32"},
       {gradient ? "x" : "input", how(gradient ? w.x : c.in, plan)},
       {gradient ? "gy" : "output",
-       !gradient && c.past_caches ? "staged, and stored past the caches" : how(gradient ? w.g : c.out, plan)},
+       !gradient && c.non_temporal ? "staged, and stored past the caches" : how(gradient ? w.g : c.out, plan)},
       {"columns at a time", std::to_string(gradient ? w.strip : c.strip)},
       {"units of work", std::to_string(plan.units)},
       {"scratch bytes a thread", std::to_string(plan.scratch_bytes)}};

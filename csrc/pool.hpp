@@ -12,7 +12,7 @@
 
 namespace depthwise {
 
-class Pool final : public Crew {
+class Pool final : public Executor {
  public:
   // False while another thread's job is here.
   bool run(int ranges, int helpers, Call call, const void* job) override;

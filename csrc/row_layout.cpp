@@ -10,15 +10,15 @@ int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -ceil_div(-a, 
 }  // namespace
 
 RowLayout::RowLayout(const LatticeView& lattice, int64_t strip, int64_t lanes, bool in_place)
-    : place_(static_cast<size_t>(lattice.tap_count)), step_(in_place ? 1 : lattice.offset_in_step) {
-  const int64_t columns = strip * (lattice.offset_in_step / step_), apart = step_ == 2 ? 1 : step_;
+    : place_(static_cast<size_t>(lattice.cross_tap_count)), step_(in_place ? 1 : lattice.cross_in_step) {
+  const int64_t columns = strip * (lattice.cross_in_step / step_), apart = step_ == 2 ? 1 : step_;
   struct Read {
     int64_t residue, shift, tap;
   };
   std::vector<Read> reads;
-  for (int64_t i = 0; i < lattice.tap_count; ++i) {
-    const int64_t shift = floor_div(lattice.taps[i].in0, step_);
-    reads.push_back({lattice.taps[i].in0 - shift * step_, shift, i});
+  for (int64_t i = 0; i < lattice.cross_tap_count; ++i) {
+    const int64_t shift = floor_div(lattice.cross_taps[i].in0, step_);
+    reads.push_back({lattice.cross_taps[i].in0 - shift * step_, shift, i});
   }
   // A step of two has its residues side by side, so they do not tell segments apart.
   const auto key = [apart](const Read& r) { return apart == 1 ? 0 : r.residue; };

@@ -20,7 +20,7 @@ namespace {
 // XLA's own threads, so that no second pool contends for the cores, and so that all have the same floating-point
 // control word. Helpers that come too late find nothing left to do, which may be after the call: they own what they
 // look at.
-class XlaCrew final : public Crew {
+class XlaCrew final : public Executor {
  public:
   explicit XlaCrew(ffi::ThreadPool& threads) : threads_(threads) {}
 
@@ -140,8 +140,8 @@ ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer sec
   const Target& target = targets[active_target.load(std::memory_order_relaxed)];
   want_huge_pages(*result);
   try {
-    XlaCrew crew(threads);
-    execute(Plan(problem, target, static_cast<int>(std::clamp<int64_t>(threads.num_threads(), 1, 4096))), crew);
+    XlaCrew executor(threads);
+    execute(Plan(problem, target, static_cast<int>(std::clamp<int64_t>(threads.num_threads(), 1, 4096))), executor);
   } catch (const std::bad_alloc&) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted, "depthwise: no memory for a thread's scratch");
   }

@@ -98,14 +98,14 @@ FAULTS = [
     Fault(
         "channels last: row below the image dropped too early",
         K + "correlate_channels_last.hpp",
-        "tap[r.end - 1].in0 + row0 >= job_.in.offsets)",
-        "tap[r.end - 1].in0 + row0 >= job_.in.offsets - FAULT)",
+        "tap[r.end - 1].in0 + row0 >= job_.in.cross_size)",
+        "tap[r.end - 1].in0 + row0 >= job_.in.cross_size - FAULT)",
     ),
     Fault(
         "past the caches: last element of a tile left out",
         K + "correlate_channels_last.hpp",
-        "stream_run<S>(to, y_, columns.T * job_.out_channels);",
-        "stream_run<S>(to, y_, columns.T * job_.out_channels - FAULT);",
+        "stream_span<S>(to, y_, columns.T * job_.out_channels);",
+        "stream_span<S>(to, y_, columns.T * job_.out_channels - FAULT);",
     ),
     Fault(
         "16-bit planes: always the image's first channels",
@@ -128,8 +128,8 @@ FAULTS = [
     Fault(
         "planar weight gradient: last column left out",
         K + "weight_grad_planar.hpp",
-        "floor_div(job_.x.offsets - 1 - at, step) + 1);",
-        "floor_div(job_.x.offsets - 1 - at, step) + 1 - FAULT);",
+        "floor_div(job_.x.cross_size - 1 - at, step) + 1);",
+        "floor_div(job_.x.cross_size - 1 - at, step) + 1 - FAULT);",
     ),
     Fault(
         "planar weight gradient: last band left out",
@@ -203,8 +203,8 @@ FAULTS = [
     Fault(
         "dilation between the rows of a class ignored",
         "csrc/lattice.cpp",
-        "add_part(c * a.stride + e * a.dilate - a.pad, line_in_step_,",
-        "add_part(c * a.stride + e * (FAULT ? 1 : a.dilate) - a.pad, line_in_step_,",
+        "add_tap_set(c * a.stride + e * a.dilate - a.pad, line_in_step_,",
+        "add_tap_set(c * a.stride + e * (FAULT ? 1 : a.dilate) - a.pad, line_in_step_,",
     ),
     Fault(
         "input gradient with stride: a tap of another class",

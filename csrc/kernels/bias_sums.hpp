@@ -36,11 +36,11 @@ double sum_run(const T* p, Step step, int64_t count) {
 
 // The sum of one channel from element `at` on.
 template <class S>
-double sum_area(const Side& g, Step at, int64_t lines, int64_t offsets) {
+double sum_area(const Side& g, Step at, int64_t lines, int64_t cross_size) {
   const auto size = [](Step step) { return step < 0 ? -step : step; };
-  const bool along_lines = size(g.line) < size(g.offset);
-  const int64_t inner = along_lines ? lines : offsets, outer = along_lines ? offsets : lines;
-  const Step step = along_lines ? g.line : g.offset, next = along_lines ? g.offset : g.line;
+  const bool along_lines = size(g.line) < size(g.cross);
+  const int64_t inner = along_lines ? lines : cross_size, outer = along_lines ? cross_size : lines;
+  const Step step = along_lines ? g.line : g.cross, next = along_lines ? g.cross : g.line;
   const bool one = next == inner * step;
   double total = 0;
   with_type(g.dtype, [&](auto type) {

@@ -18,19 +18,19 @@ class CorrelateConverted {
   // Lays the scratch memory out; without memory, only measures it.
   CorrelateConverted(const Correlation& job, void* scratch) : job_(job), planes_(job) {
     Arena arena(scratch);
-    const int64_t cells = job.cells, taps = job.kernel_lines * job.kernel_offsets;
+    const int64_t cells = job.channels_together, taps = job.kernel_lines * job.kernel_cross;
     x_ = arena.take<E>(cells * job.sum * plane_size(job.in) + 2 * spare_elements) + spare_elements;
     y_ = arena.take<E>(cells * job.divide * plane_size(job.out));
     W_ = arena.take<E>(cells * job.sum * job.divide * taps);
     b_ = arena.take<E>(cells * job.divide);
-    planes_.in = {x_, sums, 0, plane_size(job.in), job.in.offsets, 1, job.in.lines, job.in.offsets, true};
-    planes_.out = {y_, sums, 0, plane_size(job.out), job.out.offsets, 1, job.out.lines, job.out.offsets, true};
+    planes_.in = {x_, sums, 0, plane_size(job.in), job.in.cross_size, 1, job.in.lines, job.in.cross_size, true};
+    planes_.out = {y_, sums, 0, plane_size(job.out), job.out.cross_size, 1, job.out.lines, job.out.cross_size, true};
     planes_.W = W_;
     planes_.W_dtype = planes_.b_dtype = sums;
     planes_.W_multiplier = cells * taps;
     planes_.W_channel = taps;
-    planes_.W_line = job.kernel_offsets;
-    planes_.W_offset = planes_.b_stride = 1;
+    planes_.W_line = job.kernel_cross;
+    planes_.W_cross = planes_.b_stride = 1;
     planes_.b = job.b ? b_ : nullptr;
     planes_.batch = 1;
     planes_.out_channels = cells * job.divide;
@@ -47,7 +47,7 @@ class CorrelateConverted {
     const int64_t channels = job_.out_channels / job_.divide, tiles = job_.strips * job_.lattice.line_tiles;
     for (int64_t unit = begin; unit < end;) {
       const int64_t n = unit / channels, c = unit % channels;
-      const int64_t cells = at_most(at_most(job_.cells, end - unit), channels - c);
+      const int64_t cells = at_most(at_most(job_.channels_together, end - unit), channels - c);
       widen_planes<S>(job_.in, x_, n * job_.in.batch + c * job_.sum * job_.in.channel, cells * job_.sum);
       widen_weights(c, cells);
       if (!job_.lattice.covers) clear<S>(y_, cells * job_.divide * plane_size(job_.out));
@@ -60,22 +60,22 @@ class CorrelateConverted {
 
  private:
   void widen_weights(int64_t c, int64_t cells) {
-    const int64_t multiplier = job_.sum * job_.divide, taps = job_.kernel_lines * job_.kernel_offsets;
-    const bool together = job_.W_offset == 1 && job_.W_line == job_.kernel_offsets && job_.W_channel == taps;
+    const int64_t multiplier = job_.sum * job_.divide, taps = job_.kernel_lines * job_.kernel_cross;
+    const bool together = job_.W_cross == 1 && job_.W_line == job_.kernel_cross && job_.W_channel == taps;
     with_type(job_.W_dtype, [&](auto type) {
       using T = typename decltype(type)::type;
       const T* W = static_cast<const T*>(job_.W) + c * job_.W_channel;
       for (int64_t m = 0; m < multiplier; ++m) {
         if (together) {
-          widen_run<S, T>(W_ + m * job_.cells * taps, W + m * job_.W_multiplier, 1, cells * taps);
+          widen_span<S, T>(W_ + m * job_.channels_together * taps, W + m * job_.W_multiplier, 1, cells * taps);
           continue;
         }
         for (int64_t i = 0; i < cells; ++i) {
           const auto* from = W + m * job_.W_multiplier + i * job_.W_channel;
-          E* to = W_ + (m * job_.cells + i) * taps;
+          E* to = W_ + (m * job_.channels_together + i) * taps;
           for (int64_t p = 0; p < job_.kernel_lines; ++p)
-            for (int64_t q = 0; q < job_.kernel_offsets; ++q)
-              *to++ = convert<E>(from[p * job_.W_line + q * job_.W_offset]);
+            for (int64_t q = 0; q < job_.kernel_cross; ++q)
+              *to++ = convert<E>(from[p * job_.W_line + q * job_.W_cross]);
         }
       }
     });
@@ -103,8 +103,8 @@ class CorrelateConvertedPixels {
     x_ = arena.take<E>(job.rows_packed * in_row_);
     y_ = arena.take<E>(job.band * out_row_);
     const Step C = job.out_channels;
-    pixels_.in = {x_, sums, 0, 1, C, in_row_, job.in.lines, job.in.offsets, true};
-    pixels_.out = {y_, sums, 0, 1, C, out_row_, job.out.lines, job.out.offsets, true};
+    pixels_.in = {x_, sums, 0, 1, C, in_row_, job.in.lines, job.in.cross_size, true};
+    pixels_.out = {y_, sums, 0, 1, C, out_row_, job.out.lines, job.out.cross_size, true};
     pixels_.batch = 1;
     const int64_t scratch_bytes = CorrelateChannelsLast<S>(pixels_, nullptr).scratch_bytes();
     scratch_ = arena.take<char>(scratch_bytes);
@@ -117,13 +117,13 @@ class CorrelateConvertedPixels {
     CorrelateChannelsLast<S> kernel(pixels_, scratch_);
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t n = unit / job_.bands, band = unit % job_.bands;
-      const int64_t row0 = band * job_.band, row1 = at_most(job_.out.offsets, row0 + job_.band);
+      const int64_t row0 = band * job_.band, row1 = at_most(job_.out.cross_size, row0 + job_.band);
       const Range read = rows_read(row0, row1);
       with_type(job_.in.dtype, [&](auto type) {
         using T = typename decltype(type)::type;
         const T* from = static_cast<const T*>(job_.in.data) + n * job_.in.batch;
         for (int64_t row = read.begin; row < read.end; ++row)
-          widen_run<S, T>(x_ + (row - read.begin) * in_row_, from + row * job_.in.offset, 1, in_row_);
+          widen_span<S, T>(x_ + (row - read.begin) * in_row_, from + row * job_.in.cross, 1, in_row_);
       });
       if (!job_.lattice.covers) clear<S>(y_, (row1 - row0) * out_row_);
       // Rows keep their numbers: the kernel asks for none but those that are there.
@@ -134,7 +134,7 @@ class CorrelateConvertedPixels {
         using T = typename decltype(type)::type;
         T* to = static_cast<T*>(job_.out.data) + n * job_.out.batch;
         for (int64_t row = row0; row < row1; ++row)
-          narrow_run<S, T>(to + row * job_.out.offset, 1, y_ + (row - row0) * out_row_, out_row_);
+          narrow_span<S, T>(to + row * job_.out.cross, 1, y_ + (row - row0) * out_row_, out_row_);
       });
     }
   }
@@ -143,18 +143,18 @@ class CorrelateConvertedPixels {
   // The input rows between the first and the last that output rows [row0, row1) meet.
   Range rows_read(int64_t row0, int64_t row1) const {
     const depthwise::LatticeView& lat = job_.lattice;
-    Range read{job_.in.offsets, 0};
-    for (int64_t i = 0; i < lat.offset_classes; ++i) {
-      const OffsetClass& c = lat.offsets[i];
+    Range read{job_.in.cross_size, 0};
+    for (int64_t i = 0; i < lat.cross_phase_count; ++i) {
+      const CrossPhase& c = lat.cross_phases[i];
       const int64_t u0 = first_of(c, row0), u1 = first_of(c, row1);
       if (u0 >= u1 || c.taps_begin == c.taps_end) continue;
       for (const int64_t tap : {c.taps_begin, c.taps_end - 1}) {
-        read.begin = at_most(read.begin, lat.taps[tap].in0 + u0 * lat.offset_in_step);
-        read.end = at_least(read.end, lat.taps[tap].in0 + (u1 - 1) * lat.offset_in_step + 1);
+        read.begin = at_most(read.begin, lat.cross_taps[tap].in0 + u0 * lat.cross_in_step);
+        read.end = at_least(read.end, lat.cross_taps[tap].in0 + (u1 - 1) * lat.cross_in_step + 1);
       }
     }
     read.begin = at_least(read.begin, 0);
-    read.end = at_most(read.end, job_.in.offsets);
+    read.end = at_most(read.end, job_.in.cross_size);
     return read.begin < read.end ? read : Range{0, 0};
   }
 

@@ -1,4 +1,4 @@
-// Forward pass and input gradient with lanes along the columns: lines are image rows, offsets are kernel columns.
+// Forward pass and input gradient with lanes along the columns: lines are image rows, the cross axis is columns.
 //
 // A unit is one tile of output rows of one plane, in one strip of columns. What a tile and a strip look like does not
 // depend on the plane, so both are worked out once: the tile as chunks of taps, the strip as runs of vectors. Input
@@ -12,10 +12,10 @@
 namespace {
 
 using depthwise::Correlation;
-using depthwise::LineClass;
-using depthwise::OffsetClass;
-using depthwise::OffsetTap;
-using depthwise::Part;
+using depthwise::CrossPhase;
+using depthwise::CrossTap;
+using depthwise::LinePhase;
+using depthwise::TapSet;
 
 template <class S>
 class CorrelatePlanar {
@@ -28,33 +28,33 @@ class CorrelatePlanar {
   CorrelatePlanar(const Correlation& job, void* scratch)
       : job_(job),
         lat_(job.lattice),
-        most_taps_(job.joined ? Joined<S>::max_taps : S::max_taps),
-        members_(job.joined ? 2 : 1),
+        most_taps_(job.joined ? Interleaved<S>::max_taps : S::max_taps),
+        phases_joined_(job.joined ? 2 : 1),
         one_row_(job.out.lines == 1 && job.kernel_lines == 1 && !job.joined && lat_.lines_per_out == 1),
         rows_(job.in, job.rows) {
     Arena arena(scratch);
-    tile_chunks_ = at_least(1, job.sum * lat_.max_parts * chunks_of(lat_.max_part_taps, most_taps_));
+    tile_chunks_ = at_least(1, job.sum * lat_.max_sets * chunks_of(lat_.max_set_taps, most_taps_));
     tiles_kept_ = tiles_that_fit(tile_chunks_);
     const int64_t strip_vectors = job.strip / S::N + 1;
     tiles_ = arena.take<RowTile>(tiles_kept_);
     chunks_ = arena.take<Chunk>((tiles_kept_ + 1) * tile_chunks_);
-    runs_ = arena.take<Run>(lat_.offset_classes * strip_vectors);
-    for (Step** at : {&x_offset_, &packed_offset_, &w_offset_}) *at = arena.take<Step>(lat_.tap_count);
-    masks_ = arena.take<char>(strip_vectors * lat_.tap_count * mask_bytes());
-    half_masks_ = arena.take<typename Half::M>(lat_.tap_count);
-    if (!weights_direct()) weights_ = arena.take<E>(job.sum * job.kernel_lines * job.kernel_offsets);
-    if (!job.out.direct) y_ = arena.take<E>(lat_.offset_classes * max_lines * job.strip);
-    if (S::masked_fma || !job.in.direct) rows_.take(arena, job.packed_sum * lat_.max_parts, job.ring);
+    stretches_ = arena.take<Stretch>(lat_.cross_phase_count * strip_vectors);
+    for (Step** at : {&x_offset_, &packed_offset_, &w_offset_}) *at = arena.take<Step>(lat_.cross_tap_count);
+    masks_ = arena.take<char>(strip_vectors * lat_.cross_tap_count * mask_bytes());
+    half_masks_ = arena.take<typename Half::M>(lat_.cross_tap_count);
+    if (!weights_direct()) weights_ = arena.take<E>(job.sum * job.kernel_lines * job.kernel_cross);
+    if (!job.out.direct) y_ = arena.take<E>(lat_.cross_phase_count * max_lines * job.strip);
+    if (S::masked_fma || !job.in.direct) rows_.take(arena, job.packed_sum * lat_.max_sets, job.ring);
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
     for (int64_t i = 0; i < tiles_kept_; ++i)
       tiles_[i] = {-1, nullptr, 0, 0, chunks_ + i * tile_chunks_, 0, 0, 0, 0, 0};
-    w_sum_ = weights_direct() ? job.W_multiplier : job.kernel_lines * job.kernel_offsets;
-    w_line_ = weights_direct() ? job.W_line : job.kernel_offsets;
-    w_offset_step_ = weights_direct() ? job.W_offset : 1;
+    w_sum_ = weights_direct() ? job.W_multiplier : job.kernel_lines * job.kernel_cross;
+    w_line_ = weights_direct() ? job.W_line : job.kernel_cross;
+    w_offset_step_ = weights_direct() ? job.W_cross : 1;
     const int64_t in_channels = job.out_channels / job.divide * job.sum;
     for (const Step reach : {(job.batch - 1) * job.in.batch, (in_channels - 1) * job.in.channel,
-                             (job.in.lines - 1) * job.in.line, job.in.offsets - 1})
+                             (job.in.lines - 1) * job.in.line, job.in.cross_size - 1})
       (reach < 0 ? first_element_ : last_element_) += reach;
     first_element_ -= job.spare;
     last_element_ += job.spare;
@@ -74,16 +74,16 @@ class CorrelatePlanar {
       run_tiles(tile, tile + left, planes);
       unit += planes * left;
     }
-    if (job_.past_caches) S::fence();
+    if (job_.non_temporal) S::fence();
   }
 
  private:
-  // Neighbouring vectors of a strip that are done alike, of one class of columns or of two that are joined.
-  struct Run {
+  // Neighbouring vectors of a strip that are done alike, of one phase of columns or of two that are joined.
+  struct Stretch {
     bool edge, half;
-    int64_t column, vectors, last_lanes;  // first output of the class, vectors, lanes of the last to store
-    int64_t offsets_begin, offsets_end;   // taps of the one class that some lane has inside the row
-    int64_t first_class;
+    int64_t column, vectors, last_lanes;  // first output of the phase, vectors, lanes of the last to store
+    int64_t taps_begin, taps_end;         // taps of the one phase that some lane has inside the row
+    int64_t first_phase;
     int64_t masks;  // index of the first
     int64_t stack;  // a single row: so many vectors are the lines of a tile; else 0
   };
@@ -104,15 +104,15 @@ class CorrelatePlanar {
       E* to = weights_;
       for (int64_t k = 0; k < job_.sum; ++k)
         for (int64_t p = 0; p < job_.kernel_lines; ++p)
-          for (int64_t q = 0; q < job_.kernel_offsets; ++q)
-            *to++ = load_as<E>(job_.W, job_.W_dtype, w0 + k * job_.W_multiplier + p * job_.W_line + q * job_.W_offset);
+          for (int64_t q = 0; q < job_.kernel_cross; ++q)
+            *to++ = load_as<E>(job_.W, job_.W_dtype, w0 + k * job_.W_multiplier + p * job_.W_line + q * job_.W_cross);
     }
     if (job_.b && bias_direct()) bias_at_ = static_cast<const E*>(job_.b) + o * job_.b_stride;
     if (job_.b && !bias_direct()) {
       bias_ = load_as<E>(job_.b, job_.b_dtype, o * job_.b_stride);
       bias_at_ = &bias_;
     }
-    packed_class_ = nullptr;
+    packed_phase_ = nullptr;
     // The zeros beside a packed row count for nothing while weights are finite.
     const bool masks = S::masked_fma || job_.in.direct || !weights_are_finite();
     if (masks != masks_rows_) strip_ = -1;
@@ -123,7 +123,7 @@ class CorrelatePlanar {
     E nothing = 0;
     for (int64_t k = 0; k < job_.sum; ++k)
       for (int64_t p = 0; p < job_.kernel_lines; ++p)
-        for (int64_t q = 0; q < job_.kernel_offsets; ++q)
+        for (int64_t q = 0; q < job_.kernel_cross; ++q)
           nothing += 0 * w_[k * w_sum_ + p * w_line_ + q * w_offset_step_];
     return nothing == 0;
   }
@@ -134,8 +134,9 @@ class CorrelatePlanar {
     if (!job_.in.direct || !job_.out.direct || !weights_direct() || !bias_direct() || job_.strips != 1 ||
         lat_.line_tiles > tiles_kept_)
       return 1;
-    const bool one_call = run_count_ == 1 && lat_.line_classes == 1 && chunks_of_all(tile_at(0)) == 1;
-    const int64_t plane_bytes = (job_.in.lines * job_.in.offsets + job_.out.lines * job_.out.offsets) * Step{sizeof(E)};
+    const bool one_call = stretch_count_ == 1 && lat_.line_phase_count == 1 && chunks_of_all(tile_at(0)) == 1;
+    const int64_t plane_bytes =
+        (job_.in.lines * job_.in.cross_size + job_.out.lines * job_.out.cross_size) * Step{sizeof(E)};
     if (!one_call) most = at_most(most, planes_bytes / at_least(plane_bytes, 1));
     const int64_t o = plane % job_.out_channels, row = job_.divide > 1 ? job_.divide : job_.out_channels;
     most = at_most(most, row - o % row);
@@ -146,8 +147,8 @@ class CorrelatePlanar {
   static constexpr int64_t planes_bytes = 16 << 10;
   int64_t chunks_of_all(const RowTile& tile) const {
     int64_t count = 0;
-    for (int64_t i = tile.rows->parts_begin; i < tile.rows->parts_end; ++i)
-      count += chunks_of(lat_.parts[i].taps, most_taps_);
+    for (int64_t i = tile.rows->sets_begin; i < tile.rows->sets_end; ++i)
+      count += chunks_of(lat_.tap_sets[i].taps, most_taps_);
     return count * job_.sum;
   }
   Step in_plane() const { return job_.divide > 1 ? 0 : job_.sum * job_.in.channel; }
@@ -155,64 +156,63 @@ class CorrelatePlanar {
   void enter_strip(int64_t strip) {
     if (strip == strip_) return;
     strip_ = strip;
-    packed_class_ = nullptr;
-    run_count_ = 0;
+    packed_phase_ = nullptr;
+    stretch_count_ = 0;
     int64_t masks = 0;
     const int64_t j0 = strip * job_.strip;
-    for (int64_t i = 0; i < lat_.offset_classes; i += members_) {
-      const OffsetClass& c = lat_.offsets[i];
-      const OffsetTap* tap = lat_.taps + c.taps_begin;
-      const int64_t taps = lat_.offsets[i + members_ - 1].taps_end - c.taps_begin;
+    for (int64_t i = 0; i < lat_.cross_phase_count; i += phases_joined_) {
+      const CrossPhase& c = lat_.cross_phases[i];
+      const CrossTap* tap = lat_.cross_taps + c.taps_begin;
+      const int64_t taps = lat_.cross_phases[i + phases_joined_ - 1].taps_end - c.taps_begin;
       for (int64_t o = 0; o < taps; ++o) {
         w_offset_[c.taps_begin + o] = tap[o].tap * w_offset_step_;
         x_offset_[c.taps_begin + o] = tap[o].in0;
         packed_offset_[c.taps_begin + o] = rows_.offset(c.taps_begin + o);
       }
-      const int64_t count = job_.joined ? at_most(2 * job_.strip, job_.out.offsets - 2 * j0)
+      const int64_t count = job_.joined ? at_most(2 * job_.strip, job_.out.cross_size - 2 * j0)
                                         : at_most(job_.strip, c.outs - j0);  // outputs of the strip
-      Run* last = nullptr;
+      Stretch* last = nullptr;
       for (int64_t j = 0; j < count;) {
-        const bool half = halves && count <= Half::N * members_;
-        const int64_t N = half ? Half::N : S::N, lanes = at_most(N * members_, count - j), at = j0 + j / members_;
+        const bool half = halves && count <= Half::N * phases_joined_;
+        const int64_t N = half ? Half::N : S::N, lanes = at_most(N * phases_joined_, count - j),
+                      at = j0 + j / phases_joined_;
         const bool edge = reaches_beside(tap, taps, at, N) && (!S::masked_fma || one_row_);
-        Run next{edge || (one_row_ && lanes < N), half, at, 1, lanes, 0, taps, i, half ? c.taps_begin : masks, 0};
+        Stretch next{edge || (one_row_ && lanes < N), half, at, 1, lanes, 0, taps, i, half ? c.taps_begin : masks, 0};
         if (!job_.joined) {
-          while (next.offsets_begin < taps && input_column(tap[next.offsets_begin], at + lanes - 1) < 0)
-            ++next.offsets_begin;
-          while (next.offsets_begin < next.offsets_end &&
-                 input_column(tap[next.offsets_end - 1], at) >= job_.in.offsets)
-            --next.offsets_end;
+          while (next.taps_begin < taps && input_column(tap[next.taps_begin], at + lanes - 1) < 0) ++next.taps_begin;
+          while (next.taps_begin < next.taps_end && input_column(tap[next.taps_end - 1], at) >= job_.in.cross_size)
+            --next.taps_end;
         }
         if (half)
           mark_lanes<Half>(half_masks_ + next.masks, tap, taps, at);
         else if (lat_.lines_per_out == 2)
-          mark_lanes<Pairs<S>>(masks_of<Pairs<S>>(masks), tap, taps, at), masks += taps;
+          mark_lanes<StrideTwo<S>>(masks_of<StrideTwo<S>>(masks), tap, taps, at), masks += taps;
         else
           mark_lanes<S>(masks_of<S>(masks), tap, taps, at), masks += taps;
-        if (last && last->edge == next.edge && last->half == half && last->offsets_begin == next.offsets_begin &&
-            last->offsets_end == next.offsets_end) {
+        if (last && last->edge == next.edge && last->half == half && last->taps_begin == next.taps_begin &&
+            last->taps_end == next.taps_end) {
           last->vectors += 1;
           last->last_lanes = lanes;
         } else {
-          last = &(runs_[run_count_++] = next);
+          last = &(stretches_[stretch_count_++] = next);
         }
-        j += N * members_;
+        j += N * phases_joined_;
       }
     }
-    if (one_row_) stack_runs();
+    if (one_row_) stack_stretches();
   }
 
   // Neighbouring vectors of a single row become the lines of a tile: alone each would be a chain of sums.
-  void stack_runs() {
-    for (int64_t i = 0; i < run_count_; ++i) {
-      Run& r = runs_[i];
+  void stack_stretches() {
+    for (int64_t i = 0; i < stretch_count_; ++i) {
+      Stretch& r = stretches_[i];
       if (r.edge || r.half || r.vectors < 2) continue;
       const int64_t lines = at_most(r.vectors, max_lines), rest = r.vectors % lines;
       r.vectors /= lines;
       r.stack = lines;
       if (!rest) continue;
-      for (int64_t k = run_count_++; k > i + 1; --k) runs_[k] = runs_[k - 1];
-      Run& last = runs_[i + 1] = r;
+      for (int64_t k = stretch_count_++; k > i + 1; --k) stretches_[k] = stretches_[k - 1];
+      Stretch& last = stretches_[i + 1] = r;
       last.column += r.vectors * lines * S::N;
       last.vectors = 1;
       last.stack = rest;
@@ -220,23 +220,23 @@ class CorrelatePlanar {
     }
   }
 
-  int64_t input_column(const OffsetTap& tap, int64_t output) const { return tap.in0 + output * lat_.offset_in_step; }
+  int64_t input_column(const CrossTap& tap, int64_t output) const { return tap.in0 + output * lat_.cross_in_step; }
 
   // Whether some lane of a vector reads beside the row, and is to be masked.
-  bool reaches_beside(const OffsetTap* tap, int64_t taps, int64_t j, int64_t N) const {
+  bool reaches_beside(const CrossTap* tap, int64_t taps, int64_t j, int64_t N) const {
     if (!masks_rows_) return false;
     for (int64_t o = 0; o < taps; ++o)
-      if (input_column(tap[o], j) < 0 || input_column(tap[o], j + N) > job_.in.offsets) return true;
+      if (input_column(tap[o], j) < 0 || input_column(tap[o], j + N) > job_.in.cross_size) return true;
     return false;
   }
 
   // For each tap, the lanes that lie inside the row.
   template <class V>
-  void mark_lanes(typename V::M* masks, const OffsetTap* tap, int64_t taps, int64_t j) const {
-    const int64_t step = lines_per_out<V> == 2 ? 1 : lat_.offset_in_step;  // Pairs count elements
+  void mark_lanes(typename V::M* masks, const CrossTap* tap, int64_t taps, int64_t j) const {
+    const int64_t step = lines_per_out<V> == 2 ? 1 : lat_.cross_in_step;  // StrideTwo count elements
     for (int64_t o = 0; o < taps; ++o) {
       const int64_t at = input_column(tap[o], j);
-      masks[o] = V::mask(divide_up(at_least(-at, 0), step), floor_div(job_.in.offsets - 1 - at, step) + 1);
+      masks[o] = V::mask(divide_up(at_least(-at, 0), step), floor_div(job_.in.cross_size - 1 - at, step) + 1);
     }
   }
 
@@ -245,8 +245,8 @@ class CorrelatePlanar {
     RowTile& tile = tiles_[index % tiles_kept_];
     if (tile.index == index) return tile;
     tile.index = index;
-    const LineClass* c = lat_.lines;
-    while (c + 1 < lat_.lines + lat_.line_classes && (c + 1)->tiles_before <= index) ++c;
+    const LinePhase* c = lat_.line_phases;
+    while (c + 1 < lat_.line_phases + lat_.line_phase_count && (c + 1)->tiles_before <= index) ++c;
     tile.rows = c;
     const int64_t tiles = divide_up(c->outs, max_lines), k = index - c->tiles_before;
     const int64_t least = c->outs / tiles, longer = c->outs % tiles;
@@ -257,10 +257,10 @@ class CorrelatePlanar {
     tile.highest = INT64_MIN;
     Step behind = 0;  // the line after the last that is read
     Chunk* chunk = tile.chunks;
-    *chunk = {1, 0, 0, 0, 0};  // all there is where no tap meets the class
+    *chunk = {1, 0, 0, 0, 0};  // all there is where no tap meets the phase
     for (int64_t k = 0; k < job_.sum; ++k) {
-      for (int64_t i = c->parts_begin; i < c->parts_end; ++i) {
-        const Part& p = lat_.parts[i];
+      for (int64_t i = c->sets_begin; i < c->sets_end; ++i) {
+        const TapSet& p = lat_.tap_sets[i];
         const auto [first, end] = lines_of(p, tile);
         for (const int64_t s : {first, end - 1}) {
           if (first >= end) break;
@@ -279,16 +279,17 @@ class CorrelatePlanar {
         }
       }
     }
-    // Rows of several classes take turns in memory: then the next plane is fetched, a part of it for each tile.
-    tile.ahead = lat_.line_classes == 1 ? behind * job_.in.line
-                                        : job_.in.channel + index * job_.in.lines / lat_.line_tiles * job_.in.line;
-    tile.y_ahead = lat_.line_classes == 1 ? tile.y + tile.lines * job_.out.line
-                                          : job_.out.channel + index * job_.out.lines / lat_.line_tiles * job_.out.line;
+    // Rows of several phases take turns in memory: then the next plane is fetched, a part of it for each tile.
+    tile.ahead = lat_.line_phase_count == 1 ? behind * job_.in.line
+                                            : job_.in.channel + index * job_.in.lines / lat_.line_tiles * job_.in.line;
+    tile.y_ahead = lat_.line_phase_count == 1
+                       ? tile.y + tile.lines * job_.out.line
+                       : job_.out.channel + index * job_.out.lines / lat_.line_tiles * job_.out.line;
     return tile;
   }
 
-  // The lines inside the image, numbered as in the part, that a tile meets.
-  Range lines_of(const Part& p, const RowTile& tile) const {
+  // The lines inside the image, numbered as in the tap set, that a tile meets.
+  Range lines_of(const TapSet& p, const RowTile& tile) const {
     const int64_t s0 = tile.t0 * lat_.lines_per_out;
     return {at_least(p.first, s0), at_most(p.last, s0 + (tile.lines - 1) * lat_.lines_per_out + p.taps)};
   }
@@ -302,12 +303,12 @@ class CorrelatePlanar {
     Chunk* to = packed.chunks + begin * chunks;
     *to = *from;
     for (int64_t k = begin; k < end; ++k) {
-      for (int64_t i = tile.rows->parts_begin; i < tile.rows->parts_end; ++i) {
-        const Part& p = lat_.parts[i];
+      for (int64_t i = tile.rows->sets_begin; i < tile.rows->sets_end; ++i) {
+        const TapSet& p = lat_.tap_sets[i];
         const auto [first, end] = lines_of(p, tile);
         Step at = 0;
         if (first < end)
-          at = rows_.lines((k - begin) * lat_.max_parts + i - tile.rows->parts_begin, first, end, [&](int64_t s) {
+          at = rows_.lines((k - begin) * lat_.max_sets + i - tile.rows->sets_begin, first, end, [&](int64_t s) {
             return in_ + k * job_.in.channel + (p.in0 + s * lat_.line_in_step) * job_.in.line;
           });
         const int64_t count = chunks_of(p.taps, most_taps_);
@@ -319,7 +320,7 @@ class CorrelatePlanar {
     }
   }
 
-  // Tiles [begin, end) of the planes, as many together as lie in one class.
+  // Tiles [begin, end) of the planes, as many together as lie in one phase.
   void run_tiles(int64_t begin, int64_t end, int64_t planes) {
     const bool inside = planes > 1 || plane_stays_inside(in_);
     for (int64_t i = begin; i < end;) {
@@ -328,7 +329,7 @@ class CorrelatePlanar {
       if (!job_.in.direct || !(inside || stays_inside(i, in_))) {
         run_packed(tile);
       } else {
-        const bool one_call = planes > 1 || (run_count_ == 1 && job_.out.direct && chunks_of_all(tile) == 1);
+        const bool one_call = planes > 1 || (stretch_count_ == 1 && job_.out.direct && chunks_of_all(tile) == 1);
         while (one_call && next < end && next % tiles_kept_ && tile_at(next).rows == tile.rows &&
                (inside || stays_inside(next, in_)))
           ++next;
@@ -344,10 +345,10 @@ class CorrelatePlanar {
   }
 
   void run_packed(const RowTile& tile) {
-    const Step begin = strip_ * job_.strip * (job_.in.direct ? lat_.offset_in_step : 1);
+    const Step begin = strip_ * job_.strip * (job_.in.direct ? lat_.cross_in_step : 1);
     const bool apart = job_.packed_sum < job_.sum;
-    if (packed_class_ != tile.rows || job_.in.direct) rows_.forget(begin);
-    packed_class_ = tile.rows;
+    if (packed_phase_ != tile.rows || job_.in.direct) rows_.forget(begin);
+    packed_phase_ = tile.rows;
     for (int64_t k = 0; k < job_.sum; k += job_.packed_sum) {
       if (apart) rows_.forget(begin);
       RowTile packed;
@@ -360,8 +361,8 @@ class CorrelatePlanar {
   void run_all(const RowTile* tiles, int64_t count, int64_t planes, const E* x, int64_t packed) {
     // The plan takes strides of two as such for float32 sums alone.
     if constexpr (sizeof(E) == 4) {
-      if (lat_.lines_per_out == 2) return run_all_as<Pairs>(tiles, count, planes, x, packed);
-      if (job_.joined) return run_all_as<Joined>(tiles, count, planes, x, packed);
+      if (lat_.lines_per_out == 2) return run_all_as<StrideTwo>(tiles, count, planes, x, packed);
+      if (job_.joined) return run_all_as<Interleaved>(tiles, count, planes, x, packed);
     }
     run_all_as<Plain>(tiles, count, planes, x, packed);
   }
@@ -374,7 +375,7 @@ class CorrelatePlanar {
   void run_all_as(const RowTile* tiles, int64_t count, int64_t planes, const E* x, int64_t packed) {
     const int64_t all = chunks_of_all(*tiles), begin = packed < 0 ? 0 : packed * all / job_.sum;
     const int64_t end = packed < 0 ? all : begin + job_.packed_sum * all / job_.sum;
-    for (const Run* r = runs_; r < runs_ + run_count_; ++r)
+    for (const Stretch* r = stretches_; r < stretches_ + stretch_count_; ++r)
       for (int64_t i = begin; i < at_least(end, 1); ++i) {
         if constexpr (halves)
           if (r->half) {
@@ -386,10 +387,10 @@ class CorrelatePlanar {
   }
 
   template <class V>
-  void run_as(const Run& r, const RowTile* tiles, int64_t count, int64_t planes, int64_t chunk, const E* x,
+  void run_as(const Stretch& r, const RowTile* tiles, int64_t count, int64_t planes, int64_t chunk, const E* x,
               bool packed) {
-    const Step step = packed && !job_.in.direct ? 1 : lat_.offset_in_step;  // from lane to lane
-    const OffsetClass* c = lat_.offsets + r.first_class;
+    const Step step = packed && !job_.in.direct ? 1 : lat_.cross_in_step;  // from lane to lane
+    const CrossPhase* c = lat_.cross_phases + r.first_phase;
     Rows<V> rows;
     rows.x = x + r.column * step;
     rows.w = w_;
@@ -403,32 +404,33 @@ class CorrelatePlanar {
     rows.tile_count = count;
     rows.chunk = chunk;
     rows.adds = chunk > 0;
-    for (int i = 0; i < classes_of<V>; ++i) {
-      const int64_t tap = c[i].taps_begin + r.offsets_begin;
-      const int64_t end = classes_of<V> > 1 ? c[i].taps_end : c[i].taps_begin + r.offsets_end;
+    for (int i = 0; i < phases_of<V>; ++i) {
+      const int64_t tap = c[i].taps_begin + r.taps_begin;
+      const int64_t end = phases_of<V> > 1 ? c[i].taps_end : c[i].taps_begin + r.taps_end;
       rows.taps[i] = {packed ? rows_.line_size() : lat_.line_in_step * job_.in.line,
                       (packed ? packed_offset_ : x_offset_) + tap,
                       w_offset_ + tap,
                       end - tap,
                       masks_of<V>(r.masks + tap - c->taps_begin),
                       V::N};
-      rows.masks_vector[i] = c[classes_of<V> - 1].taps_end - c->taps_begin;
+      rows.masks_vector[i] = c[phases_of<V> - 1].taps_end - c->taps_begin;
     }
     if (job_.out.direct) {
-      rows.y = static_cast<E*>(job_.out.data) + out_ + c->out0 + r.column * members_;
+      rows.y = static_cast<E*>(job_.out.data) + out_ + c->out0 + r.column * phases_joined_;
       rows.y_line = tiles->rows->out_step * job_.out.line;
     } else {
-      rows.y = y_ + r.first_class * max_lines * job_.strip + (r.column - strip_ * job_.strip) * members_ - tiles->y;
+      rows.y =
+          y_ + r.first_phase * max_lines * job_.strip + (r.column - strip_ * job_.strip) * phases_joined_ - tiles->y;
       rows.y_line = staged_line();
     }
     rows.x_vector = V::N * step;
-    rows.y_vector = V::N * members_;
+    rows.y_vector = V::N * phases_joined_;
     rows.vectors = r.vectors;
     rows.last_lanes = r.last_lanes;
     rows.fetch_bytes = packed || chunk ? 0 : job_.fetch_bytes * V::N / S::N;
     rows.fetch_y = job_.out.direct;
     const int taps = tiles->chunks[chunk].taps;
-    const LineClass& rows_class = *tiles->rows;
+    const LinePhase& rows_class = *tiles->rows;
     int64_t lines = divide_up(rows_class.outs, divide_up(rows_class.outs, max_lines));  // the highest tile's
     RowTile stack;
     Chunk stacked;
@@ -462,34 +464,36 @@ class CorrelatePlanar {
     else
       return half_masks_ + index;
   }
-  int64_t mask_bytes() const { return lat_.lines_per_out == 2 ? sizeof(typename Pairs<S>::M) : sizeof(typename S::M); }
+  int64_t mask_bytes() const {
+    return lat_.lines_per_out == 2 ? sizeof(typename StrideTwo<S>::M) : sizeof(typename S::M);
+  }
 
   // Whether whole vectors of a tile of a plane read only what lies between the first and the last element of the input
   // array. Asked only where lanes beside the row are loaded, though not used.
-  bool stays_inside(int64_t tile, Step plane) { return inside(reach(tile, tile + 1), plane); }
+  bool stays_inside(int64_t tile, Step plane) { return inside(extent(tile, tile + 1), plane); }
 
   // The same for all tiles; but a plane with more tiles than are kept is asked about tile by tile.
   bool plane_stays_inside(Step plane) {
     if (lat_.line_tiles > tiles_kept_) return false;
-    if (reach_strip_ != strip_) plane_reach_ = reach(0, lat_.line_tiles);
-    reach_strip_ = strip_;
-    return inside(plane_reach_, plane);
+    if (extent_strip_ != strip_) plane_extent_ = extent(0, lat_.line_tiles);
+    extent_strip_ = strip_;
+    return inside(plane_extent_, plane);
   }
-  bool inside(const Range& reach, Step plane) const {
-    return !S::masked_fma || (plane + reach.begin >= first_element_ && plane + reach.end <= last_element_);
+  bool inside(const Range& extent, Step plane) const {
+    return !S::masked_fma || (plane + extent.begin >= first_element_ && plane + extent.end <= last_element_);
   }
 
   // From a plane's start to the first and the last element that whole vectors of the tiles read.
-  Range reach(int64_t begin, int64_t end) {
+  Range extent(int64_t begin, int64_t end) {
     Step lowest = INT64_MAX, highest = INT64_MIN;
     for (int64_t i = begin; i < end; ++i) {
       lowest = at_most(lowest, tile_at(i).lowest);
       highest = at_least(highest, tile_at(i).highest);
     }
     int64_t left = INT64_MAX, right = INT64_MIN;
-    for (const Run* r = runs_; r < runs_ + run_count_; ++r) {
-      const OffsetTap* tap = lat_.taps + lat_.offsets[r->first_class].taps_begin;
-      for (int64_t o = r->offsets_begin; o < r->offsets_end; ++o) {
+    for (const Stretch* r = stretches_; r < stretches_ + stretch_count_; ++r) {
+      const CrossTap* tap = lat_.cross_taps + lat_.cross_phases[r->first_phase].taps_begin;
+      for (int64_t o = r->taps_begin; o < r->taps_end; ++o) {
         left = at_most(left, input_column(tap[o], r->column));
         right = at_least(
             right,
@@ -501,43 +505,44 @@ class CorrelatePlanar {
   }
 
   // Elements from line to line of y_: none between them where a tile is stored as one run.
-  Step staged_line() const { return job_.past_caches ? job_.out.offsets : job_.strip * members_; }
+  Step staged_line() const { return job_.non_temporal ? job_.out.cross_size : job_.strip * phases_joined_; }
 
   void store_rows(const RowTile& tile) {
-    if (job_.past_caches)
-      return stream_run<S>(static_cast<E*>(job_.out.data) + out_ + tile.y, y_, tile.lines * staged_line());
+    if (job_.non_temporal)
+      return stream_span<S>(static_cast<E*>(job_.out.data) + out_ + tile.y, y_, tile.lines * staged_line());
     with_type(job_.out.dtype, [&](auto type) {
       using O = typename decltype(type)::type;
-      const int64_t j0 = strip_ * job_.strip, step = job_.out.offset;
+      const int64_t j0 = strip_ * job_.strip, step = job_.out.cross;
       for (int64_t t = 0; t < tile.lines; ++t) {
         O* row = static_cast<O*>(job_.out.data) + out_ + tile.y + t * tile.rows->out_step * job_.out.line;
         const E* from = y_ + t * staged_line();
         if (job_.joined)
-          narrow_run<S, O>(row + 2 * j0 * step, step, from, at_most(2 * job_.strip, job_.out.offsets - 2 * j0));
+          narrow_span<S, O>(row + 2 * j0 * step, step, from, at_most(2 * job_.strip, job_.out.cross_size - 2 * j0));
         else
-          for (const OffsetClass* c = lat_.offsets; c < lat_.offsets + lat_.offset_classes; ++c)
-            narrow_run<S, O>(row + (c->out0 + j0 * c->out_step) * step, c->out_step * step,
-                             from + (c - lat_.offsets) * max_lines * job_.strip, at_most(job_.strip, c->outs - j0));
+          for (const CrossPhase* c = lat_.cross_phases; c < lat_.cross_phases + lat_.cross_phase_count; ++c)
+            narrow_span<S, O>(row + (c->out0 + j0 * c->out_step) * step, c->out_step * step,
+                              from + (c - lat_.cross_phases) * max_lines * job_.strip,
+                              at_most(job_.strip, c->outs - j0));
       }
     });
   }
 
   const Correlation& job_;
   const depthwise::LatticeView& lat_;
-  const int64_t most_taps_, members_;  // classes of columns that are done together
+  const int64_t most_taps_, phases_joined_;  // phases of columns that are done together
   const bool one_row_;
   bool masks_rows_ = false;  // lanes beside a row
   PackedRows<S> rows_;
   RowTile* tiles_ = nullptr;
   Chunk* chunks_ = nullptr;
-  Run* runs_ = nullptr;
+  Stretch* stretches_ = nullptr;
   Step *x_offset_ = nullptr, *packed_offset_ = nullptr, *w_offset_ = nullptr;
-  char* masks_ = nullptr;  // of S or Pairs<S>
+  char* masks_ = nullptr;  // of S or StrideTwo<S>
   typename Half::M* half_masks_ = nullptr;
   E *weights_ = nullptr, *y_ = nullptr;
-  const LineClass* packed_class_ = nullptr;
-  Range plane_reach_ = {0, 0};
-  int64_t plane_ = -1, strip_ = -1, reach_strip_ = -1, run_count_ = 0, tile_chunks_ = 0, tiles_kept_ = 0,
+  const LinePhase* packed_phase_ = nullptr;
+  Range plane_extent_ = {0, 0};
+  int64_t plane_ = -1, strip_ = -1, extent_strip_ = -1, stretch_count_ = 0, tile_chunks_ = 0, tiles_kept_ = 0,
           scratch_bytes_ = 0;
   Step in_ = 0, out_ = 0, first_element_ = 0, last_element_ = 0;
   const E *w_ = nullptr, *bias_at_ = nullptr;

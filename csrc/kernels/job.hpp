@@ -7,14 +7,15 @@
 
 namespace depthwise {
 
-// One side of a correlation as the kernel walks it. `line` is the axis that register tiles run along, `offset` the
-// other: rows and columns where lanes hold columns, columns and rows where lanes hold channels.
+// One side of a correlation as the kernel walks it. `line` counts along the tile axis, which
+// register tiles run along, `cross` along the other: rows and columns where lanes hold columns, columns and rows where
+// lanes hold channels.
 struct Side {
   void* data;
   DType dtype;
-  int64_t batch, channel, line, offset;  // strides in elements
-  int64_t lines, offsets;                // sizes
-  bool direct;                           // the kernel reads or writes this memory itself; else through scratch
+  int64_t batch, channel, line, cross;  // strides in elements
+  int64_t lines, cross_size;            // sizes
+  bool direct;                          // the kernel reads or writes this memory itself; else through scratch
 };
 
 // out[n, o] = sum over k < sum of correlate(in[n, (o / divide) * sum + k], W[o % divide + k, o / divide]) + b[o].
@@ -23,8 +24,8 @@ struct Correlation {
   Side in, out;
   const void* W;
   DType W_dtype;
-  int64_t W_multiplier, W_channel, W_line, W_offset;  // strides in elements
-  int64_t kernel_lines, kernel_offsets;
+  int64_t W_multiplier, W_channel, W_line, W_cross;  // strides in elements
+  int64_t kernel_lines, kernel_cross;
   const void* b;  // null: none
   DType b_dtype;
   int64_t b_stride;
@@ -33,13 +34,13 @@ struct Correlation {
   RowLayoutView rows;  // planar: how input rows are packed
   // The plan's numbers; units are numbered so that neighbours share what they read.
   int64_t strip, strips;                // outputs of a unit along the row
-  bool joined;                          // planar: columns of two classes are joined and stored together
-  int64_t cells;                        // planar: channels of W whose planes are converted together; else 0
+  bool joined;                          // planar: columns of two phases are joined and stored together
+  int64_t channels_together;            // planar: channels of W whose planes are converted together; else 0
   int64_t spare;                        // planar: elements before and behind the input that may be read
   int64_t ring;                         // planar: packed input rows that are kept at once, of each
   int64_t packed_sum;                   // planar: ... of so many of the `sum` planes; all of them, or one
   int64_t fetch_bytes;                  // planar: input that a vector of one output row takes from memory; else 0
-  bool past_caches;                     // output is staged and goes to memory past the caches, tile by tile
+  bool non_temporal;                    // output is staged and goes to memory past the caches, tile by tile
   int64_t rows_packed, columns_packed;  // channels last: the most that a unit packs
   int64_t band, bands;                  // channels last: output rows of a unit
   int64_t group, groups;                // channels last: vectors of channels of a unit
@@ -62,16 +63,16 @@ struct WeightGradient {
   // Where a single part's sums go instead, if a channel's taps lie as they do; else null.
   void* gW;
   int64_t gW_multiplier, gW_channel;  // strides in elements
-  int64_t kernel_lines, kernel_offsets;
-  int64_t sum_line, sum_offset;  // elements of a sum between taps along the lines, and across them
+  int64_t kernel_lines, kernel_cross;
+  int64_t sum_line, sum_cross;  // elements of a sum between taps along the lines, and across them
   int64_t batch, out_channels, divide;
   LatticeView lattice;
   RowLayoutView rows;  // planar: how rows of x are packed
   int64_t strip, ring, rows_packed, columns_packed;
-  int64_t band, bands;     // rows of gy in a cell, cells in an image
-  int64_t parts;           // shares of the batch * bands cells
-  int64_t group, groups;   // channels last: vectors of channels of a unit
-  int64_t cells, spare;    // planar: as above
+  int64_t band, bands;               // rows of gy in a cell, cells in an image
+  int64_t parts;                     // shares of the batch * bands cells
+  int64_t group, groups;             // channels last: vectors of channels of a unit
+  int64_t channels_together, spare;  // planar: as above
   bool fetches;            // planar: the arrays come from memory, and what follows a tile is fetched meanwhile
   bool vectors_outermost;  // channels last: a band is walked for one vector of channels after another
   bool row_by_row;         // channels last: ... row by row, as memory lies

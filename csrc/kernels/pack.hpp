@@ -30,15 +30,15 @@ DEPTHWISE_INLINE void with_type(DType t, F&& f) {
 template <class S, class T>
 constexpr bool vector_converts = __is_same(T, typename S::E) || (sizeof(typename S::E) == 4 && sizeof(T) == 2);
 
-// Whether indices of elements `step` apart fit the 32 bits that S::load_apart may use.
+// Whether indices of elements `step` apart fit the 32 bits that S::gather may use.
 template <class S>
-DEPTHWISE_INLINE bool can_load_apart(Step step) {
+DEPTHWISE_INLINE bool can_gather(Step step) {
   return step > -(Step{1} << 24) && step < Step{1} << 24;
 }
 
 // to[i] = from[i * step] for i < count.
 template <class S, class T>
-inline void widen_run(typename S::E* to, const T* from, Step step, int64_t count) {
+inline void widen_span(typename S::E* to, const T* from, Step step, int64_t count) {
   int64_t i = 0;
   if constexpr (vector_converts<S, T>)
     if (step == 1 && count >= S::N) {
@@ -49,8 +49,8 @@ inline void widen_run(typename S::E* to, const T* from, Step step, int64_t count
       return;
     }
   if constexpr (__is_same(T, typename S::E))
-    if (step != 1 && can_load_apart<S>(step))
-      for (; i + S::N <= count; i += S::N) S::store(to + i, S::load_apart(from + i * step, step));
+    if (step != 1 && can_gather<S>(step))
+      for (; i + S::N <= count; i += S::N) S::store(to + i, S::gather(from + i * step, step));
   for (; i < count; ++i) to[i] = convert<typename S::E>(from[i * step]);
 }
 
@@ -62,7 +62,7 @@ inline void clear(typename S::E* to, int64_t count) {
 
 // to[i * step] = from[i] for i < count.
 template <class S, class T>
-inline void narrow_run(T* to, Step step, const typename S::E* from, int64_t count) {
+inline void narrow_span(T* to, Step step, const typename S::E* from, int64_t count) {
   int64_t i = 0;
   if constexpr (vector_converts<S, T>)
     if (step == 1)

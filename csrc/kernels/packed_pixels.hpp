@@ -65,7 +65,8 @@ class PackedPixels {
       const T* data = static_cast<const T*>(side_.data) + from + k * side_.channel;
       const int64_t lanes = lanes_of(v);
       if (divide_ == 1 && sum_ == 1 && side_.channel == 1 && lanes == S::N) {
-        for (int64_t i = 0; i < columns; ++i) widen_run<S, T>(to + i * S::N, data + v * S::N + i * side_.line, 1, S::N);
+        for (int64_t i = 0; i < columns; ++i)
+          widen_span<S, T>(to + i * S::N, data + v * S::N + i * side_.line, 1, S::N);
         return;
       }
       if constexpr (__is_same(T, E))
@@ -76,8 +77,8 @@ class PackedPixels {
       for (int64_t at = 0; at < columns; at += staged) {
         const int64_t count = at_most(staged, columns - at);
         for (int64_t l = 0; l < lanes; ++l)
-          widen_run<S, T>(stage_ + l * staged, data + (v * S::N + l) / divide_ * sum_ * side_.channel + at * side_.line,
-                          side_.line, count);
+          widen_span<S, T>(stage_ + l * staged,
+                           data + (v * S::N + l) / divide_ * sum_ * side_.channel + at * side_.line, side_.line, count);
         columns_to_pixels<S>(to + at * S::N, stage_, staged, count);
       }
     });
@@ -90,7 +91,7 @@ class PackedPixels {
       T* data = static_cast<T*>(side_.data) + to + v * S::N * side_.channel;
       const int64_t lanes = lanes_of(v);
       if (side_.channel == 1) {
-        for (int64_t i = 0; i < columns; ++i) narrow_run<S, T>(data + i * side_.line, 1, from + i * S::N, lanes);
+        for (int64_t i = 0; i < columns; ++i) narrow_span<S, T>(data + i * side_.line, 1, from + i * S::N, lanes);
         return;
       }
       if constexpr (__is_same(T, E))
@@ -100,7 +101,7 @@ class PackedPixels {
         const int64_t count = at_most(staged, columns - at);
         pixels_to_columns<S>(stage_, staged, from + at * S::N, count);
         for (int64_t l = 0; l < lanes; ++l)
-          narrow_run<S, T>(data + l * side_.channel + at * side_.line, side_.line, stage_ + l * staged, count);
+          narrow_span<S, T>(data + l * side_.channel + at * side_.line, side_.line, stage_ + l * staged, count);
       }
     });
   }
@@ -118,7 +119,7 @@ class PackedPixels {
   E* stage_ = nullptr;
 };
 
-// The input rows that a band of output rows of one class meets, packed: rows of one residue modulo the class's step lie
+// The input rows that a band of output rows of one phase meets, packed: rows of one residue modulo the phase's step lie
 // one after the other, so that a tap's place moves on by one packed row from output row to output row. Rows that lie
 // between two taps and that neither reads are left out.
 template <class S>
@@ -139,8 +140,8 @@ class RowWindows {
   Step row_size() const { return row_size_; }
   Step plane_size() const { return most_rows_ * row_size_; }
 
-  // Lays out what the taps of a class read for its outputs [u0, u1); x_offset[o] gets tap o's place for output u0.
-  void enter(const depthwise::OffsetTap* tap, int64_t taps, int64_t step, int64_t u0, int64_t u1, Step* x_offset) {
+  // Lays out what the taps of a phase read for its outputs [u0, u1); x_offset[o] gets tap o's place for output u0.
+  void enter(const depthwise::CrossTap* tap, int64_t taps, int64_t step, int64_t u0, int64_t u1, Step* x_offset) {
     step_ = step;
     count_ = 0;
     for (int64_t o = 0; o < taps; ++o) {
@@ -168,14 +169,14 @@ class RowWindows {
       for (int64_t i = 0; i < count_; ++i) {
         const Window& w = windows_[i];
         const int64_t first = at_least(w.begin, 0);
-        const int64_t last = at_most(w.end, divide_up(side_.offsets - w.residue, step_));
+        const int64_t last = at_most(w.end, divide_up(side_.cross_size - w.residue, step_));
         if (first >= last) continue;
         E* to = rows_ + k * plane_size() + (w.place - w.begin + first) * row_size_;
         // Rows that follow one another without a gap are one long row.
-        const bool one = step_ == 1 && (end - begin) * S::N == row_size_ && (end - begin) * side_.line == side_.offset;
+        const bool one = step_ == 1 && (end - begin) * S::N == row_size_ && (end - begin) * side_.line == side_.cross;
         const int64_t rows = one ? 1 : last - first, columns = (end - begin) * (one ? last - first : 1);
         for (int64_t m = 0; m < rows; ++m)
-          pixels_.load(to + m * row_size_, from + (w.residue + (first + m) * step_) * side_.offset + begin * side_.line,
+          pixels_.load(to + m * row_size_, from + (w.residue + (first + m) * step_) * side_.cross + begin * side_.line,
                        v, k, columns);
       }
   }

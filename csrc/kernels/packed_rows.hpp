@@ -67,12 +67,12 @@ class PackedRows {
     for (int64_t i = 0; i < layout_.count; ++i) {
       const depthwise::Segment& s = layout_.segments[i];
       const int64_t columns = s.length - S::N, origin = begin + s.shift, first = clamp(-origin, 0, columns);
-      const int64_t last = floor_div(side_.offsets - 1 - s.residue, layout_.step) + 1 - origin;
+      const int64_t last = floor_div(side_.cross_size - 1 - s.residue, layout_.step) + 1 - origin;
       inside_[i] = {first, clamp(last, first, columns)};
     }
   }
 
-  bool contiguous() const { return side_.offset == 1 && side_.dtype == (sizeof(E) == 4 ? DType::f32 : DType::f64); }
+  bool contiguous() const { return side_.cross == 1 && side_.dtype == (sizeof(E) == 4 ? DType::f32 : DType::f64); }
 
   void pack(E* to, Step from) {
     for (int64_t i = 0; i < layout_.count; ++i) {
@@ -102,7 +102,7 @@ class PackedRows {
 
   // A segment of residue 0, and the one behind it. Whole vectors are stored: what the row does not have is zero.
   void split(E* to, int64_t length, Step from, int64_t column, int64_t count) {
-    const int64_t columns = at_most(2 * count, side_.offsets - column);
+    const int64_t columns = at_most(2 * count, side_.cross_size - column);
     const E* row = row_;
     if (contiguous())
       row = static_cast<const E*>(side_.data) + from + column;
@@ -112,10 +112,10 @@ class PackedRows {
       const int64_t left = columns - 2 * i;
       typename S::V even, odd;
       if (left >= 2 * S::N)
-        S::split(S::load(row), S::load(row + S::N), even, odd);
+        S::deinterleave(S::load(row), S::load(row + S::N), even, odd);
       else
-        S::split(S::load(row, S::mask(0, left)), left > S::N ? S::load(row + S::N, S::mask(0, left - S::N)) : S::zero(),
-                 even, odd);
+        S::deinterleave(S::load(row, S::mask(0, left)),
+                        left > S::N ? S::load(row + S::N, S::mask(0, left - S::N)) : S::zero(), even, odd);
       S::store(to + i, even);
       S::store(to + length + i, odd);
     }
@@ -125,7 +125,7 @@ class PackedRows {
   void widen(E* to, Step from, int64_t column, Step step, int64_t count) {
     with_type(side_.dtype, [&](auto type) {
       using T = typename decltype(type)::type;
-      widen_run<S, T>(to, static_cast<const T*>(side_.data) + from + column * side_.offset, step * side_.offset, count);
+      widen_span<S, T>(to, static_cast<const T*>(side_.data) + from + column * side_.cross, step * side_.cross, count);
     });
   }
 

@@ -18,7 +18,7 @@ inline int product_lines(int64_t left) {
 
 // Most taps across the lines that are summed at once: their sums, eight gy lines and an x line fit the registers.
 template <class S>
-constexpr int max_offsets(int taps) {
+constexpr int max_cross_taps(int taps) {
   constexpr int registers = S::registers;
   const int fit = (registers - 9) / taps;
   return fit > 3 ? 3 : fit < 1 ? 1 : fit;
@@ -34,16 +34,16 @@ struct Products {
   const E *x, *g;
   const PixelTile* tiles;  // all of as many gy lines
   Step tile_count;
-  Step x_row, g_row, rows;     // steps from row to row of tiles, and how many
-  Step vectors, sums_vector;   // the same for so many vectors side by side, with sums so many elements apart
-  Step g_line, x_line;         // elements between lines
-  const Step* x_offset;        // elements to each of the O taps
-  E* sums;                     // vectors [O][A]
-  Step sums_offset, sums_tap;  // elements between them
-  int64_t lanes;               // edge: so many count
+  Step x_row, g_row, rows;    // steps from row to row of tiles, and how many
+  Step vectors, sums_vector;  // the same for so many vectors side by side, with sums so many elements apart
+  Step g_line, x_line;        // elements between lines
+  const Step* x_offset;       // elements to each of the O taps
+  E* sums;                    // vectors [O][A]
+  Step sums_cross, sums_tap;  // elements between them
+  int64_t lanes;              // edge: so many count
   // Runs of pixels that are fetched meanwhile, so many bytes of each for a tile of a vector.
   const E* runs[3];
-  Step runs_ahead, run_bytes[3];
+  Step spans_ahead, span_bytes[3];
 };
 
 template <class S, int T, int A, int O, bool Edge>
@@ -65,10 +65,10 @@ void add_products(const Products<typename S::E>& p) {
 #pragma GCC unroll 16
     for (int o = 0; o < O; ++o)
 #pragma GCC unroll 16
-      for (int a = 0; a < A; ++a) sum[o][a] = S::load(sums + o * p.sums_offset + a * p.sums_tap);
+      for (int a = 0; a < A; ++a) sum[o][a] = S::load(sums + o * p.sums_cross + a * p.sums_tap);
     for (const PixelTile* tile = p.tiles; tile < p.tiles + p.tile_count; ++tile) {
-      for (Step run = 0; run < p.runs_ahead; ++run)
-        fetch_run(p.runs[run], p.run_bytes[run], vector * p.tile_count + (tile - p.tiles), false);
+      for (Step run = 0; run < p.spans_ahead; ++run)
+        fetch_span(p.runs[run], p.span_bytes[run], vector * p.tile_count + (tile - p.tiles), false);
       const E *x = p.x + vector * S::N + tile->x, *gy = p.g + vector * S::N + tile->g;
       for (Step row = 0; row < p.rows; ++row, x += p.x_row, gy += p.g_row) {
         V g[T];
@@ -94,15 +94,15 @@ void add_products(const Products<typename S::E>& p) {
 #pragma GCC unroll 16
     for (int o = 0; o < O; ++o)
 #pragma GCC unroll 16
-      for (int a = 0; a < A; ++a) S::store(sums + o * p.sums_offset + a * p.sums_tap, sum[o][a]);
+      for (int a = 0; a < A; ++a) S::store(sums + o * p.sums_cross + a * p.sums_tap, sum[o][a]);
   }
 }
 
-// The products of tiles of `lines` gy lines under `taps` by `offsets` taps.
+// The products of tiles of `lines` gy lines under `taps` by `cross_taps` taps.
 template <class S, bool Edge>
-inline void add_products_of(int lines, int taps, int offsets, const Products<typename S::E>& p) {
+inline void add_products_of(int lines, int taps, int cross_taps, const Products<typename S::E>& p) {
   with_number<S::max_taps>(taps, [&](auto A) {
-    with_number<Edge ? 1 : max_offsets<S>(decltype(A)::value)>(offsets, [&](auto O) {
+    with_number<Edge ? 1 : max_cross_taps<S>(decltype(A)::value)>(cross_taps, [&](auto O) {
       const auto with_lines = [&](auto T) {
         add_products<S, decltype(T)::value, decltype(A)::value, decltype(O)::value, Edge>(p);
       };

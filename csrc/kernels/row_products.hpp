@@ -15,7 +15,7 @@ struct Few : S {
   static constexpr int max_taps = S::max_taps < most ? S::max_taps : most;
 };
 
-enum class Reach {
+enum class RowEnds {
   inside,  // all lanes of x lie inside the row
   edge,    // some lie beside it: loads are masked, one column of taps at a time
   masked,  // loads may reach beside the row: products are masked
@@ -38,13 +38,13 @@ struct RowProducts {
   Step masks_vector;
   // Vectors [O][A] of sums, added to; or, where each plane is done by this call alone, its totals.
   E* sums;
-  Step sums_offset, sums_tap, totals_plane, totals_offset, totals_tap;
+  Step sums_cross, sums_tap, totals_plane, totals_cross, totals_tap;
   E* totals;
   bool adds;   // totals are of what the sums hold, too
   bool fetch;  // the lines behind those of a tile meanwhile
 };
 
-template <class S, Reach R, int T, int A, int O>
+template <class S, RowEnds R, int T, int A, int O>
 void add_row_products(const RowProducts<typename S::E>& p) {
   using E = typename S::E;
   using V = typename S::V;
@@ -59,7 +59,7 @@ void add_row_products(const RowProducts<typename S::E>& p) {
     for (int o = 0; o < O; ++o)
 #pragma GCC unroll 16
       for (int a = 0; a < A; ++a)
-        sum[o][a] = p.totals && !p.adds ? S::zero() : G::load(p.sums + o * p.sums_offset + a * p.sums_tap);
+        sum[o][a] = p.totals && !p.adds ? S::zero() : G::load(p.sums + o * p.sums_cross + a * p.sums_tap);
     for (Step image = 0; image < p.images; ++image) {
       const E* x_start = p.x + plane * p.x_plane + image * p.x_image;
       const E* g_start = p.g + plane * p.g_plane + image * p.g_image;
@@ -68,22 +68,22 @@ void add_row_products(const RowProducts<typename S::E>& p) {
         const M* masks = static_cast<const M*>(p.masks);
         for (Step v = 0; v < p.vectors; ++v) {
           if (p.fetch) {
-            fetch_run(x_start + tile->x + lines_in * p.x_line, T * apart * apart * S::N * Step{sizeof(E)}, v, false);
-            fetch_run(g_start + tile->g + T * p.g_line, T * S::N * Step{sizeof(E)}, v, false);
+            fetch_span(x_start + tile->x + lines_in * p.x_line, T * apart * apart * S::N * Step{sizeof(E)}, v, false);
+            fetch_span(g_start + tile->g + T * p.g_line, T * S::N * Step{sizeof(E)}, v, false);
           }
           M mask[O];
-          if constexpr (R != Reach::inside)
+          if constexpr (R != RowEnds::inside)
 #pragma GCC unroll 16
             for (int o = 0; o < O; ++o) mask[o] = pinned<S>(masks[o]);
           V g[T];
           const bool whole = v + 1 < p.vectors || p.last_lanes == S::N;
-          if (R == Reach::inside || (R == Reach::masked && whole)) {
+          if (R == RowEnds::inside || (R == RowEnds::masked && whole)) {
 #pragma GCC unroll 16
             for (int t = 0; t < T; ++t) g[t] = S::pin(G::load(gy + t * p.g_line));
           } else {
             // Lanes beside the row are left out of gy too: nothing that is not a product of the sum can reach it.
             typename G::M lanes;
-            if constexpr (R == Reach::edge)
+            if constexpr (R == RowEnds::edge)
               lanes = lanes_of<S>(mask[0]);
             else
               lanes = G::mask(0, p.last_lanes);
@@ -98,13 +98,13 @@ void add_row_products(const RowProducts<typename S::E>& p) {
             DEPTHWISE_PIN_INTEGER(line);
             if (__builtin_expect(live & (1u << s), 1)) {
               V value[O];
-              load_taps<S, R == Reach::edge, O>(line, offset, mask, value);
+              load_taps<S, R == RowEnds::edge, O>(line, offset, mask, value);
 #pragma GCC unroll 16
               for (int o = 0; o < O; ++o)
 #pragma GCC unroll 16
                 for (int a = 0; a < A; ++a) {
                   if (s - a < 0 || s - a >= T * apart || (s - a) % apart) continue;
-                  if constexpr (R == Reach::masked)
+                  if constexpr (R == RowEnds::masked)
                     sum[o][a] = S::fma(value[o], g[(s - a) / apart], sum[o][a], mask[o]);
                   else
                     sum[o][a] = S::fma(value[o], g[(s - a) / apart], sum[o][a]);
@@ -123,9 +123,9 @@ void add_row_products(const RowProducts<typename S::E>& p) {
 #pragma GCC unroll 16
       for (int a = 0; a < A; ++a)
         if (p.totals)
-          p.totals[plane * p.totals_plane + o * p.totals_offset + a * p.totals_tap] = S::sum(sum[o][a]);
+          p.totals[plane * p.totals_plane + o * p.totals_cross + a * p.totals_tap] = S::sum(sum[o][a]);
         else
-          G::store(p.sums + o * p.sums_offset + a * p.sums_tap, sum[o][a]);
+          G::store(p.sums + o * p.sums_cross + a * p.sums_tap, sum[o][a]);
   }
 }
 
@@ -141,10 +141,10 @@ constexpr int max_columns(int taps) {
 }
 
 // So many gy rows, under so many rows and columns of taps.
-template <class S, Reach R>
+template <class S, RowEnds R>
 inline void add_row_products(int64_t lines, int64_t taps, int64_t columns, const RowProducts<typename S::E>& p) {
   with_number<S::max_taps>(taps, [&](auto A) {
-    constexpr int most = R == Reach::edge ? 1 : max_columns<S>(decltype(A)::value);
+    constexpr int most = R == RowEnds::edge ? 1 : max_columns<S>(decltype(A)::value);
     with_number<most>(columns, [&](auto O) {
       with_number<max_lines>(lines, [&](auto T) {
         // Low tiles come one column of taps at a time: they are few.

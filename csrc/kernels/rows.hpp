@@ -9,15 +9,15 @@
 
 namespace {
 
-// What of a vector under Pairs counts: for products that can be masked some lanes, as for any vector, for masked loads
-// some elements of the two vectors of memory.
+// What of a vector under StrideTwo counts: for products that can be masked some lanes, as for any vector, for masked
+// loads some elements of the two vectors of memory.
 template <class S, bool masked_fma>
-struct PairMask {
+struct StrideTwoMask {
   using M = typename S::M;
   static M of(int64_t first, int64_t last) { return S::mask((first + 1) >> 1, (last + 1) >> 1); }
 };
 template <class S>
-struct PairMask<S, false> {
+struct StrideTwoMask<S, false> {
   struct M {
     typename S::M low, high, lanes;
   };
@@ -29,52 +29,52 @@ struct PairMask<S, false> {
 // Lanes that lie two elements apart in memory, lines that lie two apart: a stride of two. Whole vectors read one
 // element more than they need.
 template <class S>
-struct Pairs : S {
+struct StrideTwo : S {
   using E = typename S::E;
-  using M = typename PairMask<S, S::masked_fma>::M;
+  using M = typename StrideTwoMask<S, S::masked_fma>::M;
   // Of elements [first, last), which lie around that of lane 0.
-  static M mask(int64_t first, int64_t last) { return PairMask<S, S::masked_fma>::of(first, last); }
+  static M mask(int64_t first, int64_t last) { return StrideTwoMask<S, S::masked_fma>::of(first, last); }
   static typename S::V load(const E* p) {
     typename S::V even, odd;
-    S::split(S::load(p), S::load(p + S::N), even, odd);
+    S::deinterleave(S::load(p), S::load(p + S::N), even, odd);
     return even;
   }
   // What the taps of two neighbouring columns read.
-  static void load_both(const E* p, typename S::V& first, typename S::V& second) {
-    S::split(S::load(p), S::load(p + S::N), first, second);
+  static void deinterleave_both(const E* p, typename S::V& first, typename S::V& second) {
+    S::deinterleave(S::load(p), S::load(p + S::N), first, second);
     first = S::pin(first);
     second = S::pin(second);
   }
-  static void load_both(const E* p, const M& m, typename S::V& first, typename S::V& second) {
-    S::split(S::load(p, m.low), S::load(p + S::N, m.high), first, second);
+  static void deinterleave_both(const E* p, const M& m, typename S::V& first, typename S::V& second) {
+    S::deinterleave(S::load(p, m.low), S::load(p + S::N, m.high), first, second);
     first = S::pin(first);
     second = S::pin(second);
   }
   static typename S::V load(const E* p, const M& m) {
     typename S::V even, odd;
-    S::split(S::load(p, m.low), S::load(p + S::N, m.high), even, odd);
+    S::deinterleave(S::load(p, m.low), S::load(p + S::N, m.high), even, odd);
     return even;
   }
 };
 template <class S>
-constexpr int lines_per_out<Pairs<S>> = 2;
+constexpr int lines_per_out<StrideTwo<S>> = 2;
 
-// Outputs of two classes that take turns along the row: the columns of a strided input gradient.
+// Outputs of two phases that take turns along the row: the columns of a strided input gradient.
 template <class S>
-struct Joined : S {
+struct Interleaved : S {
   static constexpr int max_taps = 3;
 };
 template <class S>
-constexpr int classes_of = 1;
+constexpr int phases_of = 1;
 template <class S>
-constexpr int classes_of<Joined<S>> = 2;
+constexpr int phases_of<Interleaved<S>> = 2;
 
 // Neighbouring output rows of a plane; the same for all planes.
 struct RowTile {
   int64_t index;
-  const depthwise::LineClass* rows;
+  const depthwise::LinePhase* rows;
   int64_t t0, lines;     // all that are stored, while the tile that computes them may be higher
-  Chunk* chunks;         // as many for each tile of a class, some with no live line
+  Chunk* chunks;         // as many for each tile of a phase, some with no live line
   Step y;                // elements from the plane's start to the tile's first row
   Step ahead, y_ahead;   // ... of x and y, to what is fetched meanwhile for a tile to come
   Step lowest, highest;  // ... of x, to column 0 of the lowest and the highest line that is read
@@ -87,12 +87,12 @@ struct Rows {
   E* y;
   Step x_plane, w_plane, bias_plane, y_plane;  // steps from plane to plane
   int64_t planes;
-  const RowTile* tiles;  // of one class
+  const RowTile* tiles;  // of one phase
   int64_t tile_count, chunk;
   bool adds;                        // to what y holds, else to the bias
-  Taps<S> taps[classes_of<S>];      // their masks are those of the first vector
+  Taps<S> taps[phases_of<S>];       // their masks are those of the first vector
   Step y_line, x_vector, y_vector;  // elements from line to line, and from vector to vector
-  Step masks_vector[classes_of<S>];
+  Step masks_vector[phases_of<S>];
   int64_t vectors, last_lanes;  // all but the last vector are stored whole
   int64_t fetch_bytes;          // of x for each output line of a vector, or 0: see Plan
   bool fetch_y;
@@ -126,13 +126,13 @@ DEPTHWISE_INLINE void load_lines(const typename S::E* y, Step y_line, int64_t li
     if (t < lines) sum[t] = count >= S::N ? S::load(y + t * y_line) : S::load(y + t * y_line, mask);
 }
 
-// Under Pairs a masked load takes every other element, but sums are stored as neighbours.
+// Under StrideTwo a masked load takes every other element, but sums are stored as neighbours.
 template <class S>
 struct Stored {
   using type = S;
 };
 template <class S>
-struct Stored<Pairs<S>> {
+struct Stored<StrideTwo<S>> {
   using type = S;
 };
 
@@ -140,7 +140,7 @@ template <class S, Lanes L, int T, int A>
 void run_rows(const Rows<S>& r) {
   using E = typename S::E;
   using Out = typename Stored<S>::type;
-  constexpr int classes = classes_of<S>;
+  constexpr int phases = phases_of<S>;
   for (int64_t plane = 0; plane < r.planes; ++plane) {
     const E* x_plane = r.x + plane * r.x_plane;
     const E* w = r.w + plane * r.w_plane;
@@ -150,20 +150,20 @@ void run_rows(const Rows<S>& r) {
       if (r.adds && !chunk.live) continue;
       const E* x = x_plane + chunk.x;
       E* y = r.y + plane * r.y_plane + tile->y;
-      Taps<S> taps[classes];
-      for (int i = 0; i < classes; ++i) taps[i] = r.taps[i];
-      int64_t lanes = (r.vectors - 1) * S::N * classes + r.last_lanes;  // left in the row
+      Taps<S> taps[phases];
+      for (int i = 0; i < phases; ++i) taps[i] = r.taps[i];
+      int64_t lanes = (r.vectors - 1) * S::N * phases + r.last_lanes;  // left in the row
       for (int64_t v = 0; v < r.vectors; ++v) {
         if (r.fetch_bytes) {
-          fetch_run(x_plane + tile->ahead, T * r.fetch_bytes, v, false);
-          if (r.fetch_y) fetch_run(r.y + plane * r.y_plane + tile->y_ahead, T * S::N * Step{sizeof(E)}, v, true);
+          fetch_span(x_plane + tile->ahead, T * r.fetch_bytes, v, false);
+          if (r.fetch_y) fetch_span(r.y + plane * r.y_plane + tile->y_ahead, T * S::N * Step{sizeof(E)}, v, true);
         }
         typename S::V sum[T];
 #pragma GCC unroll 16
         for (int t = 0; t < T; ++t) sum[t] = start;
-        if constexpr (classes == 1)
+        if constexpr (phases == 1)
           if (r.adds) load_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
-        if constexpr (classes == 1) {
+        if constexpr (phases == 1) {
           add_chunk<S, L, T, A>(sum, chunk, taps[0], x, w + chunk.w);
           store_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
         } else {
@@ -175,24 +175,24 @@ void run_rows(const Rows<S>& r) {
             for (int t = 0; t < T; ++t) {
               if (t == tile->lines) break;
               const E* line = y + t * r.y_line;
-              S::split(lanes >= S::N ? S::load(line) : S::load(line, S::mask(0, lanes)),
-                       lanes >= 2 * S::N ? S::load(line + S::N)
-                       : lanes > S::N    ? S::load(line + S::N, S::mask(0, lanes - S::N))
-                                         : S::zero(),
-                       sum[t], odd[t]);
+              S::deinterleave(lanes >= S::N ? S::load(line) : S::load(line, S::mask(0, lanes)),
+                              lanes >= 2 * S::N ? S::load(line + S::N)
+                              : lanes > S::N    ? S::load(line + S::N, S::mask(0, lanes - S::N))
+                                                : S::zero(),
+                              sum[t], odd[t]);
             }
           }
           add_chunk<S, L, T, A>(sum, chunk, taps[0], x, w + chunk.w);
           add_chunk<S, L, T, A>(odd, chunk, taps[1], x, w + chunk.w);
 #pragma GCC unroll 16
-          for (int t = 0; t < T; ++t) S::join(sum[t], odd[t], sum[t], odd[t]);
+          for (int t = 0; t < T; ++t) S::interleave(sum[t], odd[t], sum[t], odd[t]);
           store_lines<S, T>(y, r.y_line, tile->lines, lanes, sum);
           if (lanes > S::N) store_lines<S, T>(y + S::N, r.y_line, tile->lines, lanes - S::N, odd);
         }
         x += r.x_vector;
         y += r.y_vector;
-        lanes -= S::N * classes;
-        for (int i = 0; i < classes; ++i) taps[i].masks += r.masks_vector[i];
+        lanes -= S::N * phases;
+        for (int i = 0; i < phases; ++i) taps[i].masks += r.masks_vector[i];
       }
     }
   }
@@ -226,8 +226,8 @@ void run_rows_of_three(const Rows<S>& r) {
       int64_t lanes = (r.vectors - 1) * S::N + r.last_lanes;  // left in the row
       for (int64_t v = 0; v < r.vectors; ++v) {
         if (r.fetch_bytes) {
-          fetch_run(x_plane + tile->ahead, T * r.fetch_bytes, v, false);
-          if (r.fetch_y) fetch_run(y_plane + tile->y_ahead, T * S::N * Step{sizeof(E)}, v, true);
+          fetch_span(x_plane + tile->ahead, T * r.fetch_bytes, v, false);
+          if (r.fetch_y) fetch_span(y_plane + tile->y_ahead, T * S::N * Step{sizeof(E)}, v, true);
         }
         V sum[T];
 #pragma GCC unroll 16
@@ -253,8 +253,8 @@ void run_rows_of_three(const Rows<S>& r) {
 // Tiles of so many lines, under a chunk of so many taps.
 template <class S, Lanes L>
 inline void run_rows(int64_t lines, int taps, const Rows<S>& rows) {
-  if constexpr (classes_of<S> == 1 && S::N > 4)
-    if (taps == 3 && rows.taps[0].offsets == 3)
+  if constexpr (phases_of<S> == 1 && S::N > 4)
+    if (taps == 3 && rows.taps[0].count == 3)
       return with_number<max_lines>(lines, [&](auto T) { run_rows_of_three<S, L, decltype(T)::value, 3>(rows); });
   with_number<S::max_taps>(taps, [&](auto A) {
     with_number<max_lines>(lines, [&](auto T) { run_rows<S, L, decltype(T)::value, decltype(A)::value>(rows); });

@@ -30,7 +30,7 @@ template <class S>
 struct Taps {
   Step x_line;                      // elements from input line to input line
   const Step *x_offset, *w_offset;  // elements to each tap
-  int64_t offsets;                  // how many
+  int64_t count;                    // how many
   const typename S::M* masks;       // columns_edge, columns_masked: for each of these taps, the lanes inside the row
   int64_t lanes;                    // edges: lanes to store
 };
@@ -50,8 +50,8 @@ struct Tile : Taps<S> {
   bool fetch;  // not where both lie in the cache already
   // Where whole pixels follow one another they are fetched in that order instead, so many bytes of each run for each
   // vector: then the hardware's prefetching joins in.
-  const E* x_runs[2];
-  Step runs_ahead, run_bytes;
+  const E* x_spans[2];
+  Step spans_ahead, span_bytes;
   const Chunk* chunks;
   int64_t chunk_count;
 };
@@ -111,11 +111,11 @@ DEPTHWISE_INLINE void load_taps(const typename S::E* line, const Step (&offset)[
                                 typename S::V (&v)[O]) {
   if constexpr (masked) {
     constexpr int shared = lines_per_out<S> == 2 && O > 1 ? 2 : 0;
-    if constexpr (shared > 0) S::load_both(line + offset[0], mask[0], v[0], v[1]);
+    if constexpr (shared > 0) S::deinterleave_both(line + offset[0], mask[0], v[0], v[1]);
 #pragma GCC unroll 16
     for (int o = shared; o < O; ++o) v[o] = S::pin(S::load(line + offset[o], mask[o]));
   } else if constexpr (lines_per_out<S> == 2 && O > 1) {
-    S::load_both(line + offset[0], v[0], v[1]);
+    S::deinterleave_both(line + offset[0], v[0], v[1]);
 #pragma GCC unroll 16
     for (int o = 2; o < O; ++o) v[o] = S::pin(S::shift_in(v[o - 2], line + offset[o] + 2 * (S::N - 1)));
   } else {
@@ -127,8 +127,8 @@ DEPTHWISE_INLINE void load_taps(const typename S::E* line, const Step (&offset)[
 // The products of taps o to o + O across the lines. Unless Clip, all lines are live. The registers are pinned because
 // GCC would else load a line again for each tap.
 template <class S, Lanes L, bool Clip, int T, int A, int O>
-DEPTHWISE_INLINE void add_offsets(typename S::V (&sum)[T], const Chunk& c, const Taps<S>& taps, int64_t o0,
-                                  const typename S::E* x, const typename S::E* w) {
+DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, const Taps<S>& taps, int64_t o0,
+                                     const typename S::E* x, const typename S::E* w) {
   using V = typename S::V;
   const Step x_line = taps.x_line, w_tap = c.w_tap;
   constexpr int apart = lines_per_out<S>, lines_in = (T - 1) * apart + A;
@@ -176,8 +176,8 @@ DEPTHWISE_INLINE void add_live_lines(typename S::V (&sum)[T], const Chunk& c, co
                                      const typename S::E* x, const typename S::E* w) {
   int64_t o = 0;
   if constexpr (lines_per_out<S> == 2)
-    for (; o + 2 <= taps.offsets; o += 2) add_offsets<S, L, Clip, T, A, 2>(sum, c, taps, o, x, w);
-  for (; o < taps.offsets; ++o) add_offsets<S, L, Clip, T, A, 1>(sum, c, taps, o, x, w);
+    for (; o + 2 <= taps.count; o += 2) add_cross_taps<S, L, Clip, T, A, 2>(sum, c, taps, o, x, w);
+  for (; o < taps.count; ++o) add_cross_taps<S, L, Clip, T, A, 1>(sum, c, taps, o, x, w);
 }
 
 // Lines that meet one or two taps are not worth the question whether they are live where all are.
@@ -233,7 +233,7 @@ template <class S, Lanes L, int T>
 DEPTHWISE_INLINE void add_chunks(typename S::V (&sum)[T], const Chunk* chunks, int64_t count, const Taps<S>& taps,
                                  const typename S::E* x_start, const typename S::E* w_start) {
   if constexpr (S::N > 4)
-    if (count == 1 && chunks->taps == 3 && taps.offsets == 3) {
+    if (count == 1 && chunks->taps == 3 && taps.count == 3) {
       const Step offset[3] = {taps.x_offset[0], taps.x_offset[1], taps.x_offset[2]};
       typename S::M mask[3] = {};
       if constexpr (L == Lanes::channels_edge) mask[0] = mask[1] = mask[2] = pinned<S>(S::mask(0, taps.lanes));
@@ -259,9 +259,9 @@ DEPTHWISE_INLINE void fetch_lines(const E* at, Step line) {
   for (int t = 0; t < T; ++t, at += line) __builtin_prefetch(at, write);
 }
 
-// The part of a run of memory that falls to one vector of a tile, `bytes` long.
+// The share of a span of memory that falls to one vector of a tile, `bytes` long.
 template <class E>
-DEPTHWISE_INLINE void fetch_run(const E* at, int64_t bytes, int64_t vector, bool to_write) {
+DEPTHWISE_INLINE void fetch_span(const E* at, int64_t bytes, int64_t vector, bool to_write) {
   const char* from = reinterpret_cast<const char*>(at) + vector * bytes;
   for (int64_t i = 0; i < bytes; i += 64)
     if (to_write)
@@ -289,7 +289,7 @@ void run_tile(const Tile<S>& tile) {
           fetch_lines<T, 0>(x_start + tile.x_ahead[place], tile.x_line);
         fetch_lines<T, 1>(y + tile.y_ahead, tile.y_line);
       }
-      for (Step run = 0; run < tile.runs_ahead; ++run) fetch_run(tile.x_runs[run], tile.run_bytes, vector, false);
+      for (Step run = 0; run < tile.spans_ahead; ++run) fetch_span(tile.x_spans[run], tile.span_bytes, vector, false);
       add_chunks<S, L, T>(sum, tile.chunks, tile.chunk_count, tile, x_start, w_start);
       Walk<typename S::E> lines(y, tile.y_line);
 #pragma GCC unroll 16
@@ -312,8 +312,8 @@ inline void run_tile(int64_t lines, const Tile<S>& tile) {
   with_number<max_lines>(lines, [&](auto T) { run_tile<S, L, decltype(T)::value>(tile); });
 }
 
-// Taps of a part are taken in the fewest nearly equal chunks of at most `most`. The cut depends on the taps alone, so
-// that every output is summed in the same order whatever tile it lies in.
+// Taps of a tap set are taken in the fewest nearly equal chunks of at most `most`. The cut depends on the taps alone,
+// so that every output is summed in the same order whatever tile it lies in.
 DEPTHWISE_INLINE int64_t chunks_of(int64_t taps, int64_t most) { return divide_up(taps, most); }
 
 // How many tiles of so many chunks are kept once they are worked out.

@@ -1,4 +1,4 @@
-// Weight gradient with lanes along the channels: lines are image columns, offsets are kernel rows.
+// Weight gradient with lanes along the channels: lines are image columns, the cross axis is rows.
 //
 // A unit is one group of channel vectors and one part of the images and bands; each lane sums for its own channel.
 // What does not lie as lanes want it is packed for a band, one vector of channels after another.
@@ -12,10 +12,10 @@
 
 namespace {
 
-using depthwise::LineClass;
-using depthwise::OffsetClass;
-using depthwise::OffsetTap;
-using depthwise::Part;
+using depthwise::CrossPhase;
+using depthwise::CrossTap;
+using depthwise::LinePhase;
+using depthwise::TapSet;
 using depthwise::WeightGradient;
 
 template <class S>
@@ -30,22 +30,22 @@ class WeightGradChannelsLast {
         x_rows_(job.x, job.out_channels, job.divide, 1, job.rows_packed, job.columns_packed),
         g_pixels_(job.g, job.out_channels, 1, 1),
         vectors_in_all_(divide_up(job.out_channels, S::N)),
-        taps_(job.kernel_lines * job.kernel_offsets) {
+        taps_(job.kernel_lines * job.kernel_cross) {
     Arena arena(scratch);
-    x_offset_ = arena.take<Step>(job.kernel_offsets);
+    x_offset_ = arena.take<Step>(job.kernel_cross);
     pieces_ = arena.take<Piece>(most_pieces());
     sums_.take(arena, job.group, taps_);
     gb_.take(arena, job.group, 1);
-    if (!job.x.direct) x_rows_.take(arena, job.kernel_offsets);
+    if (!job.x.direct) x_rows_.take(arena, job.kernel_cross);
     if (!job.g.direct) {
       g_pixels_.take(arena);
       g_rows_ = arena.take<E>(job.band * job.strip * S::N);
     }
     scratch_bytes_ = arena.used_bytes();
     x_column_ = job.x.direct ? job.x.line : S::N;
-    x_row_ = job.x.direct ? lat_.offset_in_step * job.x.offset : x_rows_.row_size();
+    x_row_ = job.x.direct ? lat_.cross_in_step * job.x.cross : x_rows_.row_size();
     g_column_ = job.g.direct ? job.g.line : S::N;
-    g_row_ = job.g.direct ? job.g.offset : job.strip * S::N;
+    g_row_ = job.g.direct ? job.g.cross : job.strip * S::N;
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
@@ -75,15 +75,15 @@ class WeightGradChannelsLast {
     double* totals = job_.gb_sums + part * job_.out_channels;
     const auto each_cell = [&](int64_t o, const auto& f) {
       for (int64_t cell = begin; cell < end; ++cell) {
-        const int64_t row0 = cell % job_.bands * job_.band, row1 = at_most(job_.g.offsets, row0 + job_.band);
-        f(cell / job_.bands * job_.g.batch + o * job_.g.channel + row0 * job_.g.offset, row1 - row0);
+        const int64_t row0 = cell % job_.bands * job_.band, row1 = at_most(job_.g.cross_size, row0 + job_.band);
+        f(cell / job_.bands * job_.g.batch + o * job_.g.channel + row0 * job_.g.cross, row1 - row0);
       }
     };
     gb_.clear();
     if (whole)
       each_cell(vector_begin_ * S::N, [&](Step at, int64_t rows) {
         for (int64_t row = 0; row < rows; ++row)
-          add_pixels<S>(job_.g, at + row * job_.g.offset, job_.g.lines, gb_, whole);
+          add_pixels<S>(job_.g, at + row * job_.g.cross, job_.g.lines, gb_, whole);
       });
     for (int64_t i = 0; i < whole * S::N; ++i) totals[vector_begin_ * S::N + i] = gb_.lane(i / S::N, i % S::N);
     for (int64_t o = (vector_begin_ + whole) * S::N; o < o1; ++o) {
@@ -113,7 +113,7 @@ class WeightGradChannelsLast {
 
   void run_cell(int64_t n, int64_t band) {
     image_ = n;
-    const int64_t row0 = band * job_.band, row1 = at_most(job_.g.offsets, row0 + job_.band);
+    const int64_t row0 = band * job_.band, row1 = at_most(job_.g.cross_size, row0 + job_.band);
     const bool direct = job_.x.direct && job_.g.direct;
     for (int64_t j0 = 0; j0 < job_.g.lines; j0 += job_.strip) {
       j0_ = j0;
@@ -122,30 +122,30 @@ class WeightGradChannelsLast {
       // What is packed is packed for one vector of channels: then vectors go outermost.
       for (int64_t v = vector_begin_; v < vector_end_; v = direct ? vector_end_ : v + 1) {
         if (!job_.g.direct) pack_g(v, row0, row1);
-        for (int64_t i = 0; i < lat_.offset_classes; ++i)
-          run_rows_of(lat_.offsets[i], row0, row1, v, direct ? vector_end_ : v + 1);
+        for (int64_t i = 0; i < lat_.cross_phase_count; ++i)
+          run_rows_of(lat_.cross_phases[i], row0, row1, v, direct ? vector_end_ : v + 1);
       }
     }
   }
 
   void pack_g(int64_t v, int64_t row0, int64_t row1) {
     for (int64_t row = row0; row < row1; ++row)
-      g_pixels_.load(g_rows_ + (row - row0) * g_row_, image_ * job_.g.batch + row * job_.g.offset + j0_ * job_.g.line,
-                     v, 0, j1_ - j0_);
+      g_pixels_.load(g_rows_ + (row - row0) * g_row_, image_ * job_.g.batch + row * job_.g.cross + j0_ * job_.g.line, v,
+                     0, j1_ - j0_);
   }
 
-  // The rows of gy of one class in [row0, row1), for the channel vectors [v0, v1).
-  void run_rows_of(const OffsetClass& c, int64_t row0, int64_t row1, int64_t v0, int64_t v1) {
+  // The rows of gy of one phase in [row0, row1), for the channel vectors [v0, v1).
+  void run_rows_of(const CrossPhase& c, int64_t row0, int64_t row1, int64_t v0, int64_t v1) {
     const int64_t u0 = first_of(c, row0), u1 = first_of(c, row1);
     if (u0 >= u1) return;
     rows_ = &c;
-    const OffsetTap* tap = lat_.taps + c.taps_begin;
+    const CrossTap* tap = lat_.cross_taps + c.taps_begin;
     const int64_t taps = c.taps_end - c.taps_begin;
     if (job_.x.direct) {
-      for (int64_t o = 0; o < taps; ++o) x_offset_[o] = (tap[o].in0 + u0 * lat_.offset_in_step) * job_.x.offset;
+      for (int64_t o = 0; o < taps; ++o) x_offset_[o] = (tap[o].in0 + u0 * lat_.cross_in_step) * job_.x.cross;
       x_ = static_cast<const E*>(job_.x.data) + image_ * job_.x.batch + v0 * S::N;
     } else {
-      x_rows_.enter(tap, taps, lat_.offset_in_step, u0, u1, x_offset_);
+      x_rows_.enter(tap, taps, lat_.cross_in_step, u0, u1, x_offset_);
       x_rows_.pack(image_ * job_.x.batch, v0, columns_.begin, columns_.end);
       x_ = x_rows_.data() - columns_.begin * S::N;
     }
@@ -157,14 +157,14 @@ class WeightGradChannelsLast {
       for (int64_t v = v0; v < v1; v += vectors) run_tiles(u, u + rows, v, v + vectors, v - v0);
   }
 
-  // All columns in the class's rows [u0, u1), for the channel vectors [v0, v1), of which the first lies `ahead` vectors
+  // All columns in the phase's rows [u0, u1), for the channel vectors [v0, v1), of which the first lies `ahead` vectors
   // on from x_ and g_. Where neither the vectors nor the rows are taken one by one, tiles are, so that neighbouring
   // vectors meet what they have in common in the first-level cache.
   void run_tiles(int64_t u0, int64_t u1, int64_t v0, int64_t v1, int64_t ahead) {
     const int64_t whole = job_.x.direct ? clamp(job_.out_channels / S::N, v0, v1) : v1;
     const bool one = !job_.row_by_row && !job_.vectors_outermost;
-    for (int64_t i = 0; i < lat_.line_classes; ++i) {
-      const LineClass& columns = lat_.lines[i];
+    for (int64_t i = 0; i < lat_.line_phase_count; ++i) {
+      const LinePhase& columns = lat_.line_phases[i];
       list_pieces(columns, u0, u1);
       const int64_t t1 = first_of(columns, j1_);
       for (int64_t t = first_of(columns, j0_); t < t1;) {
@@ -185,25 +185,26 @@ class WeightGradChannelsLast {
 
   // Taps that are summed together, in rows of gy in which all of them are inside the image; the same for all tiles.
   struct Piece {
-    int taps, offsets;
+    int taps, cross_taps;
     const Step* x_offset;
     int64_t first, last, rows;  // x lines inside the image, numbered from the one of gy's line 0
     Step x, g, sums, sums_tap;  // elements from x_, g_ and a set's start
   };
 
-  void list_pieces(const LineClass& columns, int64_t u0, int64_t u1) {
+  void list_pieces(const LinePhase& columns, int64_t u0, int64_t u1) {
     if (listed_rows_ == rows_ && listed_columns_ == &columns && listed_u0_ == u0 && listed_u1_ == u1) return;
     listed_rows_ = rows_;
     listed_columns_ = &columns;
     listed_u0_ = u0;
     listed_u1_ = u1;
     piece_count_ = 0;
-    const OffsetTap* tap = lat_.taps + rows_->taps_begin;
-    const int64_t offsets = rows_->taps_end - rows_->taps_begin;
-    for (const Part* part = lat_.parts + columns.parts_begin; part < lat_.parts + columns.parts_end; ++part) {
-      const int64_t count = chunks_of(part->taps, S::max_taps);
+    const CrossTap* tap = lat_.cross_taps + rows_->taps_begin;
+    const int64_t cross_taps = rows_->taps_end - rows_->taps_begin;
+    for (const TapSet* tap_set = lat_.tap_sets + columns.sets_begin; tap_set < lat_.tap_sets + columns.sets_end;
+         ++tap_set) {
+      const int64_t count = chunks_of(tap_set->taps, S::max_taps);
       for (int64_t k = 0; k < count; ++k) {
-        const int64_t a0 = k * part->taps / count, a1 = (k + 1) * part->taps / count;
+        const int64_t a0 = k * tap_set->taps / count, a1 = (k + 1) * tap_set->taps / count;
         const int A = static_cast<int>(a1 - a0);
         const auto add = [&](int64_t o0, int64_t o1, int64_t row0, int64_t row1) {
           if (row0 >= row1) return;
@@ -211,17 +212,17 @@ class WeightGradChannelsLast {
               A,
               static_cast<int>(o1 - o0),
               x_offset_ + o0,
-              part->first - a0,
-              part->last - a0,
+              tap_set->first - a0,
+              tap_set->last - a0,
               row1 - row0,
-              (part->in0 + a0 * lat_.line_in_step) * x_column_ + row0 * x_row_,
+              (tap_set->in0 + a0 * lat_.line_in_step) * x_column_ + row0 * x_row_,
               (rows_->out0 + row0 * rows_->out_step) * g_row_,
-              (part->tap0 + a0 * part->tap_step) * job_.sum_line * S::N + tap[o0].tap * job_.sum_offset * S::N,
-              part->tap_step * job_.sum_line * S::N};
+              (tap_set->tap0 + a0 * tap_set->tap_step) * job_.sum_line * S::N + tap[o0].tap * job_.sum_cross * S::N,
+              tap_set->tap_step * job_.sum_line * S::N};
         };
-        const int64_t groups = divide_up(offsets, max_offsets<S>(A));
+        const int64_t groups = divide_up(cross_taps, max_cross_taps<S>(A));
         for (int64_t i = 0; i < groups; ++i) {
-          const int64_t o0 = i * offsets / groups, o1 = (i + 1) * offsets / groups;
+          const int64_t o0 = i * cross_taps / groups, o1 = (i + 1) * cross_taps / groups;
           // All taps of the group are inside the image in rows [inner, inner_end); beside those they go one by one.
           int64_t inner = at_least(u0, first_inside(tap[o0])), inner_end = at_most(u1, end_inside(tap[o1 - 1]));
           if (inner >= inner_end || o1 - o0 == 1) inner = inner_end = u1;
@@ -236,17 +237,17 @@ class WeightGradChannelsLast {
     }
   }
   int64_t most_pieces() const {
-    return lat_.max_parts * chunks_of(lat_.max_part_taps, S::max_taps) * 3 * job_.kernel_offsets;
+    return lat_.max_sets * chunks_of(lat_.max_set_taps, S::max_taps) * 3 * job_.kernel_cross;
   }
 
-  // The first row of the class in which a tap is inside the image, and the end of such rows.
-  int64_t first_inside(const OffsetTap& tap) const { return -floor_div(tap.in0, lat_.offset_in_step); }
-  int64_t end_inside(const OffsetTap& tap) const {
-    return floor_div(job_.x.offsets - 1 - tap.in0, lat_.offset_in_step) + 1;
+  // The first row of the phase in which a tap is inside the image, and the end of such rows.
+  int64_t first_inside(const CrossTap& tap) const { return -floor_div(tap.in0, lat_.cross_in_step); }
+  int64_t end_inside(const CrossTap& tap) const {
+    return floor_div(job_.x.cross_size - 1 - tap.in0, lat_.cross_in_step) + 1;
   }
 
-  // For `count` tiles of T columns of gy of a class, from column t on.
-  void run_piece(const Piece& piece, const LineClass& c, int64_t t, int T, int64_t count, int64_t v0, int64_t v1,
+  // For `count` tiles of T columns of gy of a phase, from column t on.
+  void run_piece(const Piece& piece, const LinePhase& c, int64_t t, int T, int64_t count, int64_t v0, int64_t v1,
                  int64_t ahead) {
     Products<E> p;
     p.x_line = lat_.line_in_step * x_column_;
@@ -270,26 +271,26 @@ class WeightGradChannelsLast {
     p.g = g_ + ahead * S::N + (c.out0 + t * c.out_step) * g_column_ + piece.g;
     p.x_offset = piece.x_offset;
     p.sums = sums_.set(v0 - vector_begin_) + piece.sums;
-    p.sums_offset = job_.sum_offset * S::N;
+    p.sums_cross = job_.sum_cross * S::N;
     p.sums_tap = piece.sums_tap;
-    p.runs_ahead = 0;
+    p.spans_ahead = 0;
     if (job_.row_by_row && &piece == pieces_) fetch_next_row(p, c, T);
     p.lanes = at_most(S::N, job_.out_channels - v0 * S::N);
     if (p.lanes == S::N || !(job_.x.direct || job_.g.direct))
-      return add_products_of<S, false>(T, piece.taps, piece.offsets, p);
-    for (int o = 0; o < piece.offsets; ++o, ++p.x_offset, p.sums += p.sums_offset)
+      return add_products_of<S, false>(T, piece.taps, piece.cross_taps, p);
+    for (int o = 0; o < piece.cross_taps; ++o, ++p.x_offset, p.sums += p.sums_cross)
       add_products_of<S, true>(T, piece.taps, 1, p);
   }
 
   // The next row of gy is the first to read a row of x, or two where rows lie a stride of two apart.
-  void fetch_next_row(Products<E>& p, const LineClass& c, int T) {
+  void fetch_next_row(Products<E>& p, const LinePhase& c, int T) {
     const Step pixels = T * S::N * Step{sizeof(E)}, last = rows_->taps_end - rows_->taps_begin - 1;
     const E* next = p.x + x_offset_[last] + x_row_;
     p.runs[0] = p.g + p.g_row;
-    p.run_bytes[0] = pixels * c.out_step;
-    for (p.runs_ahead = 1; p.runs_ahead <= at_most(lat_.offset_in_step, 2); ++p.runs_ahead) {
-      p.runs[p.runs_ahead] = next - (p.runs_ahead - 1) * job_.x.offset;
-      p.run_bytes[p.runs_ahead] = pixels * at_most(lat_.line_in_step, 2);
+    p.span_bytes[0] = pixels * c.out_step;
+    for (p.spans_ahead = 1; p.spans_ahead <= at_most(lat_.cross_in_step, 2); ++p.spans_ahead) {
+      p.runs[p.spans_ahead] = next - (p.spans_ahead - 1) * job_.x.cross;
+      p.span_bytes[p.spans_ahead] = pixels * at_most(lat_.line_in_step, 2);
     }
   }
 
@@ -303,10 +304,10 @@ class WeightGradChannelsLast {
   Step* x_offset_ = nullptr;
   Piece* pieces_ = nullptr;
   int64_t piece_count_ = 0, listed_u0_ = 0, listed_u1_ = 0;
-  const OffsetClass* listed_rows_ = nullptr;
-  const LineClass* listed_columns_ = nullptr;
+  const CrossPhase* listed_rows_ = nullptr;
+  const LinePhase* listed_columns_ = nullptr;
   E* g_rows_ = nullptr;
-  const OffsetClass* rows_ = nullptr;
+  const CrossPhase* rows_ = nullptr;
   const E *x_ = nullptr, *g_ = nullptr;
   Step x_column_ = 0, x_row_ = 0, g_column_ = 0, g_row_ = 0;
   Range columns_ = {0, 0};

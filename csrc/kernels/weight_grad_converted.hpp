@@ -14,19 +14,19 @@ class WeightGradConverted {
  public:
   // Lays the scratch memory out; without memory, only measures it.
   WeightGradConverted(const WeightGradient& job, void* scratch)
-      : job_(job), planes_(job), taps_(job.kernel_lines * job.kernel_offsets) {
+      : job_(job), planes_(job), taps_(job.kernel_lines * job.kernel_cross) {
     Arena arena(scratch);
-    const int64_t images = divide_up(job.batch, job.parts), outs = job.cells * job.divide;
-    x_ = arena.take<E>(images * job.cells * plane_size(job.x) + 2 * spare_elements) + spare_elements;
+    const int64_t images = divide_up(job.batch, job.parts), outs = job.channels_together * job.divide;
+    x_ = arena.take<E>(images * job.channels_together * plane_size(job.x) + 2 * spare_elements) + spare_elements;
     g_ = arena.take<E>(images * outs * plane_size(job.g));
     gW_ = arena.take<E>(outs * taps_);
-    planes_.x = {x_, sums, 0, plane_size(job.x), job.x.offsets, 1, job.x.lines, job.x.offsets, true};
-    planes_.g = {g_, sums, 0, plane_size(job.g), job.g.offsets, 1, job.g.lines, job.g.offsets, true};
+    planes_.x = {x_, sums, 0, plane_size(job.x), job.x.cross_size, 1, job.x.lines, job.x.cross_size, true};
+    planes_.g = {g_, sums, 0, plane_size(job.g), job.g.cross_size, 1, job.g.lines, job.g.cross_size, true};
     planes_.parts = 1;
     planes_.gW_multiplier = taps_;
     planes_.gW_channel = job.divide * taps_;
     planes_.spare = spare_elements;
-    set_up(images, job.cells);
+    set_up(images, job.channels_together);
     const int64_t scratch_bytes = WeightGradPlanar<S>(planes_, nullptr).scratch_bytes();
     scratch_ = arena.take<char>(scratch_bytes);
     scratch_bytes_ = arena.used_bytes();
@@ -38,7 +38,7 @@ class WeightGradConverted {
     const int64_t channels = job_.out_channels / job_.divide;
     for (int64_t unit = begin; unit < end;) {
       const int64_t c = unit / job_.parts, part = unit % job_.parts;
-      const int64_t cells = job_.parts > 1 ? 1 : at_most(at_most(job_.cells, end - unit), channels - c);
+      const int64_t cells = job_.parts > 1 ? 1 : at_most(at_most(job_.channels_together, end - unit), channels - c);
       const int64_t n0 = part * job_.batch / job_.parts, n1 = (part + 1) * job_.batch / job_.parts;
       set_up(n1 - n0, cells);
       for (int64_t n = n0; n < n1; ++n) {
@@ -61,7 +61,7 @@ class WeightGradConverted {
     planes_.x.batch = cells * plane_size(job_.x);
     planes_.g.batch = cells * job_.divide * plane_size(job_.g);
     // Sums that are never emptied are numbers of E, and those that the kernel stores itself it may sum planes together.
-    planes_.gW = images * job_.g.lines * divide_up(job_.g.offsets, S::Half::N) <= steps_kept ? gW_ : nullptr;
+    planes_.gW = images * job_.g.lines * divide_up(job_.g.cross_size, S::Half::N) <= steps_kept ? gW_ : nullptr;
   }
 
   const WeightGradient& job_;

@@ -33,7 +33,7 @@ double cost_by_channels(const Problem& p, int64_t N) {
 
 }  // namespace
 
-int64_t cells_converted(const Problem& p, DType sums) {
+int64_t channels_together(const Problem& p, DType sums) {
   if (p.x.dtype == sums) return 0;
   for (const Array* a : {&p.x, &p.y})
     if (a->strides[3] != 1) return 0;
@@ -64,7 +64,8 @@ bool lanes_along_channels(const Problem& p, const Kernels& k, DType sums) {
 
 bool takes_pairs(const Problem& p, DType sums) {
   return p.pass != Pass::input_grad && sums == DType::f32 && p.h.stride == 2 && p.w.stride == 2 && p.h.dilate == 1 &&
-         p.w.dilate == 1 && (cells_converted(p, sums) || (p.x.dtype == sums && (p.x.strides[3] == 1 || p.w.size <= 1)));
+         p.w.dilate == 1 &&
+         (channels_together(p, sums) || (p.x.dtype == sums && (p.x.strides[3] == 1 || p.w.size <= 1)));
 }
 
 bool channels_are_closest(const int64_t strides[4], int64_t channels, int64_t height, int64_t width) {

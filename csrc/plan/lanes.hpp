@@ -11,7 +11,7 @@ bool takes_pairs(const Problem&, DType sums);
 
 // Channels whose planes of another dtype are converted together: none where a plane is too large for the cache, or has
 // gaps in its rows. A weight gradient takes those of all images, if it can.
-int64_t cells_converted(const Problem&, DType sums);
+int64_t channels_together(const Problem&, DType sums);
 
 // Whether an array (batch, channels, height, width) is laid out with neighbouring channels closest.
 bool channels_are_closest(const int64_t strides[4], int64_t channels, int64_t height, int64_t width);

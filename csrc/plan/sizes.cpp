@@ -20,7 +20,7 @@ double array_bytes(const Problem& p) {
                              item_bytes(p.y.dtype) * p.multiplier * p.h.out * p.w.out);
 }
 
-int64_t reach(const Axis& a, bool input_grad, int64_t outs) {
+int64_t extent(const Axis& a, bool input_grad, int64_t outs) {
   const int64_t spread = (a.kernel - 1) * a.dilate;
   return input_grad ? (outs - 1 + spread) / a.stride + 2 : (outs - 1) * a.stride + spread + 1;
 }
@@ -29,23 +29,23 @@ int64_t rows_read(const Axis& a, bool input_grad, int64_t outs) {
   const int64_t g = std::gcd(a.stride, a.dilate), tap_step = a.stride / g;
   const int64_t taps = input_grad ? ceil_div(a.kernel, tap_step) : a.kernel;
   const int64_t residues = input_grad ? std::min<int64_t>(1, taps) : std::min(tap_step, taps);
-  return residues * outs + (taps - residues) * std::min(a.dilate / g / dilation_classes(a), outs);
+  return residues * outs + (taps - residues) * std::min(a.dilate / g / dilation_phases(a), outs);
 }
 
 bool pixels_fit(const Problem& p, int64_t lane_bytes) {
   const bool gradient = p.pass == Pass::input_grad;
-  const int64_t columns = std::min(reach(p.w, gradient, 1), gradient ? p.w.out : p.w.size);
+  const int64_t columns = std::min(extent(p.w, gradient, 1), gradient ? p.w.out : p.w.size);
   return (gradient ? p.multiplier : 1) * rows_read(p.h, gradient, 1) * columns * lane_bytes <= most_packed_bytes;
 }
 
 Side side(const Array& a, int64_t height, int64_t width, bool channel_lanes) {
-  const int line = channel_lanes ? 3 : 2, offset = channel_lanes ? 2 : 3;
+  const int line = channel_lanes ? 3 : 2, cross = channel_lanes ? 2 : 3;
   return {a.data,
           a.dtype,
           a.strides[0],
           a.strides[1],
           a.strides[line],
-          a.strides[offset],
+          a.strides[cross],
           channel_lanes ? width : height,
           channel_lanes ? height : width,
           false};

@@ -15,9 +15,9 @@ double valid_taps(const Axis&);
 double array_bytes(const Problem&);
 
 // Input rows or columns between the first and the last that `outs` neighbouring outputs read.
-int64_t reach(const Axis&, bool input_grad, int64_t outs);
+int64_t extent(const Axis&, bool input_grad, int64_t outs);
 
-// Input rows that `outs` neighbouring output rows of a class read: those of taps of one residue overlap.
+// Input rows that `outs` neighbouring output rows of a phase read: those of taps of one residue overlap.
 int64_t rows_read(const Axis&, bool input_grad, int64_t outs);
 
 // Whether pixels can be packed for lanes of channels: the columns between the first and the last that an output reads
@@ -57,8 +57,8 @@ int64_t fit_scratch(Job& job, const Kernel<Job>& kernel, const Kernels& k, int64
                     const LayOut& lay_out) {
   const LatticeView& lat = job.lattice;
   const int64_t N = k.lanes[item == 8];
-  const int64_t least_ring = std::min(job.ring, lat.max_part_taps + (k.max_lines - 1) * lat.lines_per_out);
-  const int64_t kernel_bytes = 3 * N * item * job.kernel_lines * job.kernel_offsets;
+  const int64_t least_ring = std::min(job.ring, lat.max_set_taps + (k.max_lines - 1) * lat.lines_per_out);
+  const int64_t kernel_bytes = 3 * N * item * job.kernel_lines * job.kernel_cross;
   for (;;) {
     lay_out();
     const int64_t bytes = kernel.scratch_bytes(job);

@@ -11,33 +11,35 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
   job.x = side(p.x, p.h.size, p.w.size, channel_lanes);
   job.g = side(p.y, p.h.out, p.w.out, channel_lanes);
   job.kernel_lines = channel_lanes ? p.w.kernel : p.h.kernel;
-  job.kernel_offsets = channel_lanes ? p.h.kernel : p.w.kernel;
+  job.kernel_cross = channel_lanes ? p.h.kernel : p.w.kernel;
   job.sum_line = channel_lanes ? 1 : p.w.kernel;
-  job.sum_offset = channel_lanes ? p.w.kernel : 1;
+  job.sum_cross = channel_lanes ? p.w.kernel : 1;
   job.batch = p.batch;
   job.out_channels = p.channels * p.multiplier;
   job.divide = p.multiplier;
   job.lattice = lattice.view();
   const LatticeView& lat = job.lattice;
-  // Rows of one class lie out_step apart: a band has as many of each as if there were but one.
-  const int64_t out_step = channel_lanes ? (lat.offset_classes ? lat.offsets[0].out_step : 1)
-                                         : (lat.line_classes ? lat.lines[0].out_step : 1);
+  // Rows of one phase lie out_step apart: a band has as many of each as if there were but one.
+  const int64_t out_step = channel_lanes ? (lat.cross_phase_count ? lat.cross_phases[0].out_step : 1)
+                                         : (lat.line_phase_count ? lat.line_phases[0].out_step : 1);
   job.band = std::clamp<int64_t>(p.h.out, 1, (channel_lanes ? 2 : 1) * gradient_band * out_step);
   if (channel_lanes)
     sum_by_channels(p, k, out_step);
   else
     sum_by_columns(p, k);
   // What the parts are made of: bands, or images where planes are converted, as many as stay in the cache.
-  const int64_t cells = job.batch * (job.cells ? 1 : job.bands);
+  const int64_t cells = job.batch * (job.channels_together ? 1 : job.bands);
   const int64_t converted =
-      job.cells ? job.batch * (job.x.lines * job.x.offsets + p.multiplier * job.g.lines * job.g.offsets) * item : 0;
+      job.channels_together
+          ? job.batch * (job.x.lines * job.x.cross_size + p.multiplier * job.g.lines * job.g.cross_size) * item
+          : 0;
   const int64_t least_parts =
       std::max(ceil_div(gradient_units, std::max<int64_t>(1, job.groups)), ceil_div(converted, most_converted_bytes));
   job.parts = job.groups && cells ? std::clamp<int64_t>(least_parts, 1, cells) : 1;
   const bool taps_together =
       (p.w.kernel == 1 || gW.strides[3] == 1) && (p.h.kernel == 1 || gW.strides[2] == p.w.kernel);
   const bool placed = !channel_lanes || p.multiplier == 1;
-  job.gW = job.parts == 1 && !job.cells && placed && gW.dtype == sums && taps_together ? gW.data : nullptr;
+  job.gW = job.parts == 1 && !job.channels_together && placed && gW.dtype == sums && taps_together ? gW.data : nullptr;
   job.gW_multiplier = gW.strides[0];
   job.gW_channel = gW.strides[1];
   units = job.units = job.groups * job.parts;
@@ -60,14 +62,14 @@ void Plan::sum_by_channels(const Problem& p, const Kernels& k, int64_t out_step)
   if (!job.x.direct) {
     const auto measure = [&] {
       job.rows_packed = rows_read(p.h, false, ceil_div(job.band, out_step));
-      job.columns_packed = std::clamp<int64_t>(reach(p.w, false, job.strip), 0, job.x.lines);
+      job.columns_packed = std::clamp<int64_t>(extent(p.w, false, job.strip), 0, job.x.lines);
       return (job.rows_packed * job.columns_packed + job.band * job.strip) * N * item;
     };
     shrink(job.band, job.strip, measure);
   }
-  const int64_t band_pixels = reach(p.h, false, job.band) * p.w.size + job.band * p.w.out;
+  const int64_t band_pixels = extent(p.h, false, job.band) * p.w.size + job.band * p.w.out;
   job.vectors_outermost = band_pixels * job.out_channels * item <= band_bytes && bytes <= sliced_bytes;
-  const int64_t window = (reach(p.h, false, 1) * p.w.size + p.w.out) * job.out_channels * item;
+  const int64_t window = (extent(p.h, false, 1) * p.w.size + p.w.out) * job.out_channels * item;
   job.row_by_row = job.x.direct && !job.vectors_outermost && window <= window_bytes;
   if (job.row_by_row) job.band = std::clamp<int64_t>(rows, 1, gradient_band * out_step);
   job.bands = ceil_div(rows, job.band);
@@ -85,22 +87,23 @@ void Plan::sum_by_columns(const Problem& p, const Kernels& k) {
   const int64_t rows = p.h.out;
   kernel = "weight_grad_planar";
   sum_products = &k.weight_grad_planar[sums == DType::f64];
-  const bool in_fits = lat.offset_in_step == 1 || lat.lines_per_out == 2;
-  if (in_fits) job.cells = cells_converted(p, sums);
-  job.x.direct = job.cells || (job.x.dtype == sums && (job.x.offset == 1 || job.x.offsets <= 1) && in_fits);
-  const bool dense = job.x.line == job.x.offsets && job.g.line == job.g.offsets;
-  job.fetches = bytes > second_cache_bytes && dense && lat.line_classes == 1 && !job.cells;
-  job.g.direct = job.cells || (job.g.dtype == sums && (job.g.offset == 1 || job.g.offsets <= 1));
-  job.ring = lat.max_part_taps + 3 * k.max_lines;  // so that the window seldom has to slide
+  const bool in_fits = lat.cross_in_step == 1 || lat.lines_per_out == 2;
+  if (in_fits) job.channels_together = channels_together(p, sums);
+  job.x.direct =
+      job.channels_together || (job.x.dtype == sums && (job.x.cross == 1 || job.x.cross_size <= 1) && in_fits);
+  const bool dense = job.x.line == job.x.cross_size && job.g.line == job.g.cross_size;
+  job.fetches = bytes > second_cache_bytes && dense && lat.line_phase_count == 1 && !job.channels_together;
+  job.g.direct = job.channels_together || (job.g.dtype == sums && (job.g.cross == 1 || job.g.cross_size <= 1));
+  job.ring = lat.max_set_taps + 3 * k.max_lines;  // so that the window seldom has to slide
   job.strip = ceil_div(std::clamp<int64_t>(p.w.out, 1, std::min(direct_strip, steps_kept / k.max_lines * N)), N) * N;
   if (!job.x.direct) {
-    const int64_t residues = std::min(lat.offset_in_step, std::max<int64_t>(1, job.kernel_offsets));
-    const int64_t column_bytes = lat.max_parts * job.ring * residues * item;
+    const int64_t residues = std::min(lat.cross_in_step, std::max<int64_t>(1, job.kernel_cross));
+    const int64_t column_bytes = lat.max_sets * job.ring * residues * item;
     while (job.strip > 8 * N && job.strip * column_bytes > packed_bytes) job.strip = ceil_div(job.strip / 2, N) * N;
   }
   job.groups = job.out_channels;
   job.bands = ceil_div(rows, job.band);
-  if (job.cells) {
+  if (job.channels_together) {
     kernel = "weight_grad_converted";
     sum_products = &k.weight_grad_converted[sums == DType::f64];
     job.groups = p.channels;

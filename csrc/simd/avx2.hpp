@@ -40,13 +40,13 @@ struct F32 {
     _mm_storeu_ps(p + count - 4, _mm256_castps256_ps128(_mm256_permutevar8x32_ps(v, last)));
   }
   // Even and odd elements of a followed by b.
-  static void split(V a, V b, V& even, V& odd) {
+  static void deinterleave(V a, V b, V& even, V& odd) {
     const V low = _mm256_permute2f128_ps(a, b, 0x20), high = _mm256_permute2f128_ps(a, b, 0x31);
     even = _mm256_shuffle_ps(low, high, 0x88);
     odd = _mm256_shuffle_ps(low, high, 0xdd);
   }
   // The way back.
-  static void join(V even, V odd, V& a, V& b) {
+  static void interleave(V even, V odd, V& a, V& b) {
     const V low = _mm256_unpacklo_ps(even, odd), high = _mm256_unpackhi_ps(even, odd);
     a = _mm256_permute2f128_ps(low, high, 0x20);
     b = _mm256_permute2f128_ps(low, high, 0x31);
@@ -57,10 +57,10 @@ struct F32 {
     return _mm256_blend_ps(down, _mm256_broadcast_ss(p), 0x80);
   }
   // To memory past the caches; `fence` ends a run of such stores.
-  static void store_past(E* p, V v) { _mm256_stream_ps(p, v); }
+  static void store_non_temporal(E* p, V v) { _mm256_stream_ps(p, v); }
   static void fence() { _mm_sfence(); }
   // Elements `step` apart; the indices must fit 32 bits.
-  static V load_apart(const E* p, Step step) {
+  static V gather(const E* p, Step step) {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     return _mm256_i32gather_ps(p, _mm256_mullo_epi32(lane, _mm256_set1_epi32(static_cast<int>(step))), sizeof(E));
   }
@@ -137,12 +137,12 @@ struct F64 {
     if (count == 3) _mm_store_sd(p + 2, _mm256_extractf128_pd(v, 1));
     if (count == 4) _mm_storeu_pd(p + 2, _mm256_extractf128_pd(v, 1));
   }
-  static void split(V a, V b, V& even, V& odd) {
+  static void deinterleave(V a, V b, V& even, V& odd) {
     const V low = _mm256_permute2f128_pd(a, b, 0x20), high = _mm256_permute2f128_pd(a, b, 0x31);
     even = _mm256_unpacklo_pd(low, high);
     odd = _mm256_unpackhi_pd(low, high);
   }
-  static void join(V even, V odd, V& a, V& b) {
+  static void interleave(V even, V odd, V& a, V& b) {
     const V low = _mm256_unpacklo_pd(even, odd), high = _mm256_unpackhi_pd(even, odd);
     a = _mm256_permute2f128_pd(low, high, 0x20);
     b = _mm256_permute2f128_pd(low, high, 0x31);
@@ -150,9 +150,9 @@ struct F64 {
   static V shift_in(V v, const E* p) {
     return _mm256_blend_pd(_mm256_permute4x64_pd(v, 0x39), _mm256_broadcast_sd(p), 0x8);
   }
-  static void store_past(E* p, V v) { _mm256_stream_pd(p, v); }
+  static void store_non_temporal(E* p, V v) { _mm256_stream_pd(p, v); }
   static void fence() { _mm_sfence(); }
-  static V load_apart(const E* p, Step step) { return _mm256_setr_pd(p[0], p[step], p[2 * step], p[3 * step]); }
+  static V gather(const E* p, Step step) { return _mm256_setr_pd(p[0], p[step], p[2 * step], p[3 * step]); }
   static V pin(V v) {
     asm("" : "+x"(v));
     return v;

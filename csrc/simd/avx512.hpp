@@ -26,12 +26,12 @@ struct F32Half {
   }
   static V load(const E* p, M m) { return _mm256_maskz_loadu_ps(m, p); }
   static void store_first(E* p, V v, int64_t count) { _mm256_mask_storeu_ps(p, mask(0, count), v); }
-  static void split(V a, V b, V& even, V& odd) {
+  static void deinterleave(V a, V b, V& even, V& odd) {
     const __m256i e = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
     even = _mm256_permutex2var_ps(a, e, b);
     odd = _mm256_permutex2var_ps(a, _mm256_add_epi32(e, _mm256_set1_epi32(1)), b);
   }
-  static void join(V even, V odd, V& a, V& b) {
+  static void interleave(V even, V odd, V& a, V& b) {
     const __m256i i = _mm256_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11);
     a = _mm256_permutex2var_ps(even, i, odd);
     b = _mm256_permutex2var_ps(even, _mm256_add_epi32(i, _mm256_set1_epi32(4)), odd);
@@ -76,13 +76,13 @@ struct F32 {
   // The first `count` lanes, 1 to N.
   static void store_first(E* p, V v, int64_t count) { _mm512_mask_storeu_ps(p, mask(0, count), v); }
   // Even and odd elements of a followed by b.
-  static void split(V a, V b, V& even, V& odd) {
+  static void deinterleave(V a, V b, V& even, V& odd) {
     const __m512i e = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     even = _mm512_permutex2var_ps(a, e, b);
     odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(e, _mm512_set1_epi32(1)), b);
   }
   // The way back.
-  static void join(V even, V odd, V& a, V& b) {
+  static void interleave(V even, V odd, V& a, V& b) {
     const __m512i i = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     a = _mm512_permutex2var_ps(even, i, odd);
     b = _mm512_permutex2var_ps(even, _mm512_add_epi32(i, _mm512_set1_epi32(8)), odd);
@@ -93,10 +93,10 @@ struct F32 {
     return _mm512_castsi512_ps(_mm512_alignr_epi32(last, _mm512_castps_si512(v), 1));
   }
   // To memory past the caches; `fence` ends a run of such stores.
-  static void store_past(E* p, V v) { _mm512_stream_ps(p, v); }
+  static void store_non_temporal(E* p, V v) { _mm512_stream_ps(p, v); }
   static void fence() { _mm_sfence(); }
   // Elements `step` apart; the indices must fit 32 bits.
-  static V load_apart(const E* p, Step step) {
+  static V gather(const E* p, Step step) {
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     return _mm512_i32gather_ps(_mm512_mullo_epi32(lane, _mm512_set1_epi32(static_cast<int>(step))), p, sizeof(E));
   }
@@ -170,12 +170,12 @@ struct F64 {
   }
   static V load(const E* p, M m) { return _mm512_maskz_loadu_pd(m, p); }
   static void store_first(E* p, V v, int64_t count) { _mm512_mask_storeu_pd(p, mask(0, count), v); }
-  static void split(V a, V b, V& even, V& odd) {
+  static void deinterleave(V a, V b, V& even, V& odd) {
     const __m512i e = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
     even = _mm512_permutex2var_pd(a, e, b);
     odd = _mm512_permutex2var_pd(a, _mm512_add_epi64(e, _mm512_set1_epi64(1)), b);
   }
-  static void join(V even, V odd, V& a, V& b) {
+  static void interleave(V even, V odd, V& a, V& b) {
     const __m512i i = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
     a = _mm512_permutex2var_pd(even, i, odd);
     b = _mm512_permutex2var_pd(even, _mm512_add_epi64(i, _mm512_set1_epi64(4)), odd);
@@ -184,9 +184,9 @@ struct F64 {
     const __m512i last = _mm512_castpd_si512(_mm512_castpd128_pd512(_mm_load_sd(p)));
     return _mm512_castsi512_pd(_mm512_alignr_epi64(last, _mm512_castpd_si512(v), 1));
   }
-  static void store_past(E* p, V v) { _mm512_stream_pd(p, v); }
+  static void store_non_temporal(E* p, V v) { _mm512_stream_pd(p, v); }
   static void fence() { _mm_sfence(); }
-  static V load_apart(const E* p, Step step) {
+  static V gather(const E* p, Step step) {
     const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
     return _mm512_i64gather_pd(_mm512_mullo_epi64(lane, _mm512_set1_epi64(step)), p, sizeof(E));
   }

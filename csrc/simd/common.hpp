@@ -122,13 +122,13 @@ DEPTHWISE_INLINE typename S::V load_lanes(const typename S::E* p, LaneRange m) {
   return S::load(lanes);
 }
 
-// to[i] = from[i] for i < count, past the caches where S::store_past can: it takes whole, aligned vectors.
+// to[i] = from[i] for i < count, past the caches where S::store_non_temporal can: it takes whole, aligned vectors.
 template <class S>
-inline void stream_run(typename S::E* to, const typename S::E* from, int64_t count) {
+inline void stream_span(typename S::E* to, const typename S::E* from, int64_t count) {
   constexpr int64_t bytes = S::N * sizeof(typename S::E);
   int64_t i = at_most(count, static_cast<int64_t>(-reinterpret_cast<uintptr_t>(to) % bytes / sizeof(typename S::E)));
   for (int64_t k = 0; k < i; ++k) to[k] = from[k];
-  for (; i + S::N <= count; i += S::N) S::store_past(to + i, S::load(from + i));
+  for (; i + S::N <= count; i += S::N) S::store_non_temporal(to + i, S::load(from + i));
   for (; i < count; ++i) to[i] = from[i];
 }
 

@@ -35,22 +35,22 @@ struct F32 {
   // The first `count` lanes, 1 to N.
   static void store_first(E* p, V v, int64_t count) { store_lanes<F32>(p, v, count); }
   // Even and odd elements of a followed by b.
-  static void split(V a, V b, V& even, V& odd) {
+  static void deinterleave(V a, V b, V& even, V& odd) {
     even = vuzp1q_f32(a, b);
     odd = vuzp2q_f32(a, b);
   }
   // The way back.
-  static void join(V even, V odd, V& a, V& b) {
+  static void interleave(V even, V odd, V& a, V& b) {
     a = vzip1q_f32(even, odd);
     b = vzip2q_f32(even, odd);
   }
   // The elements one lane further down, and the one at p behind them.
   static V shift_in(V v, const E* p) { return vextq_f32(v, vld1q_dup_f32(p), 1); }
   // No stores past the caches here.
-  static void store_past(E* p, V v) { store(p, v); }
+  static void store_non_temporal(E* p, V v) { store(p, v); }
   static void fence() {}
   // Elements `step` apart.
-  static V load_apart(const E* p, Step step) {
+  static V gather(const E* p, Step step) {
     const E lanes[N] = {p[0], p[step], p[2 * step], p[3 * step]};
     return vld1q_f32(lanes);
   }
@@ -111,15 +111,15 @@ struct F64 {
     return vreinterpretq_f64_u64(vandq_u64(vreinterpretq_u64_f64(v), inside));
   }
   static void store_first(E* p, V v, int64_t count) { store_lanes<F64>(p, v, count); }
-  static void split(V a, V b, V& even, V& odd) {
+  static void deinterleave(V a, V b, V& even, V& odd) {
     even = vuzp1q_f64(a, b);
     odd = vuzp2q_f64(a, b);
   }
-  static void join(V even, V odd, V& a, V& b) { split(even, odd, a, b); }
+  static void interleave(V even, V odd, V& a, V& b) { deinterleave(even, odd, a, b); }
   static V shift_in(V v, const E* p) { return vextq_f64(v, vld1q_dup_f64(p), 1); }
-  static void store_past(E* p, V v) { store(p, v); }
+  static void store_non_temporal(E* p, V v) { store(p, v); }
   static void fence() {}
-  static V load_apart(const E* p, Step step) {
+  static V gather(const E* p, Step step) {
     const E lanes[N] = {p[0], p[step]};
     return vld1q_f64(lanes);
   }

@@ -27,18 +27,18 @@ struct Scalar {
   // The first `count` lanes: one.
   static void store_first(E* p, V v, int64_t) { *p = v; }
   // Even and odd elements of a followed by b.
-  static void split(V a, V b, V& even, V& odd) {
+  static void deinterleave(V a, V b, V& even, V& odd) {
     even = a;
     odd = b;
   }
-  static void join(V even, V odd, V& a, V& b) { split(even, odd, a, b); }
+  static void interleave(V even, V odd, V& a, V& b) { deinterleave(even, odd, a, b); }
   // The elements one lane further down, and the one at p behind them.
   static V shift_in(V, const E* p) { return *p; }
   // No stores past the caches here.
-  static void store_past(E* p, V v) { store(p, v); }
+  static void store_non_temporal(E* p, V v) { store(p, v); }
   static void fence() {}
   // Elements `step` apart.
-  static V load_apart(const E* p, Step) { return *p; }
+  static V gather(const E* p, Step) { return *p; }
   static V pin(V v) { return v; }
   // Blocks of `block` neighbouring elements, `step` apart: N / block of them make a vector.
   static constexpr int block = 1;

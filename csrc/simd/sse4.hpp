@@ -34,12 +34,12 @@ struct F32 {
   // The first `count` lanes, 1 to N.
   static void store_first(E* p, V v, int64_t count) { store_lanes<F32>(p, v, count); }
   // Even and odd elements of a followed by b.
-  static void split(V a, V b, V& even, V& odd) {
+  static void deinterleave(V a, V b, V& even, V& odd) {
     even = _mm_shuffle_ps(a, b, 0x88);
     odd = _mm_shuffle_ps(a, b, 0xdd);
   }
   // The way back.
-  static void join(V even, V odd, V& a, V& b) {
+  static void interleave(V even, V odd, V& a, V& b) {
     a = _mm_unpacklo_ps(even, odd);
     b = _mm_unpackhi_ps(even, odd);
   }
@@ -49,10 +49,10 @@ struct F32 {
     return _mm_shuffle_ps(down, down, 0x39);
   }
   // To memory past the caches; `fence` ends a run of such stores.
-  static void store_past(E* p, V v) { _mm_stream_ps(p, v); }
+  static void store_non_temporal(E* p, V v) { _mm_stream_ps(p, v); }
   static void fence() { _mm_sfence(); }
   // Elements `step` apart.
-  static V load_apart(const E* p, Step step) { return _mm_setr_ps(p[0], p[step], p[2 * step], p[3 * step]); }
+  static V gather(const E* p, Step step) { return _mm_setr_ps(p[0], p[step], p[2 * step], p[3 * step]); }
   static V pin(V v) {
     asm("" : "+x"(v));
     return v;
@@ -105,15 +105,15 @@ struct F64 {
     return _mm_and_pd(v, _mm_castsi128_pd(_mm_set_epi64x(lane(1), lane(0))));
   }
   static void store_first(E* p, V v, int64_t count) { store_lanes<F64>(p, v, count); }
-  static void split(V a, V b, V& even, V& odd) {
+  static void deinterleave(V a, V b, V& even, V& odd) {
     even = _mm_unpacklo_pd(a, b);
     odd = _mm_unpackhi_pd(a, b);
   }
-  static void join(V even, V odd, V& a, V& b) { split(even, odd, a, b); }
+  static void interleave(V even, V odd, V& a, V& b) { deinterleave(even, odd, a, b); }
   static V shift_in(V v, const E* p) { return _mm_shuffle_pd(v, _mm_load_sd(p), 1); }
-  static void store_past(E* p, V v) { _mm_stream_pd(p, v); }
+  static void store_non_temporal(E* p, V v) { _mm_stream_pd(p, v); }
   static void fence() { _mm_sfence(); }
-  static V load_apart(const E* p, Step step) { return _mm_setr_pd(p[0], p[step]); }
+  static V gather(const E* p, Step step) { return _mm_setr_pd(p[0], p[step]); }
   static V pin(V v) {
     asm("" : "+x"(v));
     return v;

@@ -56,13 +56,13 @@ Products defined(const Axis& a, Pass pass) {
   return all;
 }
 
-// Whether the outputs that are in no class are those that no tap can meet, and the others are in one.
+// Whether the outputs that are in no phase are those that no tap can meet, and the others are in one.
 void check_outputs(const std::map<int64_t, int>& seen, bool covers, const Products& products, int64_t outs,
                    const Axis& a, Pass pass) {
   for (const auto& [out, times] : seen)
-    check(times == 1 && out >= 0 && out < outs, "an output is in one class", a, pass);
+    check(times == 1 && out >= 0 && out < outs, "an output is in one phase", a, pass);
   for (const auto& [out, tap, in] : products)
-    check(seen.count(out), "an output that a tap meets is in a class", a, pass);
+    check(seen.count(out), "an output that a tap meets is in a phase", a, pass);
   if (covers) check(static_cast<int64_t>(seen.size()) == outs, "all outputs are covered", a, pass);
 }
 
@@ -71,14 +71,14 @@ void test_lines(const LatticeView& lat, const Axis& a, Pass pass, int64_t max_li
   Products found;
   std::map<int64_t, int> seen;
   int64_t tiles = 0;
-  for (int64_t c = 0; c < lat.line_classes; ++c) {
-    const LineClass& lines = lat.lines[c];
+  for (int64_t c = 0; c < lat.line_phase_count; ++c) {
+    const LinePhase& lines = lat.line_phases[c];
     check(lines.tiles_before == tiles, "tiles are numbered without a gap", a, pass);
     tiles += ceil_div(lines.outs, max_lines);
     for (int64_t t = 0; t < lines.outs; ++t) ++seen[lines.out0 + t * lines.out_step];
-    for (int64_t i = lines.parts_begin; i < lines.parts_end; ++i) {
-      const Part& p = lat.parts[i];
-      check(p.taps <= lat.max_part_taps && lines.parts_end - lines.parts_begin <= lat.max_parts, "bounds", a, pass);
+    for (int64_t i = lines.sets_begin; i < lines.sets_end; ++i) {
+      const TapSet& p = lat.tap_sets[i];
+      check(p.taps <= lat.max_set_taps && lines.sets_end - lines.sets_begin <= lat.max_sets, "bounds", a, pass);
       for (int64_t t = 0; t < lines.outs; ++t)
         for (int64_t tap = 0; tap < p.taps; ++tap) {
           const int64_t s = t * lat.lines_per_out + tap, in = p.in0 + s * lat.line_in_step;
@@ -91,30 +91,31 @@ void test_lines(const LatticeView& lat, const Axis& a, Pass pass, int64_t max_li
     }
   }
   check(tiles == lat.line_tiles, "all tiles are counted", a, pass);
-  check(lat.line_classes <= 64 * a.kernel, "classes do not grow with the steps", a, pass);
+  check(lat.line_phase_count <= 64 * a.kernel, "phases do not grow with the steps", a, pass);
   check(found == defined(a, pass), "lines: all products are found", a, pass);
   check_outputs(seen, lat.covers, found, outs, a, pass);
 }
 
-void test_offsets(const LatticeView& lat, const Axis& a, Pass pass) {
+void test_crosses(const LatticeView& lat, const Axis& a, Pass pass) {
   const int64_t outs = pass == Pass::input_grad ? a.size : a.out, ins = pass == Pass::input_grad ? a.out : a.size;
   Products found;
   std::map<int64_t, int> seen;
-  for (int64_t i = 0; i < lat.offset_classes; ++i) {
-    const OffsetClass& c = lat.offsets[i];
+  for (int64_t i = 0; i < lat.cross_phase_count; ++i) {
+    const CrossPhase& c = lat.cross_phases[i];
     for (int64_t u = 0; u < c.outs; ++u) ++seen[c.out0 + u * c.out_step];
     for (int64_t k = c.taps_begin; k < c.taps_end; ++k) {
-      check(k < lat.tap_count && (k == c.taps_begin || lat.taps[k - 1].in0 < lat.taps[k].in0), "taps ascend", a, pass);
+      check(k < lat.cross_tap_count && (k == c.taps_begin || lat.cross_taps[k - 1].in0 < lat.cross_taps[k].in0),
+            "taps ascend", a, pass);
       for (int64_t u = 0; u < c.outs; ++u) {
-        const int64_t in = lat.taps[k].in0 + u * lat.offset_in_step;
+        const int64_t in = lat.cross_taps[k].in0 + u * lat.cross_in_step;
         if (in < 0 || in >= ins) continue;
-        const bool fresh = found.insert({c.out0 + u * c.out_step, lat.taps[k].tap, in}).second;
+        const bool fresh = found.insert({c.out0 + u * c.out_step, lat.cross_taps[k].tap, in}).second;
         check(fresh, "a product is found once", a, pass);
       }
     }
   }
-  check(lat.offset_classes <= 64 * a.kernel, "classes do not grow with the steps", a, pass);
-  check(found == defined(a, pass), "offsets: all products are found", a, pass);
+  check(lat.cross_phase_count <= 64 * a.kernel, "phases do not grow with the steps", a, pass);
+  check(found == defined(a, pass), "crosses: all products are found", a, pass);
   check_outputs(seen, lat.covers, found, outs, a, pass);
 }
 
@@ -122,7 +123,7 @@ void test_offsets(const LatticeView& lat, const Axis& a, Pass pass) {
 void test_layout(const LatticeView& lat, const Axis& a, Pass pass) {
   constexpr int64_t lanes = 8;
   const int64_t strip = lanes * draw(1, 6);
-  const bool in_place = lat.offset_in_step <= 2 && draw(0, 1);
+  const bool in_place = lat.cross_in_step <= 2 && draw(0, 1);
   const RowLayout layout(lat, strip, lanes, in_place);
   const RowLayoutView v = layout.view();
   std::vector<int64_t> column(static_cast<size_t>(v.elements), INT64_MIN);  // of the first strip
@@ -135,12 +136,12 @@ void test_layout(const LatticeView& lat, const Axis& a, Pass pass) {
       to = (s.shift + k) * v.step + s.residue;
     }
   }
-  const int64_t apart = lat.offset_in_step / v.step;
-  for (int64_t k = 0; k < lat.tap_count; ++k)
+  const int64_t apart = lat.cross_in_step / v.step;
+  for (int64_t k = 0; k < lat.cross_tap_count; ++k)
     for (int64_t j = 0; j < strip; ++j)
-      check(column[static_cast<size_t>(v.place[k] + j * apart)] == lat.taps[k].in0 + j * lat.offset_in_step,
+      check(column[static_cast<size_t>(v.place[k] + j * apart)] == lat.cross_taps[k].in0 + j * lat.cross_in_step,
             "a tap finds its columns", a, pass);
-  const int64_t most = lat.tap_count * (apart * strip + 2 * lanes) * (v.step == 2 ? 2 : 1);
+  const int64_t most = lat.cross_tap_count * (apart * strip + 2 * lanes) * (v.step == 2 ? 2 : 1);
   check(v.elements <= most, "a row takes a strip for each tap at most", a, pass);
 }
 
@@ -149,16 +150,16 @@ void test_layout(const LatticeView& lat, const Axis& a, Pass pass) {
 int main(int argc, char** argv) {
   const int problems = argc > 1 ? std::atoi(argv[1]) : 20000;
   for (int i = 0; i < problems; ++i) {
-    const Axis line = draw_axis(), offset = draw_axis();
+    const Axis tile_axis = draw_axis(), cross_axis = draw_axis();
     const auto pass = static_cast<Pass>(draw(0, 2));
     const int64_t max_lines = draw(1, 8);
     const bool split = draw(0, 1);
-    const bool pairs = pass != Pass::input_grad && line.stride == 2 && line.dilate == 1 && draw(0, 1);
-    const Lattice lattice(pass, line, offset, max_lines, split, pairs);
+    const bool pairs = pass != Pass::input_grad && tile_axis.stride == 2 && tile_axis.dilate == 1 && draw(0, 1);
+    const Lattice lattice(pass, tile_axis, cross_axis, max_lines, split, pairs);
     const LatticeView view = lattice.view();
-    test_lines(view, line, pass, max_lines);
-    test_offsets(view, offset, pass);
-    if (!split) test_layout(view, offset, pass);
+    test_lines(view, tile_axis, pass, max_lines);
+    test_crosses(view, cross_axis, pass);
+    if (!split) test_layout(view, cross_axis, pass);
   }
   std::printf("%d passed, 0 failed\n", problems);
   return 0;

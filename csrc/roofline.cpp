@@ -1,5 +1,5 @@
 // Each rate is the best of several rounds: what disturbs a round can only make it slower.
-#include "limits.hpp"
+#include "roofline.hpp"
 
 #include <algorithm>
 #include <atomic>
