@@ -42,8 +42,7 @@ struct Plan {
   void correlate_by_columns(const Problem&, const Kernels&);
   // Rows that are read in place are packed, as they lie, where whole vectors would reach beside the array.
   template <class Job>
-  void lay_rows_out(Job& job, bool in_place, const Kernels& k, int64_t lanes) {
-    if (in_place && !k.masks_products) return;
+  void lay_rows_out(Job& job, bool in_place, int64_t lanes) {
     rows = RowLayout(job.lattice, job.strip, lanes, in_place);
     job.rows = rows.view();
   }

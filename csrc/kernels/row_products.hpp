@@ -15,10 +15,10 @@ struct Few : S {
   static constexpr int max_taps = S::max_taps < most ? S::max_taps : most;
 };
 
-enum class RowEnds {
-  inside,  // all lanes of x lie inside the row
-  edge,    // some lie beside it: loads are masked, one column of taps at a time
-  masked,  // loads may reach beside the row: products are masked
+// How lanes whose x lies beside the row are kept out of the sums.
+enum class Beside {
+  zero,    // x is zero there: right while gy is finite, which is looked at on the way
+  masked,  // their products are left out
 };
 
 struct ProductTile {
@@ -33,6 +33,7 @@ struct RowProducts {
   const ProductTile* tiles;  // all of as many gy rows
   Step tile_count, x_line, g_line;
   Step x_vector, g_vector, vectors, last_lanes;
+  Step inner_begin, inner_end;  // vectors of which no lane of x lies beside the row
   const Step* x_offset;  // elements to each of the O columns of taps
   const void* masks;     // for each of them, the lanes that count: of the first vector, and steps to the next
   Step masks_vector;
@@ -40,11 +41,12 @@ struct RowProducts {
   E* sums;
   Step sums_cross, sums_tap, totals_plane, totals_cross, totals_tap;
   E* totals;
-  bool adds;   // totals are of what the sums hold, too
+  E* unfinished;  // Beside::zero: a vector that becomes NaN where gy is not finite beside the inner vectors
+  bool adds;      // totals are of what the sums hold, too
   bool fetch;  // the lines behind those of a tile meanwhile
 };
 
-template <class S, RowEnds R, int T, int A, int O>
+template <class S, Beside B, int T, int A, int O>
 void add_row_products(const RowProducts<typename S::E>& p) {
   using E = typename S::E;
   using V = typename S::V;
@@ -72,24 +74,24 @@ void add_row_products(const RowProducts<typename S::E>& p) {
             fetch_span(g_start + tile->g + T * p.g_line, T * S::N * Step{sizeof(E)}, v, false);
           }
           M mask[O];
-          if constexpr (R != RowEnds::inside)
 #pragma GCC unroll 16
-            for (int o = 0; o < O; ++o) mask[o] = pinned<S>(masks[o]);
+          for (int o = 0; o < O; ++o) mask[o] = pinned<S>(masks[o]);
           V g[T];
-          const bool whole = v + 1 < p.vectors || p.last_lanes == S::N;
-          if (R == RowEnds::inside || (R == RowEnds::masked && whole)) {
+          if (v + 1 < p.vectors || p.last_lanes == S::N) {
 #pragma GCC unroll 16
             for (int t = 0; t < T; ++t) g[t] = S::pin(G::load(gy + t * p.g_line));
           } else {
-            // Lanes beside the row are left out of gy too: nothing that is not a product of the sum can reach it.
-            typename G::M lanes;
-            if constexpr (R == RowEnds::edge)
-              lanes = lanes_of<S>(mask[0]);
-            else
-              lanes = G::mask(0, p.last_lanes);
+            const typename G::M lanes = G::mask(0, p.last_lanes);
 #pragma GCC unroll 16
             for (int t = 0; t < T; ++t) g[t] = S::pin(G::load(gy + t * p.g_line, lanes));
           }
+          if constexpr (B == Beside::zero)
+            if (v < p.inner_begin || v >= p.inner_end) {
+              V unfinished = G::load(p.unfinished);
+#pragma GCC unroll 16
+              for (int t = 0; t < T; ++t) unfinished = S::fma(g[t], S::zero(), unfinished);
+              G::store(p.unfinished, unfinished);
+            }
           uint32_t live = tile->live;
           DEPTHWISE_PIN_INTEGER(live);
           const E* line = x;
@@ -98,13 +100,13 @@ void add_row_products(const RowProducts<typename S::E>& p) {
             DEPTHWISE_PIN_INTEGER(line);
             if (__builtin_expect(live & (1u << s), 1)) {
               V value[O];
-              load_taps<S, R == RowEnds::edge, O>(line, offset, mask, value);
+              load_taps<S, B == Beside::zero ? Lanes::columns : Lanes::columns_careful, O>(line, offset, mask, value);
 #pragma GCC unroll 16
               for (int o = 0; o < O; ++o)
 #pragma GCC unroll 16
                 for (int a = 0; a < A; ++a) {
                   if (s - a < 0 || s - a >= T * apart || (s - a) % apart) continue;
-                  if constexpr (R == RowEnds::masked)
+                  if constexpr (B == Beside::masked)
                     sum[o][a] = S::fma(value[o], g[(s - a) / apart], sum[o][a], mask[o]);
                   else
                     sum[o][a] = S::fma(value[o], g[(s - a) / apart], sum[o][a]);
@@ -140,16 +142,16 @@ constexpr int max_columns(int taps) {
   return fit > 3 ? 3 : fit < 1 ? 1 : fit;
 }
 
-// So many gy rows, under so many rows and columns of taps.
-template <class S, RowEnds R>
+// So many gy rows, under so many rows and columns of taps, `most` rows of taps at most.
+template <class S, Beside B, int most>
 inline void add_row_products(int64_t lines, int64_t taps, int64_t columns, const RowProducts<typename S::E>& p) {
-  with_number<S::max_taps>(taps, [&](auto A) {
-    constexpr int most = R == RowEnds::edge ? 1 : max_columns<S>(decltype(A)::value);
-    with_number<most>(columns, [&](auto O) {
+  constexpr bool one_column = B == Beside::masked && !S::masked_fma;
+  with_number<most>(taps, [&](auto A) {
+    with_number<one_column ? 1 : max_columns<S>(decltype(A)::value)>(columns, [&](auto O) {
       with_number<max_lines>(lines, [&](auto T) {
         // Low tiles come one column of taps at a time: they are few.
         constexpr bool low = decltype(T)::value < low_lines;
-        add_row_products<S, R, decltype(T)::value, decltype(A)::value, low ? 1 : decltype(O)::value>(p);
+        add_row_products<S, B, decltype(T)::value, decltype(A)::value, low ? 1 : decltype(O)::value>(p);
       });
     });
   });

@@ -9,31 +9,14 @@
 
 namespace {
 
-// What of a vector under StrideTwo counts: for products that can be masked some lanes, as for any vector, for masked
-// loads some elements of the two vectors of memory.
-template <class S, bool masked_fma>
-struct StrideTwoMask {
-  using M = typename S::M;
-  static M of(int64_t first, int64_t last) { return S::mask((first + 1) >> 1, (last + 1) >> 1); }
-};
-template <class S>
-struct StrideTwoMask<S, false> {
-  struct M {
-    typename S::M low, high, lanes;
-  };
-  static M of(int64_t first, int64_t last) {
-    return {S::mask(first, last), S::mask(first - S::N, last - S::N), S::mask((first + 1) >> 1, (last + 1) >> 1)};
-  }
-};
-
 // Lanes that lie two elements apart in memory, lines that lie two apart: a stride of two. Whole vectors read one
 // element more than they need.
 template <class S>
 struct StrideTwo : S {
   using E = typename S::E;
-  using M = typename StrideTwoMask<S, S::masked_fma>::M;
+  using M = typename S::M;
   // Of elements [first, last), which lie around that of lane 0.
-  static M mask(int64_t first, int64_t last) { return StrideTwoMask<S, S::masked_fma>::of(first, last); }
+  static M mask(int64_t first, int64_t last) { return S::mask((first + 1) >> 1, (last + 1) >> 1); }
   static typename S::V load(const E* p) {
     typename S::V even, odd;
     S::deinterleave(S::load(p), S::load(p + S::N), even, odd);
@@ -44,16 +27,6 @@ struct StrideTwo : S {
     S::deinterleave(S::load(p), S::load(p + S::N), first, second);
     first = S::pin(first);
     second = S::pin(second);
-  }
-  static void deinterleave_both(const E* p, const M& m, typename S::V& first, typename S::V& second) {
-    S::deinterleave(S::load(p, m.low), S::load(p + S::N, m.high), first, second);
-    first = S::pin(first);
-    second = S::pin(second);
-  }
-  static typename S::V load(const E* p, const M& m) {
-    typename S::V even, odd;
-    S::deinterleave(S::load(p, m.low), S::load(p + S::N, m.high), even, odd);
-    return even;
   }
 };
 template <class S>
@@ -198,7 +171,7 @@ void run_rows(const Rows<S>& r) {
   }
 }
 
-// The same for kernels of three by three, whose weights all stay in registers (AVX-512, EPYC of the fourth generation,
+// The same for kernels of three by three, whose weights all stay in registers where there are enough of these (AVX-512, EPYC of the fourth generation,
 // one thread: 512x14x14 29 us by run_rows, 23 here).
 template <class S, Lanes L, int T, int A>
 void run_rows_of_three(const Rows<S>& r) {
@@ -234,12 +207,7 @@ void run_rows_of_three(const Rows<S>& r) {
         for (int t = 0; t < T; ++t) sum[t] = start;
         if (r.adds) load_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
         const typename S::M mask[3] = {pinned<S>(masks[0]), pinned<S>(masks[1]), pinned<S>(masks[2])};
-        V kept[A][3];
-#pragma GCC unroll 16
-        for (int a = 0; a < A; ++a)
-#pragma GCC unroll 16
-          for (int o = 0; o < 3; ++o) kept[a][o] = edge_weight<S, L>(weight[a][o], mask[o]);
-        add_three<S, L, T, A>(sum, chunk.live, x, x_line, offset, mask, kept);
+        add_three<S, L, T, A>(sum, chunk.live, x, x_line, offset, mask, weight);
         store_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
         x += r.x_vector;
         y += r.y_vector;
@@ -250,13 +218,13 @@ void run_rows_of_three(const Rows<S>& r) {
   }
 }
 
-// Tiles of so many lines, under a chunk of so many taps.
-template <class S, Lanes L>
-inline void run_rows(int64_t lines, int taps, const Rows<S>& rows) {
-  if constexpr (phases_of<S> == 1 && S::N > 4)
+// Tiles of so many lines, under a chunk of so many taps, of `most` at most.
+template <class S, Lanes L, int most>
+inline void run_rows(int64_t lines, int64_t taps, const Rows<S>& rows) {
+  if constexpr (most >= 3 && phases_of<S> == 1 && S::registers >= 32 && S::N > 4)
     if (taps == 3 && rows.taps[0].count == 3)
       return with_number<max_lines>(lines, [&](auto T) { run_rows_of_three<S, L, decltype(T)::value, 3>(rows); });
-  with_number<S::max_taps>(taps, [&](auto A) {
+  with_number<most>(taps, [&](auto A) {
     with_number<max_lines>(lines, [&](auto T) { run_rows<S, L, decltype(T)::value, decltype(A)::value>(rows); });
   });
 }

@@ -11,12 +11,18 @@ namespace {
 
 // What the lanes hold decides how inputs and weights are loaded.
 enum class Lanes {
-  columns,         // all N lanes inside the row; one weight for all lanes
-  columns_edge,    // some lanes beside the row: their loads are masked
-  columns_masked,  // loads may reach beside the row: their products are masked
-  channels,        // N channels; one weight a lane
-  channels_edge,   // fewer than N channels left
+  columns,          // neighbouring columns, one weight for all: lanes beside the row are masked
+  columns_careful,  // the same where some weight is not finite, so that zeros in those lanes would not do
+  channels,         // N channels; one weight a lane
+  channels_edge,    // fewer than N channels left: loads are masked
 };
+constexpr bool are_columns(Lanes lanes) { return lanes == Lanes::columns || lanes == Lanes::columns_careful; }
+
+// Lanes beside the row are left out by the multiply-add where the target can or must, else they are loaded as zeros.
+template <class S, Lanes L>
+constexpr bool masks_products = are_columns(L) && (S::masked_fma || L == Lanes::columns_careful);
+template <class S, Lanes L>
+constexpr bool keeps_lanes = are_columns(L) && !masks_products<S, L>;
 
 struct Chunk {
   int taps;
@@ -31,7 +37,7 @@ struct Taps {
   Step x_line;                      // elements from input line to input line
   const Step *x_offset, *w_offset;  // elements to each tap
   int64_t count;                    // how many
-  const typename S::M* masks;       // columns_edge, columns_masked: for each of these taps, the lanes inside the row
+  const typename S::M* masks;       // columns: for each of these taps, the lanes inside the row
   int64_t lanes;                    // edges: lanes to store
 };
 
@@ -84,44 +90,35 @@ class Walk {
 template <class S>
 constexpr int lines_per_out = 1;
 
-constexpr bool masks_loads(Lanes lanes) { return lanes == Lanes::columns_edge || lanes == Lanes::channels_edge; }
-
-// The lanes that count, of a mask of what is loaded.
-template <class S>
-DEPTHWISE_INLINE auto lanes_of(const typename S::M& mask) {
-  if constexpr (lines_per_out<S> == 2 && !S::masked_fma)
-    return mask.lanes;
-  else
-    return mask;
-}
-
-// A weight as the lanes of an edge take it: beside the row, where it may be infinite, it is zero, as the input is.
-template <class S, Lanes L>
-DEPTHWISE_INLINE typename S::V edge_weight(typename S::V weight, const typename S::M& mask) {
-  if constexpr (L == Lanes::columns_edge)
-    return S::keep(weight, lanes_of<S>(mask));
-  else
-    return weight;
-}
-
 // What O taps across the lines read of a line. Where a stride of two is taken from neighbouring columns, two taps share
 // their loads, and the taps that follow them need but one element more each.
-template <class S, bool masked, int O>
+template <class S, Lanes L, int O>
 DEPTHWISE_INLINE void load_taps(const typename S::E* line, const Step (&offset)[O], const typename S::M (&mask)[O],
                                 typename S::V (&v)[O]) {
-  if constexpr (masked) {
-    constexpr int shared = lines_per_out<S> == 2 && O > 1 ? 2 : 0;
-    if constexpr (shared > 0) S::deinterleave_both(line + offset[0], mask[0], v[0], v[1]);
+  constexpr int shared = lines_per_out<S> == 2 && O > 1 ? 2 : 0;
+  if constexpr (shared > 0) S::deinterleave_both(line + offset[0], v[0], v[1]);
 #pragma GCC unroll 16
-    for (int o = shared; o < O; ++o) v[o] = S::pin(S::load(line + offset[o], mask[o]));
-  } else if constexpr (lines_per_out<S> == 2 && O > 1) {
-    S::deinterleave_both(line + offset[0], v[0], v[1]);
+  for (int o = shared; o < O; ++o)
+    if constexpr (shared > 0)
+      v[o] = S::pin(S::shift_in(v[o - 2], line + offset[o] + 2 * (S::N - 1)));
+    else if constexpr (L == Lanes::channels_edge)
+      v[o] = S::pin(S::load(line + offset[o], mask[o]));
+    else if constexpr (!keeps_lanes<S, L>)
+      v[o] = S::pin(S::load(line + offset[o]));
+    else
+      v[o] = S::pin(S::keep(S::load(line + offset[o]), mask[o]));
+  if constexpr (shared > 0 && keeps_lanes<S, L>)
 #pragma GCC unroll 16
-    for (int o = 2; o < O; ++o) v[o] = S::pin(S::shift_in(v[o - 2], line + offset[o] + 2 * (S::N - 1)));
-  } else {
-#pragma GCC unroll 16
-    for (int o = 0; o < O; ++o) v[o] = S::pin(S::load(line + offset[o]));
-  }
+    for (int o = 0; o < O; ++o) v[o] = S::pin(S::keep(v[o], mask[o]));
+}
+
+template <class S, Lanes L>
+DEPTHWISE_INLINE typename S::V multiply_add(typename S::V v, typename S::V weight, typename S::V sum,
+                                            const typename S::M& mask) {
+  if constexpr (masks_products<S, L>)
+    return S::fma(v, weight, sum, mask);
+  else
+    return S::fma(v, weight, sum);
 }
 
 // The products of taps o to o + O across the lines. Unless Clip, all lines are live. The registers are pinned because
@@ -140,7 +137,7 @@ DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, co
 #pragma GCC unroll 16
   for (int o = 0; o < O; ++o) {
     offset[o] = taps.x_offset[o0 + o] - taps.x_offset[o0];
-    if constexpr (L == Lanes::columns_edge || L == Lanes::columns_masked) mask[o] = taps.masks[o0 + o];
+    if constexpr (are_columns(L)) mask[o] = taps.masks[o0 + o];
     if constexpr (L == Lanes::channels_edge) mask[o] = S::mask(0, taps.lanes);
     Walk<typename S::E> weights(w + taps.w_offset[o0 + o], w_tap);
 #pragma GCC unroll 16
@@ -148,7 +145,7 @@ DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, co
       if constexpr (L == Lanes::channels || L == Lanes::channels_edge)
         weight[o][a] = S::pin(S::load(weights.line(a)));
       else
-        weight[o][a] = S::pin(edge_weight<S, L>(S::set1(*weights.line(a)), mask[o]));
+        weight[o][a] = S::pin(S::set1(*weights.line(a)));
     }
   }
   Walk<typename S::E> lines(x + taps.x_offset[o0], x_line);
@@ -157,16 +154,13 @@ DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, co
     const auto* line = lines.line(s);
     if (Clip && __builtin_expect(!(live & (1u << s)), 0)) continue;
     V v[O];
-    load_taps<S, masks_loads(L), O>(line, offset, mask, v);
+    load_taps<S, L, O>(line, offset, mask, v);
 #pragma GCC unroll 16
     for (int o = 0; o < O; ++o)
 #pragma GCC unroll 16
       for (int a = 0; a < A; ++a) {
         if (s - a < 0 || s - a >= T * apart || (s - a) % apart) continue;
-        if constexpr (L == Lanes::columns_masked)
-          sum[(s - a) / apart] = S::fma(v[o], weight[o][a], sum[(s - a) / apart], mask[o]);
-        else
-          sum[(s - a) / apart] = S::fma(v[o], weight[o][a], sum[(s - a) / apart]);
+        sum[(s - a) / apart] = multiply_add<S, L>(v[o], weight[o][a], sum[(s - a) / apart], mask[o]);
       }
   }
 }
@@ -212,16 +206,13 @@ DEPTHWISE_INLINE void add_three(typename S::V (&sum)[T], uint32_t live, const ty
     DEPTHWISE_PIN_INTEGER(line);
     if (__builtin_expect(live & (1u << s), 1)) {
       typename S::V v[3];
-      load_taps<S, masks_loads(L), 3>(line, offset, mask, v);
+      load_taps<S, L, 3>(line, offset, mask, v);
 #pragma GCC unroll 16
       for (int o = 0; o < 3; ++o)
 #pragma GCC unroll 16
         for (int a = 0; a < A; ++a) {
           if (s - a < 0 || s - a >= T * apart || (s - a) % apart) continue;
-          if constexpr (L == Lanes::columns_masked)
-            sum[(s - a) / apart] = S::fma(v[o], weight[a][o], sum[(s - a) / apart], mask[o]);
-          else
-            sum[(s - a) / apart] = S::fma(v[o], weight[a][o], sum[(s - a) / apart]);
+          sum[(s - a) / apart] = multiply_add<S, L>(v[o], weight[a][o], sum[(s - a) / apart], mask[o]);
         }
     }
     line += x_line;

@@ -46,7 +46,7 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
   int64_t packed_sum = 1;
   scratch_bytes = channel_lanes ? sum_products->scratch_bytes(job)
                                 : fit_scratch(job, *sum_products, k, item, packed_sum,
-                                              [&] { lay_rows_out(job, job.x.direct, k, N); });
+                                              [&] { lay_rows_out(job, job.x.direct, N); });
 }
 
 void Plan::sum_by_channels(const Problem& p, const Kernels& k, int64_t out_step) {

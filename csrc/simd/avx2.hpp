@@ -87,6 +87,7 @@ struct F32 {
     v[3] = _mm256_shuffle_ps(b, d, 0xee);
   }
   static V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+  static V fma(V a, V b, V c, M m) { return _mm256_blendv_ps(c, fma(a, b, c), _mm256_castsi256_ps(m)); }  // c where m is not set
   static V add(V a, V b) { return _mm256_add_ps(a, b); }
   static E sum(V v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -171,6 +172,7 @@ struct F64 {
     v[1] = b;
   }
   static V fma(V a, V b, V c) { return _mm256_fmadd_pd(a, b, c); }
+  static V fma(V a, V b, V c, M m) { return _mm256_blendv_pd(c, fma(a, b, c), _mm256_castsi256_pd(m)); }
   static V add(V a, V b) { return _mm256_add_pd(a, b); }
   static E sum(V v) {
     const __m128d s = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));

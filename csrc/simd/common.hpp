@@ -110,15 +110,14 @@ inline To convert(bf16 v) {
   return static_cast<To>(widen(v));
 }
 
-// Lanes [first, last) of a vector, for targets without masked loads.
-struct LaneRange {
-  int first, last;
-};
-
+// A masked load where the target has none: of a mask's lanes either all bits are set or none.
 template <class S>
-DEPTHWISE_INLINE typename S::V load_lanes(const typename S::E* p, LaneRange m) {
+DEPTHWISE_INLINE typename S::V load_lanes(const typename S::E* p, const typename S::M& mask) {
   typename S::E lanes[S::N] = {};
-  for (int i = m.first; i < m.last; ++i) lanes[i] = p[i];
+  unsigned char bits[sizeof(mask)];
+  std::memcpy(bits, &mask, sizeof(mask));
+  for (int i = 0; i < S::N; ++i)
+    if (bits[i * sizeof(typename S::E)]) lanes[i] = p[i];
   return S::load(lanes);
 }
 

@@ -13,7 +13,7 @@ struct F32 {
   using Half = F32;
   using E = float;
   using V = float32x4_t;
-  using M = LaneRange;
+  using M = uint32x4_t;  // all bits of a lane or none
   static constexpr int N = 4, max_taps = 7, registers = 32;
   static constexpr bool masked_fma = false;
 
@@ -22,16 +22,14 @@ struct F32 {
   static V load(const E* p) { return vld1q_f32(p); }
   static void store(E* p, V v) { vst1q_f32(p, v); }
   static M mask(int64_t first, int64_t last) {
-    return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
+    const int32_t lanes[N] = {0, 1, 2, 3};
+    const int32x4_t lane = vld1q_s32(lanes);
+    return vandq_u32(vcgeq_s32(lane, vdupq_n_s32(static_cast<int>(clamp(first, 0, N)))),
+                     vcltq_s32(lane, vdupq_n_s32(static_cast<int>(clamp(last, 0, N)))));
   }
   static V load(const E* p, M m) { return load_lanes<F32>(p, m); }
   // The lanes of a mask, the others zero.
-  static V keep(V v, M m) {
-    const int32_t lanes[N] = {0, 1, 2, 3};
-    const int32x4_t lane = vld1q_s32(lanes);
-    const uint32x4_t inside = vandq_u32(vcgeq_s32(lane, vdupq_n_s32(m.first)), vcltq_s32(lane, vdupq_n_s32(m.last)));
-    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), inside));
-  }
+  static V keep(V v, M m) { return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), m)); }
   // The first `count` lanes, 1 to N.
   static void store_first(E* p, V v, int64_t count) { store_lanes<F32>(p, v, count); }
   // Even and odd elements of a followed by b.
@@ -72,6 +70,7 @@ struct F32 {
     v[3] = vcombine_f32(vget_high_f32(b), vget_high_f32(d));
   }
   static V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
+  static V fma(V a, V b, V c, M m) { return vbslq_f32(m, fma(a, b, c), c); }  // c where m is not set
   static V add(V a, V b) { return vaddq_f32(a, b); }
   static E sum(V v) { return vaddvq_f32(v); }
   static V load(const f16* p) {
@@ -92,7 +91,7 @@ struct F64 {
   using Half = F64;
   using E = double;
   using V = float64x2_t;
-  using M = LaneRange;
+  using M = uint64x2_t;
   static constexpr int N = 2, max_taps = 4, registers = 32;
   static constexpr bool masked_fma = false;
 
@@ -101,15 +100,12 @@ struct F64 {
   static V load(const E* p) { return vld1q_f64(p); }
   static void store(E* p, V v) { vst1q_f64(p, v); }
   static M mask(int64_t first, int64_t last) {
-    return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
-  }
-  static V load(const E* p, M m) { return load_lanes<F64>(p, m); }
-  static V keep(V v, M m) {
     const int64_t lanes[N] = {0, 1};
     const int64x2_t lane = vld1q_s64(lanes);
-    const uint64x2_t inside = vandq_u64(vcgeq_s64(lane, vdupq_n_s64(m.first)), vcltq_s64(lane, vdupq_n_s64(m.last)));
-    return vreinterpretq_f64_u64(vandq_u64(vreinterpretq_u64_f64(v), inside));
+    return vandq_u64(vcgeq_s64(lane, vdupq_n_s64(first)), vcltq_s64(lane, vdupq_n_s64(last)));
   }
+  static V load(const E* p, M m) { return load_lanes<F64>(p, m); }
+  static V keep(V v, M m) { return vreinterpretq_f64_u64(vandq_u64(vreinterpretq_u64_f64(v), m)); }
   static void store_first(E* p, V v, int64_t count) { store_lanes<F64>(p, v, count); }
   static void deinterleave(V a, V b, V& even, V& odd) {
     even = vuzp1q_f64(a, b);
@@ -136,6 +132,7 @@ struct F64 {
     v[1] = b;
   }
   static V fma(V a, V b, V c) { return vfmaq_f64(c, a, b); }
+  static V fma(V a, V b, V c, M m) { return vbslq_f64(m, fma(a, b, c), c); }
   static V add(V a, V b) { return vaddq_f64(a, b); }
   static E sum(V v) { return vaddvq_f64(v); }
 };

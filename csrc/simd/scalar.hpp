@@ -47,6 +47,7 @@ struct Scalar {
   // Element i of a block of v[j] and element j of that block of v[i] change places.
   static void transpose_blocks(V (&)[block]) {}
   static V fma(V a, V b, V c) { return a * b + c; }
+  static V fma(V a, V b, V c, M m) { return m ? fma(a, b, c) : c; }
   static V add(V a, V b) { return a + b; }
   static E sum(V v) { return v; }
 };

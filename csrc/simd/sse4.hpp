@@ -13,7 +13,7 @@ struct F32 {
   using Half = F32;
   using E = float;
   using V = __m128;
-  using M = LaneRange;
+  using M = __m128i;  // all bits of a lane or none
   static constexpr int N = 4, max_taps = 3, registers = 16;
   static constexpr bool masked_fma = false;
 
@@ -22,15 +22,13 @@ struct F32 {
   static V load(const E* p) { return _mm_loadu_ps(p); }
   static void store(E* p, V v) { _mm_storeu_ps(p, v); }
   static M mask(int64_t first, int64_t last) {
-    return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
+    const __m128i lane = _mm_setr_epi32(0, 1, 2, 3);
+    const __m128i behind = _mm_cmpgt_epi32(lane, _mm_set1_epi32(static_cast<int>(clamp(first, 0, N)) - 1));
+    return _mm_and_si128(behind, _mm_cmpgt_epi32(_mm_set1_epi32(static_cast<int>(clamp(last, 0, N))), lane));
   }
   static V load(const E* p, M m) { return load_lanes<F32>(p, m); }
   // The lanes of a mask, the others zero.
-  static V keep(V v, M m) {
-    const __m128i lane = _mm_setr_epi32(0, 1, 2, 3);
-    const __m128i behind = _mm_cmpgt_epi32(lane, _mm_set1_epi32(m.first - 1));
-    return _mm_and_ps(v, _mm_castsi128_ps(_mm_and_si128(behind, _mm_cmpgt_epi32(_mm_set1_epi32(m.last), lane))));
-  }
+  static V keep(V v, M m) { return _mm_and_ps(v, _mm_castsi128_ps(m)); }
   // The first `count` lanes, 1 to N.
   static void store_first(E* p, V v, int64_t count) { store_lanes<F32>(p, v, count); }
   // Even and odd elements of a followed by b.
@@ -64,6 +62,7 @@ struct F32 {
   // Element i of a block of v[j] and element j of that block of v[i] change places.
   static void transpose_blocks(V (&v)[block]) { _MM_TRANSPOSE4_PS(v[0], v[1], v[2], v[3]); }
   static V fma(V a, V b, V c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+  static V fma(V a, V b, V c, M m) { return _mm_blendv_ps(c, fma(a, b, c), _mm_castsi128_ps(m)); }  // c where m is not set
   static V add(V a, V b) { return _mm_add_ps(a, b); }
   static E sum(V v) {
     v = _mm_add_ps(v, _mm_movehl_ps(v, v));
@@ -88,7 +87,7 @@ struct F64 {
   using Half = F64;
   using E = double;
   using V = __m128d;
-  using M = LaneRange;
+  using M = __m128i;  // all bits of a lane or none
   static constexpr int N = 2, max_taps = 3, registers = 16;
   static constexpr bool masked_fma = false;
 
@@ -97,13 +96,10 @@ struct F64 {
   static V load(const E* p) { return _mm_loadu_pd(p); }
   static void store(E* p, V v) { _mm_storeu_pd(p, v); }
   static M mask(int64_t first, int64_t last) {
-    return {static_cast<int>(clamp(first, 0, N)), static_cast<int>(clamp(last, 0, N))};
+    return _mm_set_epi64x(-int64_t{first <= 1 && last > 1}, -int64_t{first <= 0 && last > 0});
   }
   static V load(const E* p, M m) { return load_lanes<F64>(p, m); }
-  static V keep(V v, M m) {
-    const auto lane = [m](int i) { return m.first <= i && i < m.last ? int64_t{-1} : int64_t{0}; };
-    return _mm_and_pd(v, _mm_castsi128_pd(_mm_set_epi64x(lane(1), lane(0))));
-  }
+  static V keep(V v, M m) { return _mm_and_pd(v, _mm_castsi128_pd(m)); }
   static void store_first(E* p, V v, int64_t count) { store_lanes<F64>(p, v, count); }
   static void deinterleave(V a, V b, V& even, V& odd) {
     even = _mm_unpacklo_pd(a, b);
@@ -127,6 +123,7 @@ struct F64 {
     v[1] = b;
   }
   static V fma(V a, V b, V c) { return _mm_add_pd(_mm_mul_pd(a, b), c); }
+  static V fma(V a, V b, V c, M m) { return _mm_blendv_pd(c, fma(a, b, c), _mm_castsi128_pd(m)); }
   static V add(V a, V b) { return _mm_add_pd(a, b); }
   static E sum(V v) { return _mm_cvtsd_f64(_mm_add_sd(v, _mm_unpackhi_pd(v, v))); }
 };
