@@ -24,7 +24,7 @@ std::vector<Meeting> meetings(const Axis& a, int64_t tap_step, int64_t repeats) 
     int64_t out = floor_mod(tap * a.dilate - a.pad, a.stride);
     for (int64_t i = 0; i < repeats && out < a.size; ++i, out += a.stride) found.push_back({out, tap});
   }
-  std::sort(found.begin(), found.end(), [](const Meeting& a, const Meeting& b) { return a.out < b.out; });
+  std::sort(found.begin(), found.end(), [](const Meeting& one, const Meeting& other) { return one.out < other.out; });
   return found;
 }
 

@@ -221,7 +221,7 @@ void run_rows_of_three(const Rows<S>& r) {
 // Tiles of so many lines, under a chunk of so many taps, of `most` at most.
 template <class S, Lanes L, int most>
 inline void run_rows(int64_t lines, int64_t taps, const Rows<S>& rows) {
-  if constexpr (most >= 3 && phases_of<S> == 1 && S::registers >= 32 && S::N > 4)
+  if constexpr (most >= 3 && phases_of<S> == 1 && S::N > 4)
     if (taps == 3 && rows.taps[0].count == 3)
       return with_number<max_lines>(lines, [&](auto T) { run_rows_of_three<S, L, decltype(T)::value, 3>(rows); });
   with_number<most>(taps, [&](auto A) {

@@ -130,7 +130,6 @@ DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, co
   const Step x_line = taps.x_line, w_tap = c.w_tap;
   constexpr int apart = lines_per_out<S>, lines_in = (T - 1) * apart + A;
   uint32_t live = c.live;
-  DEPTHWISE_PIN_INTEGER(live);
   typename S::M mask[O] = {};
   V weight[O][A];
   Step offset[O];
@@ -152,6 +151,7 @@ DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, co
 #pragma GCC unroll 32
   for (int s = 0; s < lines_in; ++s) {
     const auto* line = lines.line(s);
+    DEPTHWISE_PIN_INTEGER(live);  // else GCC takes all bits apart first
     if (Clip && __builtin_expect(!(live & (1u << s)), 0)) continue;
     V v[O];
     load_taps<S, L, O>(line, offset, mask, v);
