@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "heights.hpp"
+
 namespace depthwise {
 namespace {
 
@@ -37,13 +39,11 @@ int64_t dilation_phases(const Axis& a) {
 
 int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 
-int64_t tiles_of(int64_t outs, int64_t max_lines) { return ceil_div(outs, max_lines); }
-
 void Lattice::add_line_phase(int64_t out0, int64_t out_step, int64_t out_end, int64_t max_lines) {
   const int64_t outs = ceil_div(out_end - out0, out_step);
   const auto sets = static_cast<int64_t>(tap_sets_.size());
   lines_.push_back({out0, out_step, outs, line_tiles_, sets, sets});
-  line_tiles_ += tiles_of(outs, max_lines);
+  line_tiles_ += Heights(outs, max_lines).count();
 }
 
 void Lattice::add_tap_set(int64_t in0, int64_t in_step, int64_t in_size, int64_t taps, int64_t tap0, int64_t tap_step) {

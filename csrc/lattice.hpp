@@ -81,6 +81,5 @@ class Lattice {
 int64_t dilation_phases(const Axis&);
 
 int64_t ceil_div(int64_t a, int64_t b);  // b > 0, a of any sign
-int64_t tiles_of(int64_t outs, int64_t max_lines);
 
 }  // namespace depthwise

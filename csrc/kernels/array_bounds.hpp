@@ -13,8 +13,8 @@ struct Extent {
 // Of planes whose columns are neighbours, from the array's data on; `spare` more may be read at either end.
 inline Extent bounds_of(const depthwise::Side& side, int64_t batch, int64_t channels, int64_t spare) {
   Extent bounds{-spare, spare};
-  for (const Step furthest : {(batch - 1) * side.batch, (channels - 1) * side.channel, (side.lines - 1) * side.line,
-                              side.cross_size - 1})
+  for (const Step furthest :
+       {(batch - 1) * side.batch, (channels - 1) * side.channel, (side.lines - 1) * side.line, side.cross_size - 1})
     (furthest < 0 ? bounds.first : bounds.last) += furthest;
   return bounds;
 }
@@ -28,7 +28,9 @@ inline bool lies_in(const Extent& bounds, const Extent& read, Step start) {
 class Cover {
  public:
   void add_line(Step at) { lines_ = {at_most(lines_.first, at), at_least(lines_.last, at)}; }
-  void add_columns(Step first, Step last) { columns_ = {at_most(columns_.first, first), at_least(columns_.last, last)}; }
+  void add_columns(Step first, Step last) {
+    columns_ = {at_most(columns_.first, first), at_least(columns_.last, last)};
+  }
   bool empty() const { return lines_.first > lines_.last || columns_.first > columns_.last; }
   Extent extent() const {
     return empty() ? Extent{0, 0} : Extent{lines_.first + columns_.first, lines_.last + columns_.last};

@@ -16,7 +16,6 @@ using depthwise::Correlation;
 template <class S>
 class CorrelatePlanar {
   using E = typename S::E;
-  using Half = typename S::Half;
   static constexpr int64_t planes_bytes = 16 << 10;  // of planes that several calls take together
 
  public:
@@ -85,8 +84,9 @@ class CorrelatePlanar {
       return 1;
     const int64_t plane_bytes =
         (job_.in.lines * job_.in.cross_size + job_.out.lines * job_.out.cross_size) * Step{sizeof(E)};
-    const bool one_call =
-        stretches_.count() == 1 && lat_.line_phase_count == 1 && tiles_.chunks_of(tiles_.at(0)) == 1;
+    const bool one_call = stretches_.count() == 1 && lat_.line_phase_count == 1 &&
+                          tiles_.chunks_of(tiles_.at(0)) == 1 &&
+                          tiles_.at(0).lines == tiles_.at(lat_.line_tiles - 1).lines;
     if (!one_call) most = at_most(most, planes_bytes / at_least(plane_bytes, 1));
     const int64_t row = job_.divide > 1 ? job_.divide : job_.out_channels;
     most = at_most(most, row - plane_ % job_.out_channels % row);
@@ -106,7 +106,7 @@ class CorrelatePlanar {
   }
   bool inside(const Extent& read, Step plane) const { return lies_in(bounds_, read, plane); }
 
-  // Tiles [begin, end) of the planes, as many together as lie in one phase.
+  // Tiles [begin, end) of the planes, as many together as lie in one phase and have one height.
   void run_tiles(int64_t begin, int64_t end, int64_t planes) {
     const bool all = planes > 1 || plane_stays_inside();
     for (int64_t i = begin; i < end;) {
@@ -115,10 +115,9 @@ class CorrelatePlanar {
       if (!job_.in.direct || !(all || inside(extent(i, next), in_))) {
         run_packed(tile);
       } else {
-        const bool one_call =
-            planes > 1 || (stretches_.count() == 1 && job_.out.direct && tiles_.chunks_of(tile) == 1);
+        const bool one_call = planes > 1 || (stretches_.count() == 1 && job_.out.direct && tiles_.chunks_of(tile) == 1);
         while (one_call && next < end && next % tiles_.kept() && tiles_.at(next).rows == tile.rows &&
-               (all || inside(extent(next, next + 1), in_)))
+               tiles_.at(next).lines == tile.lines && (all || inside(extent(next, next + 1), in_)))
           ++next;
         run_all({&tile, next - i, planes, static_cast<const E*>(job_.in.data) + in_, 0, tiles_.chunks_of(tile), false});
       }
@@ -163,16 +162,13 @@ class CorrelatePlanar {
         const Range lines = tiles_.lines_of(set, tile);
         Step at = 0;
         if (lines.begin < lines.end)
-          at = packed_rows_.lines((k - begin) * lat_.max_sets + i - tile.rows->sets_begin, lines.begin, lines.end,
-                                  [&](int64_t s) {
-                                    return in_ + k * job_.in.channel +
-                                           (set.in0 + s * lat_.line_in_step) * job_.in.line;
-                                  });
+          at = packed_rows_.lines(
+              (k - begin) * lat_.max_sets + i - tile.rows->sets_begin, lines.begin, lines.end,
+              [&](int64_t s) { return in_ + k * job_.in.channel + (set.in0 + s * lat_.line_in_step) * job_.in.line; });
         const Cut cut = tiles_.chunks_of(set);
         for (int64_t j = 0; j < cut.count; ++j) {
           *to = *from++;
-          (to++)->x =
-              at + (tile.t0 * lat_.lines_per_out + cut.begin(j) - lines.begin) * packed_rows_.line_size();
+          (to++)->x = at + (tile.t0 * lat_.lines_per_out + cut.begin(j) - lines.begin) * packed_rows_.line_size();
         }
       }
   }
@@ -202,23 +198,14 @@ class CorrelatePlanar {
   template <template <class> class Kind>
   void run_all_as(const Work& work) {
     for (const Stretch& s : stretches_)
-      for (int64_t i = work.begin; i < at_least(work.end, work.begin + 1); ++i) {
-        if constexpr (Stretches<S>::halves)
-          if (s.half) {
-            run_stretch<Kind<Half>>(s, work, i);
-            continue;
-          }
-        run_stretch<Kind<S>>(s, work, i);
-      }
+      for (int64_t i = work.begin; i < at_least(work.end, work.begin + 1); ++i) run_stretch<Kind<S>>(s, work, i);
   }
 
   template <class V>
   void run_stretch(const Stretch& s, const Work& work, int64_t chunk) {
     Rows<V> rows = rows_of<V>(s, work, chunk);
     const RowTile& first = *work.tiles;
-    const int64_t outs = first.rows->outs;
-    if (!s.stack)
-      return run_rows_as(divide_up(outs, divide_up(outs, max_lines)), first.chunks[chunk].taps, rows);  // the highest
+    if (!s.stack) return run_rows_as(first.lines, first.chunks[chunk].taps, rows);
     Chunk stacked = first.chunks[chunk];
     if (stacked.live) stacked.live = (1u << s.stack) - 1u;
     RowTile stack = first;
@@ -263,7 +250,7 @@ class CorrelatePlanar {
                  .y_vector = V::N * phases,
                  .vectors = s.vectors,
                  .last_lanes = s.last_lanes,
-                 .fetch_bytes = work.packed || chunk ? 0 : job_.fetch_bytes * V::N / S::N,
+                 .fetch_bytes = work.packed || chunk ? 0 : job_.fetch_bytes,
                  .fetch_y = job_.out.direct};
     if (job_.out.direct) {
       rows.y = static_cast<E*>(job_.out.data) + out_ + c->out0 + s.column * phases;
@@ -279,7 +266,7 @@ class CorrelatePlanar {
                       .x_offset = (work.packed ? stretches_.packed_offset() : stretches_.x_offset()) + tap,
                       .w_offset = stretches_.w_offset() + tap,
                       .count = end - tap,
-                      .masks = stretches_.template masks<V>(s.masks + tap - c->taps_begin),
+                      .masks = stretches_.masks(s.masks + tap - c->taps_begin),
                       .lanes = V::N};
       rows.masks_vector[i] = c[phases - 1].taps_end - c->taps_begin;
     }
@@ -287,9 +274,7 @@ class CorrelatePlanar {
   }
 
   // Elements from line to line of what is staged: none between them where a tile is stored as one span.
-  Step staged_line() const {
-    return job_.non_temporal ? job_.out.cross_size : job_.strip * (job_.joined ? 2 : 1);
-  }
+  Step staged_line() const { return job_.non_temporal ? job_.out.cross_size : job_.strip * (job_.joined ? 2 : 1); }
 
   void store_rows(const RowTile& tile) {
     if (job_.non_temporal)

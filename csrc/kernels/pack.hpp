@@ -36,28 +36,39 @@ DEPTHWISE_INLINE bool can_gather(Step step) {
   return step > -(Step{1} << 24) && step < Step{1} << 24;
 }
 
-// to[i] = from[i * step] for i < count.
+// to[i] = from[i * step] for i < count, where no vector can be loaded as it lies.
 template <class S, class T>
-inline void widen_span(typename S::E* to, const T* from, Step step, int64_t count) {
+DEPTHWISE_NOINLINE void widen_apart(typename S::E* to, const T* from, Step step, int64_t count) {
   int64_t i = 0;
-  if constexpr (vector_converts<S, T>)
-    if (step == 1 && count >= S::N) {
-      for (; i < count; i += S::N) {
-        const int64_t at = at_most(i, count - S::N);  // the last vector laps over the one before
-        S::store(to + at, S::load(from + at));
-      }
-      return;
-    }
   if constexpr (__is_same(T, typename S::E))
     if (step != 1 && can_gather<S>(step))
       for (; i + S::N <= count; i += S::N) S::store(to + i, S::gather(from + i * step, step));
   for (; i < count; ++i) to[i] = convert<typename S::E>(from[i * step]);
 }
 
+// to[i] = from[i * step] for i < count.
+template <class S, class T>
+inline void widen_span(typename S::E* to, const T* from, Step step, int64_t count) {
+  if constexpr (vector_converts<S, T>)
+    if (step == 1 && count >= S::N) {
+      for (int64_t i = 0; i < count; i += S::N) {
+        const int64_t at = at_most(i, count - S::N);  // the last vector laps over the one before
+        S::store(to + at, S::load(from + at));
+      }
+      return;
+    }
+  widen_apart<S, T>(to, from, step, count);
+}
+
 // to[i] = 0 for i < count.
 template <class S>
 inline void clear(typename S::E* to, int64_t count) {
   std::memset(to, 0, static_cast<size_t>(count) * sizeof(typename S::E));
+}
+
+template <class E, class T>
+DEPTHWISE_NOINLINE void narrow_apart(T* to, Step step, const E* from, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i * step] = convert<T>(from[i]);
 }
 
 // to[i * step] = from[i] for i < count.
@@ -67,11 +78,11 @@ inline void narrow_span(T* to, Step step, const typename S::E* from, int64_t cou
   if constexpr (vector_converts<S, T>)
     if (step == 1)
       for (; i + S::N <= count; i += S::N) S::store(to + i, S::load(from + i));
-  for (; i < count; ++i) to[i * step] = convert<T>(from[i]);
+  if (i < count) narrow_apart(to + i * step, step, from + i, count - i);
 }
 
 template <class E>
-inline E load_as(const void* data, DType t, Step at) {
+DEPTHWISE_NOINLINE E load_as(const void* data, DType t, Step at) {
   E value = 0;
   with_type(t, [&](auto type) { value = convert<E>(static_cast<const typename decltype(type)::type*>(data)[at]); });
   return value;

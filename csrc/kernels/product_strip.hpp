@@ -9,20 +9,12 @@ namespace {
 template <class S>
 class ProductStrip {
  public:
-  using Half = Few<typename S::Half, 3>;  // for rows of no more columns, or S again
-  using EveryOther = StrideTwo<Few<S, 5>>;
-  static constexpr bool halves = Half::N < S::N;
-
-  explicit ProductStrip(const depthwise::WeightGradient& job)
-      : job_(job),
-        lat_(job.lattice),
-        half_(halves && lat_.lines_per_out == 1 && job.g.cross_size <= Half::N && job.kernel_lines <= Half::max_taps) {}
+  explicit ProductStrip(const depthwise::WeightGradient& job) : job_(job), lat_(job.lattice) {}
 
   void take(Arena& arena) {
     x_offset_ = arena.take<Step>(job_.kernel_cross);
     packed_offset_ = arena.take<Step>(job_.kernel_cross);
     masks_ = arena.take<typename S::M>((job_.strip / S::N + 1) * job_.kernel_cross);
-    half_masks_ = arena.take<typename Half::M>(job_.kernel_cross);
   }
   void set_offsets(const PackedRows<S>& rows) {
     for (int64_t o = 0; o < job_.kernel_cross; ++o) {
@@ -31,27 +23,23 @@ class ProductStrip {
     }
   }
 
-  bool half() const { return half_; }
   int64_t column() const { return column_; }
   int64_t vectors() const { return vectors_; }
   const Step* x_offset() const { return x_offset_; }
   const Step* packed_offset() const { return packed_offset_; }
-  const void* masks(int64_t o) const {
-    return half_ ? static_cast<const void*>(half_masks_ + o) : static_cast<const void*>(masks_ + o);
-  }
+  const typename S::M* masks(int64_t o) const { return masks_ + o; }
 
   // Columns [begin, end).
   void enter(int64_t begin, int64_t end) {
     if (begin == column_) return;
     column_ = begin;
-    const int64_t N = half_ ? Half::N : S::N;
-    vectors_ = divide_up(end - begin, N);
-    last_lanes_ = end - begin - (vectors_ - 1) * N;
+    vectors_ = divide_up(end - begin, S::N);
+    last_lanes_ = end - begin - (vectors_ - 1) * S::N;
     inner_begin_ = inner_end_ = 0;
     for (int64_t v = 0; v < vectors_; ++v) {
-      const int64_t lanes = v + 1 < vectors_ ? N : last_lanes_;
+      const int64_t lanes = v + 1 < vectors_ ? S::N : last_lanes_;
       bool inner = true;
-      for (int64_t o = 0; o < job_.kernel_cross; ++o) inner &= mark_lanes(v, o, begin + v * N, lanes);
+      for (int64_t o = 0; o < job_.kernel_cross; ++o) inner &= mark_lanes(v, o, begin + v * S::N, lanes);
       if (!inner) continue;
       if (inner_begin_ == inner_end_) inner_begin_ = v;
       inner_end_ = v + 1;
@@ -70,37 +58,28 @@ class ProductStrip {
 
   // Adds the columns that whole vectors read.
   void cover(Cover& cover) const {
-    const int64_t end = column_ + vectors_ * (half_ ? Half::N : S::N);
+    const int64_t end = column_ + vectors_ * S::N;
     if (job_.kernel_cross && vectors_)
       cover.add_columns(input_column(0, column_), input_column(job_.kernel_cross - 1, end) - 1);
   }
 
  private:
-  int64_t input_column(int64_t o, int64_t output) const {
-    return lat_.cross_taps[o].in0 + output * lat_.cross_in_step;
-  }
+  int64_t input_column(int64_t o, int64_t output) const { return lat_.cross_taps[o].in0 + output * lat_.cross_in_step; }
 
   // Whether all of a vector's lanes, of which so many count, lie inside the row under a tap; and marks those that do.
   bool mark_lanes(int64_t vector, int64_t o, int64_t column, int64_t lanes) {
     const int64_t at = input_column(o, column), step = lat_.cross_in_step;
     const int64_t first = divide_up(at_least(-at, 0), step);
     const int64_t last = at_most(lanes, floor_div(job_.x.cross_size - 1 - at, step) + 1);
-    if (half_)
-      half_masks_[o] = Half::mask(first, last);
-    else if (lat_.lines_per_out == 2)
-      masks_[vector * job_.kernel_cross + o] = EveryOther::mask(2 * first, 2 * last - 1);
-    else
-      masks_[vector * job_.kernel_cross + o] = S::mask(first, last);
+    masks_[vector * job_.kernel_cross + o] = S::mask(first, last);
     return first <= 0 && last >= lanes;
   }
 
   const depthwise::WeightGradient& job_;
   const depthwise::LatticeView& lat_;
-  const bool half_;
   int64_t column_ = -1, vectors_ = 0, last_lanes_ = 0, inner_begin_ = 0, inner_end_ = 0;
   Step *x_offset_ = nullptr, *packed_offset_ = nullptr;
   typename S::M* masks_ = nullptr;
-  typename Half::M* half_masks_ = nullptr;
 };
 
 }  // namespace

@@ -47,7 +47,7 @@ struct Products {
 };
 
 template <class S, int T, int A, int O, bool Edge>
-void add_products(const Products<typename S::E>& p) {
+DEPTHWISE_NOINLINE void add_products(const Products<typename S::E>& p) {
   using E = typename S::E;
   using V = typename S::V;
   const Step x_line = p.x_line;

@@ -9,12 +9,6 @@
 
 namespace {
 
-// Vectors for which fewer taps along the lines are compiled: a build's time goes there.
-template <class S, int most>
-struct Few : S {
-  static constexpr int max_taps = S::max_taps < most ? S::max_taps : most;
-};
-
 // How lanes whose x lies beside the row are kept out of the sums.
 enum class Beside {
   zero,    // x is zero there: right while gy is finite, which is looked at on the way
@@ -34,8 +28,8 @@ struct RowProducts {
   Step tile_count, x_line, g_line;
   Step x_vector, g_vector, vectors, last_lanes;
   Step inner_begin, inner_end;  // vectors of which no lane of x lies beside the row
-  const Step* x_offset;  // elements to each of the O columns of taps
-  const void* masks;     // for each of them, the lanes that count: of the first vector, and steps to the next
+  const Step* x_offset;         // elements to each of the O columns of taps
+  const void* masks;            // for each of them, the lanes that count: of the first vector, and steps to the next
   Step masks_vector;
   // Vectors [O][A] of sums, added to; or, where each plane is done by this call alone, its totals.
   E* sums;
@@ -43,11 +37,11 @@ struct RowProducts {
   E* totals;
   E* unfinished;  // Beside::zero: a vector that becomes NaN where gy is not finite beside the inner vectors
   bool adds;      // totals are of what the sums hold, too
-  bool fetch;  // the lines behind those of a tile meanwhile
+  bool fetch;     // the lines behind those of a tile meanwhile
 };
 
 template <class S, Beside B, int T, int A, int O>
-void add_row_products(const RowProducts<typename S::E>& p) {
+DEPTHWISE_NOINLINE void add_row_products(const RowProducts<typename S::E>& p) {
   using E = typename S::E;
   using V = typename S::V;
   using M = typename S::M;
@@ -148,7 +142,7 @@ inline void add_row_products(int64_t lines, int64_t taps, int64_t columns, const
   constexpr bool one_column = B == Beside::masked && !S::masked_fma;
   with_number<most>(taps, [&](auto A) {
     with_number<one_column ? 1 : max_columns<S>(decltype(A)::value)>(columns, [&](auto O) {
-      with_number<max_lines>(lines, [&](auto T) {
+      with_height(lines, [&](auto T) {
         // Low tiles come one column of taps at a time: they are few.
         constexpr bool low = decltype(T)::value < low_lines;
         add_row_products<S, B, decltype(T)::value, decltype(A)::value, low ? 1 : decltype(O)::value>(p);

@@ -1,6 +1,7 @@
-// The tiles of output rows of a plane: which rows each has, and which input lines and taps they meet, in chunks of taps.
-// That does not depend on the plane, so a tile is worked out once and kept.
+// The tiles of output rows of a plane: which rows each has, and which input lines and taps they meet, in chunks of
+// taps. That does not depend on the plane, so a tile is worked out once and kept.
 #pragma once
+#include "../heights.hpp"
 #include "array_bounds.hpp"
 #include "cut.hpp"
 #include "pack.hpp"
@@ -82,13 +83,13 @@ class RowTiles {
   RowTile place(int64_t index) const {
     const LinePhase* phase = lat_.line_phases;
     while (phase + 1 < lat_.line_phases + lat_.line_phase_count && phase[1].tiles_before <= index) ++phase;
-    const Cut tiles = fewest_pieces(phase->outs, max_lines);
+    const depthwise::Heights heights(phase->outs, max_lines);
     const int64_t k = index - phase->tiles_before;
     RowTile tile{};
     tile.index = index;
     tile.rows = phase;
-    tile.t0 = tiles.begin(k);
-    tile.lines = tiles.length(k);
+    tile.t0 = heights.begin(k);
+    tile.lines = heights.height(k);
     tile.y = (phase->out0 + tile.t0 * phase->out_step) * job_.out.line;
     return tile;
   }
@@ -103,12 +104,12 @@ class RowTiles {
         const Cut cut = chunks_of(set);
         for (int64_t j = 0; j < cut.count; ++j) {
           const int64_t a0 = cut.begin(j), taps = cut.length(j);
-          *chunk++ = {.taps = static_cast<int>(taps),
-                      .live = live_lines(set.first - s0 - a0, set.last - s0 - a0,
-                                         (tile.lines - 1) * lat_.lines_per_out + taps),
-                      .x = line_at(set, s0 + a0, k),
-                      .w = k * w_sum_ + (set.tap0 + a0 * set.tap_step) * w_line_,
-                      .w_tap = set.tap_step * w_line_};
+          *chunk++ = {
+              .taps = static_cast<int>(taps),
+              .live = live_lines(set.first - s0 - a0, set.last - s0 - a0, (tile.lines - 1) * lat_.lines_per_out + taps),
+              .x = line_at(set, s0 + a0, k),
+              .w = k * w_sum_ + (set.tap0 + a0 * set.tap_step) * w_line_,
+              .w_tap = set.tap_step * w_line_};
         }
       }
   }

@@ -46,7 +46,7 @@ constexpr int phases_of<Interleaved<S>> = 2;
 struct RowTile {
   int64_t index;
   const depthwise::LinePhase* rows;
-  int64_t t0, lines;     // all that are stored, while the tile that computes them may be higher
+  int64_t t0, lines;
   Chunk* chunks;         // as many for each tile of a phase, some with no live line
   Step y;                // elements from the plane's start to the tile's first row
   Step ahead, y_ahead;   // ... of x and y, to what is fetched meanwhile for a tile to come
@@ -71,16 +71,11 @@ struct Rows {
   bool fetch_y;
 };
 
-// Lanes below `count` of the first lines.
+// The first `count` lanes of the lines, or all.
 template <class S, int T>
-DEPTHWISE_INLINE void store_lines(typename S::E* y, Step y_line, int64_t lines, int64_t count,
-                                  const typename S::V (&sum)[T]) {
+DEPTHWISE_INLINE void store_lines(typename S::E* y, Step y_line, int64_t count, const typename S::V (&sum)[T]) {
   Walk<typename S::E> walk(y, y_line);
-  if (__builtin_expect(lines < T, 0)) {
-#pragma GCC unroll 16
-    for (int t = 0; t < T - 1; ++t)
-      if (t < lines) S::store_first(const_cast<typename S::E*>(walk.line(t)), sum[t], at_most(count, S::N));
-  } else if (count >= S::N) {
+  if (count >= S::N) {
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) S::store(const_cast<typename S::E*>(walk.line(t)), sum[t]);
   } else {
@@ -91,12 +86,10 @@ DEPTHWISE_INLINE void store_lines(typename S::E* y, Step y_line, int64_t lines, 
 
 // The sums that an earlier chunk left in y.
 template <class S, int T>
-DEPTHWISE_INLINE void load_lines(const typename S::E* y, Step y_line, int64_t lines, int64_t count,
-                                 typename S::V (&sum)[T]) {
+DEPTHWISE_INLINE void load_lines(const typename S::E* y, Step y_line, int64_t count, typename S::V (&sum)[T]) {
   const typename S::M mask = S::mask(0, count);
 #pragma GCC unroll 16
-  for (int t = 0; t < T; ++t)
-    if (t < lines) sum[t] = count >= S::N ? S::load(y + t * y_line) : S::load(y + t * y_line, mask);
+  for (int t = 0; t < T; ++t) sum[t] = count >= S::N ? S::load(y + t * y_line) : S::load(y + t * y_line, mask);
 }
 
 // Under StrideTwo a masked load takes every other element, but sums are stored as neighbours.
@@ -110,7 +103,7 @@ struct Stored<StrideTwo<S>> {
 };
 
 template <class S, Lanes L, int T, int A>
-void run_rows(const Rows<S>& r) {
+DEPTHWISE_NOINLINE void run_rows(const Rows<S>& r) {
   using E = typename S::E;
   using Out = typename Stored<S>::type;
   constexpr int phases = phases_of<S>;
@@ -135,10 +128,10 @@ void run_rows(const Rows<S>& r) {
 #pragma GCC unroll 16
         for (int t = 0; t < T; ++t) sum[t] = start;
         if constexpr (phases == 1)
-          if (r.adds) load_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
+          if (r.adds) load_lines<Out, T>(y, r.y_line, lanes, sum);
         if constexpr (phases == 1) {
           add_chunk<S, L, T, A>(sum, chunk, taps[0], x, w + chunk.w);
-          store_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
+          store_lines<Out, T>(y, r.y_line, lanes, sum);
         } else {
           typename S::V odd[T];
 #pragma GCC unroll 16
@@ -146,7 +139,6 @@ void run_rows(const Rows<S>& r) {
           if (r.adds) {
 #pragma GCC unroll 16
             for (int t = 0; t < T; ++t) {
-              if (t == tile->lines) break;
               const E* line = y + t * r.y_line;
               S::deinterleave(lanes >= S::N ? S::load(line) : S::load(line, S::mask(0, lanes)),
                               lanes >= 2 * S::N ? S::load(line + S::N)
@@ -159,8 +151,8 @@ void run_rows(const Rows<S>& r) {
           add_chunk<S, L, T, A>(odd, chunk, taps[1], x, w + chunk.w);
 #pragma GCC unroll 16
           for (int t = 0; t < T; ++t) S::interleave(sum[t], odd[t], sum[t], odd[t]);
-          store_lines<S, T>(y, r.y_line, tile->lines, lanes, sum);
-          if (lanes > S::N) store_lines<S, T>(y + S::N, r.y_line, tile->lines, lanes - S::N, odd);
+          store_lines<S, T>(y, r.y_line, lanes, sum);
+          if (lanes > S::N) store_lines<S, T>(y + S::N, r.y_line, lanes - S::N, odd);
         }
         x += r.x_vector;
         y += r.y_vector;
@@ -171,10 +163,10 @@ void run_rows(const Rows<S>& r) {
   }
 }
 
-// The same for kernels of three by three, whose weights all stay in registers where there are enough of these (AVX-512, EPYC of the fourth generation,
-// one thread: 512x14x14 29 us by run_rows, 23 here).
+// The same for kernels of three by three, whose weights all stay in registers where there are enough of these (AVX-512,
+// EPYC of the fourth generation, one thread: 512x14x14 29 us by run_rows, 23 here).
 template <class S, Lanes L, int T, int A>
-void run_rows_of_three(const Rows<S>& r) {
+DEPTHWISE_NOINLINE void run_rows_of_three(const Rows<S>& r) {
   using E = typename S::E;
   using V = typename S::V;
   using Out = typename Stored<S>::type;
@@ -205,10 +197,10 @@ void run_rows_of_three(const Rows<S>& r) {
         V sum[T];
 #pragma GCC unroll 16
         for (int t = 0; t < T; ++t) sum[t] = start;
-        if (r.adds) load_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
+        if (r.adds) load_lines<Out, T>(y, r.y_line, lanes, sum);
         const typename S::M mask[3] = {pinned<S>(masks[0]), pinned<S>(masks[1]), pinned<S>(masks[2])};
         add_three<S, L, T, A>(sum, chunk.live, x, x_line, offset, mask, weight);
-        store_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);
+        store_lines<Out, T>(y, r.y_line, lanes, sum);
         x += r.x_vector;
         y += r.y_vector;
         lanes -= S::N;
@@ -223,9 +215,9 @@ template <class S, Lanes L, int most>
 inline void run_rows(int64_t lines, int64_t taps, const Rows<S>& rows) {
   if constexpr (most >= 3 && phases_of<S> == 1 && S::N > 4)
     if (taps == 3 && rows.taps[0].count == 3)
-      return with_number<max_lines>(lines, [&](auto T) { run_rows_of_three<S, L, decltype(T)::value, 3>(rows); });
+      return with_height(lines, [&](auto T) { run_rows_of_three<S, L, decltype(T)::value, 3>(rows); });
   with_number<most>(taps, [&](auto A) {
-    with_number<max_lines>(lines, [&](auto T) { run_rows<S, L, decltype(T)::value, decltype(A)::value>(rows); });
+    with_height(lines, [&](auto T) { run_rows<S, L, decltype(T)::value, decltype(A)::value>(rows); });
   });
 }
 

@@ -1,6 +1,7 @@
 // A strip of columns as vectors: stretches of neighbouring vectors that are done alike, the taps that each meets, and
 // the lanes of each vector that lie inside the row under each tap. The same for all rows and planes.
 #pragma once
+#include "../heights.hpp"
 #include "array_bounds.hpp"
 #include "pack.hpp"
 #include "packed_rows.hpp"
@@ -12,9 +13,8 @@ using depthwise::CrossPhase;
 using depthwise::CrossTap;
 
 struct Stretch {
-  int64_t first_phase;  // of columns; two phases that are interleaved are done together
-  bool half;            // of narrower vectors
-  bool beside;          // a lane lies beside the row under some tap
+  int64_t first_phase;                  // of columns; two phases that are interleaved are done together
+  bool beside;                          // a lane lies beside the row under some tap
   int64_t column, vectors, last_lanes;  // first output of the phase, vectors, lanes of the last to store
   int64_t taps_begin, taps_end;         // taps of a phase that some lane has inside the row
   int64_t masks;                        // index of the first
@@ -24,9 +24,6 @@ struct Stretch {
 template <class S>
 class Stretches {
  public:
-  using Half = typename S::Half;  // narrower vectors for the end of a row, or S again
-  static constexpr bool halves = Half::N < S::N;
-
   explicit Stretches(const depthwise::Correlation& job)
       : job_(job),
         lat_(job.lattice),
@@ -38,7 +35,6 @@ class Stretches {
     stretches_ = arena.take<Stretch>(lat_.cross_phase_count * vectors);
     for (Step** at : {&x_offset_, &packed_offset_, &w_offset_}) *at = arena.take<Step>(lat_.cross_tap_count);
     masks_ = arena.take<typename S::M>(vectors * lat_.cross_tap_count);
-    half_masks_ = arena.take<typename Half::M>(lat_.cross_tap_count);
   }
 
   // Elements from a row's first output to each tap, in memory, in packed rows, and among the weights.
@@ -57,13 +53,7 @@ class Stretches {
   const Stretch* end() const { return stretches_ + count_; }
   int64_t count() const { return count_; }
 
-  template <class V>
-  const typename V::M* masks(int64_t index) const {
-    if constexpr (V::N == S::N)
-      return masks_ + index;
-    else
-      return half_masks_ + index;
-  }
+  const typename S::M* masks(int64_t index) const { return masks_ + index; }
 
   void enter(int64_t strip) {
     count_ = 0;
@@ -75,7 +65,7 @@ class Stretches {
   // Adds the columns that whole vectors read.
   void cover(Cover& cover) const {
     for (const Stretch& s : *this) {
-      const int64_t lanes = s.half ? Half::N : S::N * at_least(s.stack, 1);
+      const int64_t lanes = S::N * at_least(s.stack, 1);
       const CrossTap* tap = lat_.cross_taps + lat_.cross_phases[s.first_phase].taps_begin;
       for (int64_t o = s.taps_begin; o < s.taps_end; ++o)
         cover.add_columns(input_column(tap[o], s.column), input_column(tap[o], s.column + s.vectors * lanes) - 1);
@@ -90,29 +80,24 @@ class Stretches {
     const int64_t taps = lat_.cross_phases[phase + phases_together_ - 1].taps_end - c.taps_begin;
     const int64_t outs =
         job_.joined ? at_most(2 * job_.strip, job_.out.cross_size - 2 * j0) : at_most(job_.strip, c.outs - j0);
-    const bool half = halves && outs <= Half::N * phases_together_;
-    const int64_t N = half ? Half::N : S::N;
     Stretch* last = nullptr;
-    for (int64_t j = 0; j < outs; j += N * phases_together_) {
+    for (int64_t j = 0; j < outs; j += S::N * phases_together_) {
       Stretch next{.first_phase = phase,
-                   .half = half,
                    .beside = false,
                    .column = j0 + j / phases_together_,
                    .vectors = 1,
-                   .last_lanes = at_most(N * phases_together_, outs - j),
+                   .last_lanes = at_most(S::N * phases_together_, outs - j),
                    .taps_begin = 0,
                    .taps_end = taps,
-                   .masks = half ? c.taps_begin : masks,
+                   .masks = masks,
                    .stack = 0};
-      next.beside = one_row_ && (next.last_lanes < N || reaches_beside(tap, taps, next.column, N));
+      next.beside = one_row_ && (next.last_lanes < S::N || reaches_beside(tap, taps, next.column));
       if (!job_.joined) leave_out_taps(next, tap);
-      if (half)
-        mark_lanes<Half>(half_masks_ + next.masks, tap, taps, next.column);
-      else if (lat_.lines_per_out == 2)
+      if (lat_.lines_per_out == 2)
         mark_lanes<StrideTwo<S>>(masks_ + next.masks, tap, taps, next.column);
       else
         mark_lanes<S>(masks_ + next.masks, tap, taps, next.column);
-      if (!half) masks += taps;
+      masks += taps;
       if (last && last->beside == next.beside && last->taps_begin == next.taps_begin &&
           last->taps_end == next.taps_end) {
         last->vectors += 1;
@@ -134,25 +119,26 @@ class Stretches {
   void stack() {
     for (int64_t i = 0; i < count_; ++i) {
       Stretch& s = stretches_[i];
-      if (s.beside || s.half || s.vectors < 2) continue;
-      const int64_t lines = at_most(s.vectors, max_lines), rest = s.vectors % lines;
+      if (s.beside || s.vectors < 2) continue;
+      int64_t lines = at_most(s.vectors, max_lines);
+      while (!depthwise::is_tile_height(lines, max_lines)) --lines;
+      const int64_t rest = s.vectors % lines;
       s.vectors /= lines;
       s.stack = lines;
       if (!rest) continue;
       for (int64_t k = count_++; k > i + 1; --k) stretches_[k] = stretches_[k - 1];
       Stretch& last = stretches_[i + 1] = s;
       last.column += s.vectors * lines * S::N;
-      last.vectors = 1;
-      last.stack = rest;
-      ++i;
+      last.vectors = rest;
+      last.stack = 0;
     }
   }
 
   int64_t input_column(const CrossTap& tap, int64_t output) const { return tap.in0 + output * lat_.cross_in_step; }
 
-  bool reaches_beside(const CrossTap* tap, int64_t taps, int64_t j, int64_t N) const {
+  bool reaches_beside(const CrossTap* tap, int64_t taps, int64_t j) const {
     for (int64_t o = 0; o < taps; ++o)
-      if (input_column(tap[o], j) < 0 || input_column(tap[o], j + N) > job_.in.cross_size) return true;
+      if (input_column(tap[o], j) < 0 || input_column(tap[o], j + S::N) > job_.in.cross_size) return true;
     return false;
   }
 
@@ -174,7 +160,6 @@ class Stretches {
   Stretch* stretches_ = nullptr;
   Step *x_offset_ = nullptr, *packed_offset_ = nullptr, *w_offset_ = nullptr;
   typename S::M* masks_ = nullptr;
-  typename Half::M* half_masks_ = nullptr;
 };
 
 }  // namespace

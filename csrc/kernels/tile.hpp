@@ -5,6 +5,7 @@
 // while the input lines stream past; line s is loaded once and feeds every output t and tap a with t + a == s. Lines
 // that lie in the padding are skipped by their bit in `live`, so no padded tap is computed and no zero is stored.
 #pragma once
+#include "../heights.hpp"
 #include "../simd/common.hpp"
 
 namespace {
@@ -262,7 +263,7 @@ DEPTHWISE_INLINE void fetch_span(const E* at, int64_t bytes, int64_t vector, boo
 }
 
 template <class S, Lanes L, int T>
-void run_tile(const Tile<S>& tile) {
+DEPTHWISE_NOINLINE void run_tile(const Tile<S>& tile) {
   for (Step row = 0; row < tile.rows; ++row) {
     const auto *x_start = tile.x + row * tile.x_row, *w_start = tile.w, *bias = tile.bias;
     auto* y = tile.y + row * tile.y_row;
@@ -296,6 +297,16 @@ void run_tile(const Tile<S>& tile) {
       y += S::N;
     }
   }
+}
+
+// f(Number<T>()) for the height of a tile.
+template <int most = max_lines, class F>
+DEPTHWISE_INLINE void with_height(int64_t lines, const F& f) {
+  if constexpr (!depthwise::is_tile_height(most, max_lines))
+    return with_height<most - 1>(lines, f);
+  else if constexpr (most > 1)
+    if (lines != most) return with_height<most - 1>(lines, f);
+  if constexpr (depthwise::is_tile_height(most, max_lines)) f(Number<most>());
 }
 
 template <class S, Lanes L>

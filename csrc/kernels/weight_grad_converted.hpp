@@ -61,7 +61,7 @@ class WeightGradConverted {
     planes_.x.batch = cells * plane_size(job_.x);
     planes_.g.batch = cells * job_.divide * plane_size(job_.g);
     // Sums that are never emptied are numbers of E, and those that the kernel stores itself it may sum planes together.
-    planes_.gW = images * job_.g.lines * divide_up(job_.g.cross_size, S::Half::N) <= steps_kept ? gW_ : nullptr;
+    planes_.gW = images * job_.g.lines * divide_up(job_.g.cross_size, S::N) <= steps_kept ? gW_ : nullptr;
   }
 
   const WeightGradient& job_;

@@ -3,6 +3,7 @@
 // A unit is one output channel and one part of the images and bands. The sums of its taps are vectors of lane-wise
 // partial sums; the lanes are added once, at the end. Channels of small images are done several in a call.
 #pragma once
+#include "../heights.hpp"
 #include "array_bounds.hpp"
 #include "bias_sums.hpp"
 #include "cut.hpp"
@@ -16,30 +17,25 @@ using depthwise::LinePhase;
 using depthwise::TapSet;
 using depthwise::WeightGradient;
 
-// Rows [t0, t1) of a phase in few tiles of equal height, or nearly so where only low ones are equal.
-struct Heights {
-  int64_t t0, count, least = 0, longer = 0;  // so many of the tiles, the first, have a row more
-  Heights(int64_t begin, int64_t end) : t0(begin), count(divide_up(end - begin, max_lines)) {
-    const int64_t rows = end - begin;
-    if (!count) return;
-    for (int64_t more = count; rows / more >= low_lines; ++more)
-      if (rows % more == 0) {
-        count = more;
-        break;
-      }
-    least = rows / count;
-    longer = rows % count;
+// Rows [begin, end) of a phase in tiles.
+struct TilesOfRows {
+  int64_t first;
+  depthwise::Heights heights;
+  TilesOfRows(int64_t begin, int64_t end) : first(begin), heights(end - begin, max_lines) {}
+  int64_t count() const { return heights.count(); }
+  int64_t begin(int64_t tile) const { return first + heights.begin(tile); }
+  int64_t lines(int64_t tile) const { return heights.height(tile); }
+  // The end of the tiles from this one on that are as high.
+  int64_t alike(int64_t tile) const {
+    int64_t end = tile + 1;
+    while (end < count() && lines(end) == lines(tile)) ++end;
+    return end;
   }
-  int64_t first(int64_t k) const { return t0 + k * least + at_most(k, longer); }
-  int64_t lines(int64_t k) const { return least + (k < longer); }
 };
 
 template <class S>
 class WeightGradPlanar {
   using E = typename S::E;
-  using Strip = ProductStrip<S>;
-  using Half = typename Strip::Half;
-  using EveryOther = typename Strip::EveryOther;
   static constexpr int64_t planes_bytes = 16 << 10;  // of planes that several calls take together
   static constexpr int64_t tiles_kept = 64;
 
@@ -131,15 +127,15 @@ class WeightGradPlanar {
   // where sums have to be kept between calls.
   int64_t planes_together(int64_t o, int64_t most) {
     if (!taps_ || !job_.batch || !job_.g.lines || !job_.g.cross_size || job_.g.lines > tiles_kept * max_lines) return 0;
-    const Heights tiles(0, job_.g.lines);
+    const TilesOfRows tiles(0, job_.g.lines);
     if (!job_.gW || job_.parts != 1 || !job_.x.direct || !job_.g.direct || lat_.line_phase_count != 1 ||
-        job_.g.cross_size > job_.strip || tiles.count > tiles_kept)
+        job_.g.cross_size > job_.strip || tiles.count() > tiles_kept)
       return 0;
     strip_.enter(0, job_.g.cross_size);
     if (job_.batch * job_.g.lines * strip_.vectors() > steps_kept) return 0;
     const int64_t bytes =
         job_.batch * (job_.x.lines * job_.x.cross_size + job_.g.lines * job_.g.cross_size) * Step{sizeof(E)};
-    if (tiles.longer) most = 1;
+    if (tiles.alike(0) < tiles.count()) most = 1;
     if (job_.kernel_lines > 3 || job_.kernel_cross > 3)
       most = at_most(most, at_least(1, planes_bytes / at_least(1, bytes)));
     if (job_.divide > 1) most = at_most(most, job_.divide - o % job_.divide);
@@ -172,18 +168,19 @@ class WeightGradPlanar {
   }
 
   void run_planes(int64_t o, int64_t planes) {
-    const Heights tiles(0, job_.g.lines);
+    const TilesOfRows tiles(0, job_.g.lines);
     Source from{.x = o / job_.divide * job_.x.channel, .g = o * job_.g.channel};
     RowProducts<E> p = call(from);
     p.planes = planes;
     p.images = job_.batch;
-    if (tiles.longer) {
-      sums_.clear();
-      run_taps(p, from, lat_.line_phases[0], tiles, 0, tiles.longer);
+    int64_t tile = 0;
+    if (tiles.alike(0) < tiles.count()) sums_.clear();
+    for (int64_t end; (end = tiles.alike(tile)) < tiles.count(); tile = end) {
+      run_taps(p, from, lat_.line_phases[0], tiles, tile, end);
       p.adds = true;
     }
     p.totals = weights_of(o);
-    run_taps(p, from, lat_.line_phases[0], tiles, tiles.longer, tiles.count);
+    run_taps(p, from, lat_.line_phases[0], tiles, tile, tiles.count());
   }
 
   // Where a tile finds a plane's rows: elements to row 0 and column 0 of memory, unless rows are packed.
@@ -221,15 +218,15 @@ class WeightGradPlanar {
       for (int64_t i = 0; i < lat_.line_phase_count; ++i) {
         const LinePhase& c = lat_.line_phases[i];
         if (!job_.x.direct) x_rows_.forget(j0);
-        const Heights tiles(first_of(c, row0), first_of(c, row1));
-        for (int64_t k = 0; k < tiles.count; ++k) run_tile_of_rows(c, tiles, k, x, g);
+        const TilesOfRows tiles(first_of(c, row0), first_of(c, row1));
+        for (int64_t k = 0; k < tiles.count(); ++k) run_tile_of_rows(c, tiles, k, x, g);
       }
     }
   }
 
   // One tile of gy rows, through packed rows where memory is not as lanes want it.
-  void run_tile_of_rows(const LinePhase& c, const Heights& tiles, int64_t k, Step x, Step g) {
-    const int64_t t0 = tiles.first(k), lines = tiles.lines(k);
+  void run_tile_of_rows(const LinePhase& c, const TilesOfRows& tiles, int64_t k, Step x, Step g) {
+    const int64_t t0 = tiles.begin(k), lines = tiles.lines(k);
     sums_.count(0, lines * strip_.vectors());
     Source from{.x = x, .g = g};
     from.packs_x = !job_.x.direct || !lies_in(bounds_, extent(c, t0, t0 + lines), x);
@@ -245,23 +242,22 @@ class WeightGradPlanar {
   }
 
   // All taps of tiles [begin, end), of one height.
-  void run_taps(RowProducts<E>& p, const Source& from, const LinePhase& c, const Heights& tiles, int64_t begin,
+  void run_taps(RowProducts<E>& p, const Source& from, const LinePhase& c, const TilesOfRows& tiles, int64_t begin,
                 int64_t end) {
     ProductTile list[tiles_kept];
     p.tiles = list;
     p.tile_count = end - begin;
     p.g_line = from.packed_g ? g_rows_.line_size() : c.out_step * job_.g.line;
-    const int64_t apart = lat_.lines_per_out, lines = tiles.lines(begin), t0 = tiles.first(begin);
-    const int64_t most = careful_ ? 1 : apart == 2 ? EveryOther::max_taps : S::max_taps;
+    const int64_t apart = lat_.lines_per_out, lines = tiles.lines(begin), t0 = tiles.begin(begin);
+    const int64_t most = careful_ ? 1 : S::max_taps;
     for (int64_t i = c.sets_begin; i < c.sets_end; ++i) {
       const TapSet& set = lat_.tap_sets[i];
       Step packed = 0;  // elements to the line of the tile's first row and tap 0
       if (from.packs_x) {
         const Range read = lines_of(set, t0, t0 + lines);
         if (read.begin >= read.end) continue;
-        packed = x_rows_.lines(i - c.sets_begin, read.begin, read.end, [&](int64_t s) {
-          return from.x + (set.in0 + s * lat_.line_in_step) * job_.x.line;
-        });
+        packed = x_rows_.lines(i - c.sets_begin, read.begin, read.end,
+                               [&](int64_t s) { return from.x + (set.in0 + s * lat_.line_in_step) * job_.x.line; });
         packed += (t0 * apart - read.begin) * x_rows_.line_size();
         p.x = x_rows_.data();
         p.x_line = x_rows_.line_size();
@@ -271,10 +267,10 @@ class WeightGradPlanar {
         const int64_t a0 = chunks.begin(k), taps = chunks.length(k);
         uint32_t any = 0;
         for (int64_t t = begin; t < end; ++t) {
-          const int64_t s0 = tiles.first(t) * apart + a0;
+          const int64_t s0 = tiles.begin(t) * apart + a0;
           list[t - begin] = {
               .x = from.packs_x ? packed + a0 * p.x_line : (set.in0 + s0 * lat_.line_in_step) * job_.x.line,
-              .g = from.packed_g ? 0 : (c.out0 + tiles.first(t) * c.out_step) * job_.g.line,
+              .g = from.packed_g ? 0 : (c.out0 + tiles.begin(t) * c.out_step) * job_.g.line,
               .live = live_lines(set.first - s0, set.last - s0, (lines - 1) * apart + taps)};
           any |= list[t - begin].live;
         }
@@ -290,8 +286,8 @@ class WeightGradPlanar {
   void run_columns(RowProducts<E> p, bool packed, int64_t lines, int64_t taps, Step tap) {
     E* const totals = p.totals;
     const Step step = packed && !job_.x.direct ? 1 : lat_.cross_in_step;  // from lane to lane
-    p.x_vector = strip_.half() ? Half::N : S::N * step;
-    p.g_vector = strip_.half() ? Half::N : S::N;
+    p.x_vector = S::N * step;
+    p.g_vector = S::N;
     const int64_t most = careful_ || lines < low_lines ? 1 : max_columns<S>(static_cast<int>(taps));
     const Cut columns = fewest_pieces(job_.kernel_cross, most);
     for (int64_t k = 0; k < columns.count; ++k) {
@@ -305,10 +301,8 @@ class WeightGradPlanar {
   }
 
   void add_columns(const RowProducts<E>& p, int64_t lines, int64_t taps, int64_t columns) {
-    if constexpr (Strip::halves)
-      if (strip_.half()) return add<Half>(p, lines, taps, columns);
     if constexpr (sizeof(E) == 4)
-      if (lat_.lines_per_out == 2) return add<EveryOther>(p, lines, taps, columns);
+      if (lat_.lines_per_out == 2) return add<StrideTwo<S>>(p, lines, taps, columns);
     add<S>(p, lines, taps, columns);
   }
 
@@ -324,7 +318,7 @@ class WeightGradPlanar {
 
   const WeightGradient& job_;
   const depthwise::LatticeView& lat_;
-  Strip strip_;
+  ProductStrip<S> strip_;
   PackedRows<S> x_rows_;
   const depthwise::Segment g_segment_;  // gy's rows are packed as they are
   const depthwise::RowLayoutView g_layout_;

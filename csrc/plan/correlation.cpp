@@ -155,8 +155,7 @@ void Plan::correlate_by_columns(const Problem& p, const Kernels& k) {
     correlate = &k.correlate_converted[sums == DType::f64];
   }
   job.packed_sum = job.sum;
-  scratch_bytes =
-      fit_scratch(job, *correlate, k, item, job.packed_sum, [&] { lay_rows_out(job, job.in.direct, N); });
+  scratch_bytes = fit_scratch(job, *correlate, k, item, job.packed_sum, [&] { lay_rows_out(job, job.in.direct, N); });
   job.strips = ceil_div(phase_outs, job.strip);
   const int64_t plane_bytes = job.out.cross_size * job.out.lines * item;
   if (job.fetch_bytes && bytes > last_cache_bytes && job.strips == 1 && one_phase &&

@@ -44,9 +44,9 @@ void Plan::plan_weight_gradient(const Problem& p, const Kernels& k) {
   job.gW_channel = gW.strides[1];
   units = job.units = job.groups * job.parts;
   int64_t packed_sum = 1;
-  scratch_bytes = channel_lanes ? sum_products->scratch_bytes(job)
-                                : fit_scratch(job, *sum_products, k, item, packed_sum,
-                                              [&] { lay_rows_out(job, job.x.direct, N); });
+  scratch_bytes =
+      channel_lanes ? sum_products->scratch_bytes(job)
+                    : fit_scratch(job, *sum_products, k, item, packed_sum, [&] { lay_rows_out(job, job.x.direct, N); });
 }
 
 void Plan::sum_by_channels(const Problem& p, const Kernels& k, int64_t out_step) {

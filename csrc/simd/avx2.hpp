@@ -10,7 +10,6 @@ namespace {
 constexpr int max_lines = 8;
 
 struct F32 {
-  using Half = F32;
   using E = float;
   using V = __m256;
   using M = __m256i;
@@ -87,7 +86,9 @@ struct F32 {
     v[3] = _mm256_shuffle_ps(b, d, 0xee);
   }
   static V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
-  static V fma(V a, V b, V c, M m) { return _mm256_blendv_ps(c, fma(a, b, c), _mm256_castsi256_ps(m)); }  // c where m is not set
+  static V fma(V a, V b, V c, M m) {
+    return _mm256_blendv_ps(c, fma(a, b, c), _mm256_castsi256_ps(m));
+  }  // c where m is not set
   static V add(V a, V b) { return _mm256_add_ps(a, b); }
   static E sum(V v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -114,7 +115,6 @@ struct F32 {
 };
 
 struct F64 {
-  using Half = F64;
   using E = double;
   using V = __m256d;
   using M = __m256i;

@@ -9,60 +9,11 @@ namespace {
 // Lines of a register tile at most.
 constexpr int max_lines = 8;
 
-// Half a vector: rows of at most eight columns, which whole vectors would leave half idle.
-struct F32Half {
-  using E = float;
-  using V = __m256;
-  using M = __mmask8;
-  static constexpr int N = 8, max_taps = 7, registers = 32;
-  static constexpr bool masked_fma = true;
-
-  static V zero() { return _mm256_setzero_ps(); }
-  static V set1(E v) { return _mm256_set1_ps(v); }
-  static V load(const E* p) { return _mm256_loadu_ps(p); }
-  static void store(E* p, V v) { _mm256_storeu_ps(p, v); }
-  static M mask(int64_t first, int64_t last) {
-    return static_cast<M>(((1u << clamp(last, 0, N)) - 1u) & ~((1u << clamp(first, 0, N)) - 1u));
-  }
-  static V load(const E* p, M m) { return _mm256_maskz_loadu_ps(m, p); }
-  static void store_first(E* p, V v, int64_t count) { _mm256_mask_storeu_ps(p, mask(0, count), v); }
-  static void deinterleave(V a, V b, V& even, V& odd) {
-    const __m256i e = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
-    even = _mm256_permutex2var_ps(a, e, b);
-    odd = _mm256_permutex2var_ps(a, _mm256_add_epi32(e, _mm256_set1_epi32(1)), b);
-  }
-  static void interleave(V even, V odd, V& a, V& b) {
-    const __m256i i = _mm256_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11);
-    a = _mm256_permutex2var_ps(even, i, odd);
-    b = _mm256_permutex2var_ps(even, _mm256_add_epi32(i, _mm256_set1_epi32(4)), odd);
-  }
-  static V shift_in(V v, const E* p) {
-    const __m256i last = _mm256_castps_si256(_mm256_castps128_ps256(_mm_load_ss(p)));
-    return _mm256_castsi256_ps(_mm256_alignr_epi32(last, _mm256_castps_si256(v), 1));
-  }
-  static V pin(V v) {
-    asm("" : "+v"(v));
-    return v;
-  }
-  static M pin(M m) {
-    asm("" : "+k"(m));
-    return m;
-  }
-  static V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
-  static V fma(V a, V b, V c, M m) { return _mm256_mask3_fmadd_ps(a, b, c, m); }
-  static E sum(V v) {
-    __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
-    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
-  }
-};
-
 struct F32 {
-  using Half = F32Half;
   using E = float;
   using V = __m512;
   using M = __mmask16;
-  static constexpr int N = 16, max_taps = 7, registers = 32;
+  static constexpr int N = 16, max_taps = 5, registers = 32;
   static constexpr bool masked_fma = true;
 
   static V zero() { return _mm512_setzero_ps(); }
@@ -154,11 +105,10 @@ struct F32 {
 };
 
 struct F64 {
-  using Half = F64;
   using E = double;
   using V = __m512d;
   using M = __mmask8;
-  static constexpr int N = 8, max_taps = 4, registers = 32;
+  static constexpr int N = 8, max_taps = 3, registers = 32;
   static constexpr bool masked_fma = true;
 
   static V zero() { return _mm512_setzero_pd(); }

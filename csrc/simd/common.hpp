@@ -6,6 +6,8 @@
 #include <cstring>
 
 #define DEPTHWISE_INLINE inline __attribute__((always_inline))
+// Loops that are worth a call, and what is seldom done: a copy for each caller would but take a build's time.
+#define DEPTHWISE_NOINLINE __attribute__((noinline))
 // Keeps GCC from testing an integer's bits once and spilling ten booleans.
 #define DEPTHWISE_PIN_INTEGER(i) asm("" : "+r"(i))
 

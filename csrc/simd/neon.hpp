@@ -10,11 +10,10 @@ namespace {
 constexpr int max_lines = 8;
 
 struct F32 {
-  using Half = F32;
   using E = float;
   using V = float32x4_t;
   using M = uint32x4_t;  // all bits of a lane or none
-  static constexpr int N = 4, max_taps = 7, registers = 32;
+  static constexpr int N = 4, max_taps = 5, registers = 32;
   static constexpr bool masked_fma = false;
 
   static V zero() { return vdupq_n_f32(0); }
@@ -88,11 +87,10 @@ struct F32 {
 };
 
 struct F64 {
-  using Half = F64;
   using E = double;
   using V = float64x2_t;
   using M = uint64x2_t;
-  static constexpr int N = 2, max_taps = 4, registers = 32;
+  static constexpr int N = 2, max_taps = 3, registers = 32;
   static constexpr bool masked_fma = false;
 
   static V zero() { return vdupq_n_f64(0); }

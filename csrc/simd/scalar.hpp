@@ -9,7 +9,6 @@ constexpr int max_lines = 2;
 
 template <class Element>
 struct Scalar {
-  using Half = Scalar;
   using E = Element;
   using V = Element;
   using M = bool;

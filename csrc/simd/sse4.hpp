@@ -10,11 +10,10 @@ namespace {
 constexpr int max_lines = 4;
 
 struct F32 {
-  using Half = F32;
   using E = float;
   using V = __m128;
   using M = __m128i;  // all bits of a lane or none
-  static constexpr int N = 4, max_taps = 3, registers = 16;
+  static constexpr int N = 4, max_taps = 2, registers = 16;
   static constexpr bool masked_fma = false;
 
   static V zero() { return _mm_setzero_ps(); }
@@ -62,7 +61,9 @@ struct F32 {
   // Element i of a block of v[j] and element j of that block of v[i] change places.
   static void transpose_blocks(V (&v)[block]) { _MM_TRANSPOSE4_PS(v[0], v[1], v[2], v[3]); }
   static V fma(V a, V b, V c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
-  static V fma(V a, V b, V c, M m) { return _mm_blendv_ps(c, fma(a, b, c), _mm_castsi128_ps(m)); }  // c where m is not set
+  static V fma(V a, V b, V c, M m) {
+    return _mm_blendv_ps(c, fma(a, b, c), _mm_castsi128_ps(m));
+  }  // c where m is not set
   static V add(V a, V b) { return _mm_add_ps(a, b); }
   static E sum(V v) {
     v = _mm_add_ps(v, _mm_movehl_ps(v, v));
@@ -84,11 +85,10 @@ struct F32 {
 };
 
 struct F64 {
-  using Half = F64;
   using E = double;
   using V = __m128d;
   using M = __m128i;  // all bits of a lane or none
-  static constexpr int N = 2, max_taps = 3, registers = 16;
+  static constexpr int N = 2, max_taps = 2, registers = 16;
   static constexpr bool masked_fma = false;
 
   static V zero() { return _mm_setzero_pd(); }

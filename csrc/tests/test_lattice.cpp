@@ -8,6 +8,7 @@
 #include <set>
 #include <tuple>
 
+#include "../heights.hpp"
 #include "../lattice.hpp"
 #include "../row_layout.hpp"
 
@@ -66,6 +67,23 @@ void check_outputs(const std::map<int64_t, int>& seen, bool covers, const Produc
   if (covers) check(static_cast<int64_t>(seen.size()) == outs, "all outputs are covered", a, pass);
 }
 
+// How many tiles there are: each of a height that is compiled, one behind the other.
+int64_t test_heights(int64_t lines, int64_t most) {
+  const Heights heights(lines, most);
+  int64_t at = 0;
+  bool right = heights.count() <= ceil_div(lines, most) + (most == 8 && (lines == 3 || lines == 5));
+  for (int64_t k = 0; k < heights.count(); ++k) {
+    right &= heights.begin(k) == at && is_tile_height(heights.height(k), most) &&
+             (k == 0 || heights.height(k) <= heights.height(k - 1));
+    at += heights.height(k);
+  }
+  if (!right || at != lines) {
+    std::fprintf(stderr, "FAILED: heights of %ld lines\n", static_cast<long>(lines));
+    std::exit(1);
+  }
+  return heights.count();
+}
+
 void test_lines(const LatticeView& lat, const Axis& a, Pass pass, int64_t max_lines) {
   const int64_t outs = pass == Pass::input_grad ? a.size : a.out, ins = pass == Pass::input_grad ? a.out : a.size;
   Products found;
@@ -74,7 +92,7 @@ void test_lines(const LatticeView& lat, const Axis& a, Pass pass, int64_t max_li
   for (int64_t c = 0; c < lat.line_phase_count; ++c) {
     const LinePhase& lines = lat.line_phases[c];
     check(lines.tiles_before == tiles, "tiles are numbered without a gap", a, pass);
-    tiles += ceil_div(lines.outs, max_lines);
+    tiles += test_heights(lines.outs, max_lines);
     for (int64_t t = 0; t < lines.outs; ++t) ++seen[lines.out0 + t * lines.out_step];
     for (int64_t i = lines.sets_begin; i < lines.sets_end; ++i) {
       const TapSet& p = lat.tap_sets[i];
