@@ -35,6 +35,14 @@ int64_t dilation_phases(const Axis& a) {
   return phases <= most_phases ? phases : 1;
 }
 
+int64_t phases_met(const Axis& a) {
+  const int64_t tap_step = a.stride / std::gcd(a.stride, a.dilate);
+  int64_t phases = 0;
+  for (int64_t tap = 0; tap < std::min(tap_step, a.kernel); ++tap)
+    phases += floor_mod(tap * a.dilate - a.pad, a.stride) < a.size;
+  return phases;
+}
+
 int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 
 int64_t tiles_of(int64_t outs, int64_t max_lines) { return ceil_div(outs, max_lines); }
