@@ -80,7 +80,10 @@ double ends_of_rows(const Facts& f) {
 
 double by_columns(const Facts& f) {
   const double idle = weight_gradient_without_half_vectors(f) ? ends_of_rows(f) : idle_in_rows(f);
-  if (f.channels_closest) return std::max(idle, numbers.fixed.gathering_cost) * products(f) + packing(f);
+  if (f.channels_closest) {
+    const auto summed = static_cast<double>(f.gradient ? f.p.multiplier : 1);  // planes that are gathered for an output
+    return std::max(idle, numbers.fixed.gathering_cost * summed) * products(f) + packing(f);
+  }
   return idle * products(f) + unready(f);
 }
 
