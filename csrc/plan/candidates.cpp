@@ -10,13 +10,14 @@ namespace {
 
 // ---- What the candidates with lanes along the columns ask.
 
-bool rows_are_read_in_place(const Facts& f) {
-  return f.read.dtype == f.sums && (f.read.strides[3] == 1 || f.read_width() <= 1) && f.row_is_read_in_steps();
-}
-
 bool planes_are_converted(const Facts& f) {
   return f.planes_together && f.row_is_read_in_steps() &&
          (f.p.pass == Pass::weight_grad || f.row_is_written_in_steps());
+}
+
+bool rows_are_read_in_place(const Facts& f) {
+  return !planes_are_converted(f) && f.read.dtype == f.sums && (f.read.strides[3] == 1 || f.read_width() <= 1) &&
+         f.row_is_read_in_steps();
 }
 
 // ---- What those with lanes along the channels ask.
