@@ -14,7 +14,9 @@ bool pixels_are_written_in_place(const Facts& f) {
 
 Planned<Correlation> plan_channels_last(const Facts& f, const LatticeView& lat, const Kernel<Correlation>&, Form form) {
   const bool in_direct = form != Form::packed;
-  Correlation job = correlation_of(f, lat, true, in_direct, form == Form::converted || pixels_are_written_in_place(f));
+  Planned<Correlation> planned{
+      .job = correlation_of(f, lat, true, in_direct, form == Form::converted || pixels_are_written_in_place(f))};
+  Correlation& job = planned.job;
   const Cut whole{.band = std::max<int64_t>(1, job.out.cross_size), .strip = std::max<int64_t>(1, job.out.lines)};
   const auto rows = [&](const Cut& c) { return rows_read(f.p.h, f.gradient, ceil_div(c.band, cross_out_step(lat))); };
   const auto columns = [&](const Cut& c) {
@@ -31,7 +33,7 @@ Planned<Correlation> plan_channels_last(const Facts& f, const LatticeView& lat, 
   job.rows_packed = packs ? rows(cut) : 0;
   job.columns_packed = packs ? columns(cut) : 0;
   job.strips = ceil_div(job.out.lines, job.strip);
-  return {.job = job};
+  return planned;
 }
 
 }  // namespace depthwise

@@ -8,17 +8,16 @@
 namespace depthwise {
 namespace {
 
-Problem lying(Problem p) {
-  if (p.w.size != 1 || p.w.kernel != 1 || p.w.out != 1) return p;
+void lay_down(Problem& p) {
+  if (p.w.size != 1 || p.w.kernel != 1 || p.w.out != 1) return;
   std::swap(p.h, p.w);
   for (Array* a : {&p.x, &p.W, &p.y}) std::swap(a->strides[2], a->strides[3]);
-  return p;
 }
 
 // Kernels look at an output or a filter to find where its taps read: a weight gradient of no outputs is one of no
 // images, an input gradient of no filters one of no taps and no rows, and without filters the other passes have no
 // channels.
-Problem without_emptiness(Problem p) {
+void take_emptiness_out(Problem& p) {
   if (p.pass == Pass::weight_grad && p.h.out * p.w.out == 0) {
     p.batch = 0;
     for (Axis* a : {&p.h, &p.w}) a->out = std::max<int64_t>(1, a->out);
@@ -30,7 +29,6 @@ Problem without_emptiness(Problem p) {
     else
       p.channels = 0;
   }
-  return p;
 }
 
 double valid_taps(const Axis& a) {
@@ -83,9 +81,17 @@ Facts::Facts(const Problem& problem, const Kernels& kernels)
       elements(bytes / static_cast<double>(item_bytes(p.x.dtype))),
       channels_closest(channels_are_closest(read.strides, gradient ? outs : p.channels, read_height(), read_width())),
       planes_together(planes_converted_together(p, sums)),
-      pairs(takes_pairs(p, sums, planes_together)) {}
+      pairs(takes_pairs(p, sums, planes_together)),
+      planes_converted(planes_together && row_is_read_in_steps() && row_is_written_in_steps()),
+      rows_in_place(!planes_converted && read.dtype == sums && (read.strides[3] == 1 || read_width() <= 1) &&
+                    row_is_read_in_steps()) {}
 
-Problem normalised(const Problem& p) { return lying(without_emptiness(p)); }
+Problem normalised(const Problem& asked) {
+  Problem p = asked;
+  take_emptiness_out(p);
+  lay_down(p);
+  return p;
+}
 
 bool Facts::row_is_written_in_steps() const {
   if (!gradient || p.w.stride == 1) return true;

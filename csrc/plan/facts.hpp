@@ -22,7 +22,9 @@ struct Facts {
   // Channels whose planes of another dtype may be converted together: none where a plane is too large for the cache or
   // has gaps in its rows. A weight gradient takes those of all images, if it can.
   const int64_t planes_together;
-  const bool pairs;  // a stride of two is taken by loads of every other element, from every other row
+  const bool pairs;             // a stride of two is taken by loads of every other element, from every other row
+  const bool planes_converted;  // planes of another dtype can be converted together, and are
+  const bool rows_in_place;     // lanes along the columns are loaded from the array itself
 
   // Of the array that is read, and of the other.
   int64_t read_height() const { return gradient ? p.h.out : p.h.size; }
@@ -33,8 +35,7 @@ struct Facts {
   int64_t out_channels() const { return gradient ? p.channels : outs; }
   int64_t vectors() const { return ceil_div(out_channels(), N); }
 
-  // Neighbouring outputs of a row read neighbouring columns, or every other one; of an input gradient, are neighbours
-  // or lie so.
+  // Neighbouring outputs of a row read columns, and are written to columns, that are neighbours or every other one.
   bool row_is_read_in_steps() const { return gradient || p.w.stride == 1 || pairs; }
   bool row_is_written_in_steps() const;
 

@@ -23,8 +23,8 @@ struct FixedNumbers {
   double uncached_bytes = 20 << 20;
   // Multiply-adds that it takes to convert or copy a vector's worth of what cannot be read in place.
   double packing_cost = 1;
-  // Times the multiply-adds of use that rows take whose neighbours lie apart, channels being closest in memory, for each
-  // plane that an output sums: more than lanes along the channels, of which half may be idle.
+  // Times the multiply-adds of use that rows take whose neighbours lie apart, channels being closest in memory, for
+  // each plane that an output sums: more than lanes along the channels, of which half may be idle.
   double gathering_cost = 2.1;
   // Times ... that a single row takes, which is summed by chains of one vector where taps reach beside it.
   double chains_cost = 2.5;

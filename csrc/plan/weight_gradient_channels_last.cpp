@@ -30,7 +30,8 @@ Planned<WeightGradient> plan_channels_last(const Facts& f, const LatticeView& la
                                            Form form) {
   const Problem& p = f.p;
   const bool direct = form == Form::in_place;
-  WeightGradient job = weight_gradient_of(f, lat, true, direct, direct);
+  Planned<WeightGradient> planned{.job = weight_gradient_of(f, lat, true, direct, direct)};
+  WeightGradient& job = planned.job;
   // Rows of one phase lie out_step apart: a band has as many of each as if there were but one.
   const int64_t out_step = cross_out_step(lat), rows_of_band = numbers.fixed.gradient_band * out_step;
   const Cut whole{.band = std::clamp<int64_t>(p.h.out, 1, 2 * rows_of_band),
@@ -52,7 +53,7 @@ Planned<WeightGradient> plan_channels_last(const Facts& f, const LatticeView& la
   job.parts = parts_of(f, job);
   job.gW = kept_sums(f, job, p.multiplier == 1);
   job.units = job.groups * job.parts;
-  return {.job = job};
+  return planned;
 }
 
 }  // namespace depthwise
