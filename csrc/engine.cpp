@@ -11,7 +11,6 @@
 namespace depthwise {
 namespace {
 
-constexpr int most_targets = 5;  // scalar, sse4, avx2, avx512, neon
 std::atomic<int64_t> executed[most_targets];
 
 void count_execution(const Kernels* kernels) {

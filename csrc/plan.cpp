@@ -12,7 +12,7 @@ Plan::Plan(const Problem& p, const Target& target, int most_threads, const Machi
       candidate(forced ? *forced : cheapest(facts)),
       lattice(problem.pass, candidate.channel_lanes ? problem.w : problem.h,
               candidate.channel_lanes ? problem.h : problem.w, target.kernels->max_lines, candidate.channel_lanes,
-              !candidate.channel_lanes && facts.pairs) {
+              !candidate.channel_lanes && candidate.form != Form::packed && facts.pairs) {
   const auto plan = [&](const auto& task, const auto*& kernel, auto& job) {
     kernel = &(target.kernels->*task.kernels)[facts.wide];
     auto planned = task.plan(facts, lattice.view(), *kernel, candidate.form);

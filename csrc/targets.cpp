@@ -23,6 +23,7 @@ const Target targets[] = {
     {"scalar", &scalar_kernels, [] { return true; }},
 };
 const int target_count = sizeof(targets) / sizeof(targets[0]);
+static_assert(sizeof(targets) / sizeof(targets[0]) <= most_targets);
 std::atomic<int> active_target{target_count - 1};
 
 }  // namespace depthwise

@@ -12,6 +12,7 @@ struct Target {
   bool (*supported)();
 };
 
+constexpr int most_targets = 5;  // avx512, avx2, sse4, neon, scalar
 extern const Target targets[];
 extern const int target_count;
 
