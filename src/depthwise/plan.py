@@ -50,6 +50,12 @@ def explain(
         use: the FLOP at its rate of multiply-adds or the bytes at that of copying so many, the longer of the two, and
         "bound by", which of them: "arithmetic" or "memory".
 
+    Notes
+    -----
+    How memory is walked hangs on the sizes of this machine's caches, as ``python -m depthwise info`` prints them. The
+    environment variable ``DEPTHWISE_CACHES`` forces others, the nearest first: ``DEPTHWISE_CACHES=32K,1M,32M``. No bit
+    of a result hangs on them.
+
     Examples
     --------
     >>> import depthwise
