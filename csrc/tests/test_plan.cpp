@@ -133,10 +133,14 @@ void check_cheapest(const Plan& plan) {
           "another candidate is cheaper", plan);
 }
 
+// Beyond 1 MiB there are only copies of the weights, in whole vectors, and what grows with a kernel alone: tables, and
+// two vectors for each tap in the rows of a tile, where taps lie far apart.
 void check_scratch(const Plan& plan) {
   const Facts& f = plan.facts;
-  const int64_t of_kernel = 8 * f.N * f.item * plan.problem.h.kernel * plan.problem.w.kernel;
-  check(plan.scratch_bytes <= (int64_t{1} << 20) + of_kernel, "more than 1 MiB of scratch memory", plan);
+  const int64_t taps = plan.problem.h.kernel * plan.problem.w.kernel, vector_bytes = f.N * f.item;
+  const int64_t weights = f.vectors() * vector_bytes * (f.gradient ? plan.problem.multiplier : 1) * taps;
+  const int64_t of_kernel = ((8 + 2 * f.k.max_lines) * vector_bytes + 256) * taps;
+  check(plan.scratch_bytes <= (int64_t{1} << 20) + weights + of_kernel, "more than 1 MiB of scratch memory", plan);
 }
 
 // What bits may hang on is the same on every machine and for every number of threads.
@@ -159,8 +163,9 @@ void check_fixed(const Plan& a, const Plan& b) {
 }
 
 void test_numbers(const Target& target) {
-  const Problem p =
-      draw_problem(draw(0, 20) ? 60 : 400, draw(0, 20) ? 9 : 60, draw(0, 5) ? 60 : 1000, draw(0, 5) ? 4 : 1e6);
+  const bool large = !draw(0, 4);
+  const double step = large ? 300 : draw(0, 5) ? 4 : 1e6;
+  const Problem p = draw_problem(large ? 600 : 60, large ? 200 : 9, draw(0, 5) ? 60 : 1000, step);
   const int threads = static_cast<int>(draw(1, 64));
   const Plan plan(p, target, threads, typical), other(p, target, static_cast<int>(draw(1, 64)), draw_machine());
   for (const Plan* each : {&plan, &other}) {
@@ -170,6 +175,21 @@ void test_numbers(const Target& target) {
   }
   check(plan.threads >= 1 && plan.threads <= threads, "more threads than were allowed", plan);
   check_fixed(plan, other);
+}
+
+// Pixels between an output's taps are so many that they cannot be packed for lanes of channels.
+void test_far_taps(const Target& target) {
+  Problem p{};
+  p.batch = 1, p.channels = 64, p.multiplier = 1;
+  p.h = {.size = 100, .kernel = 60, .stride = 1, .pad = 0, .dilate = 1, .out = 41};
+  p.w = {.size = 3000, .kernel = 2, .stride = 1, .pad = 0, .dilate = 2900, .out = 100};
+  lay_out(p.x, DType::f16, true, 1, p.channels, p.h.size, p.w.size);
+  lay_out(p.y, DType::f16, true, 1, p.channels, p.h.out, p.w.out);
+  lay_out(p.W, DType::f16, false, 1, p.channels, p.h.kernel, p.w.kernel);
+  for (const Pass pass : {Pass::forward, Pass::input_grad, Pass::weight_grad}) {
+    p.pass = pass;
+    check_scratch(Plan(p, target, 1, typical));
+  }
 }
 
 int64_t elements_of(const Array& a, std::initializer_list<int64_t> shape) {
@@ -219,6 +239,7 @@ int main(int argc, char** argv) {
   int passed = 0;
   for (int i = 0; i < target_count; ++i) {
     if (!targets[i].supported()) continue;
+    test_far_taps(targets[i]);
     for (int k = 0; k < problems; ++k) test_numbers(targets[i]);
     for (int k = 0; k < problems / 2; ++k) test_runs(targets[i]);
     passed += problems + problems / 2;

@@ -121,14 +121,27 @@ void too_much_scratch_memory() {
   units_of_any_number();
 }
 
-// A child has none of its parent's threads, but a pool.
+// A child has none of its parent's threads, but a pool, also where the parent's was at work as it forked.
 void forked() {
-  every_range_once(50, 3);
+  std::atomic<int> state{0};  // 1: at work, 2: to end
+  std::thread worker([&] {
+    pool().run(
+        1, 0,
+        [](const void* s, int) {
+          auto& seen = *static_cast<std::atomic<int>*>(const_cast<void*>(s));
+          seen = 1;
+          while (seen != 2) std::this_thread::yield();
+        },
+        &state);
+  });
+  while (state != 1) std::this_thread::yield();
   const pid_t child = fork();
   if (child == 0) {
     for (int round = 0; round < 100; ++round) every_range_once(50, 3);
     std::_Exit(0);
   }
+  state = 2;
+  worker.join();
   int status = 1;
   check(child > 0 && waitpid(child, &status, 0) == child, "fork");
   check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the pool of a forked child");
