@@ -8,9 +8,10 @@
 #include "buffer.hpp"
 #include "cpu.hpp"
 #include "engine.hpp"
+#include "machine.hpp"
 #include "openmp.hpp"
 #include "parallel.hpp"
-#include "plan/lanes.hpp"
+#include "plan/numbers.hpp"
 #include "pool.hpp"
 #include "roofline.hpp"
 #include "xla.hpp"
@@ -128,7 +129,8 @@ NB_MODULE(_core, m) {
     const int64_t taps = s.h.kernel * s.w.kernel;
     const Array W = array({s.channels * taps, taps, s.w.kernel, 1}, W_dtype);
     const Plan plan(problem(pass, s, array(x, x_dtype), W, {}, array(y, y_dtype)), target_at(target), threads);
-    return nb::make_tuple(describe(plan), plan.threads, plan.flop, plan.bytes);
+    return nb::make_tuple(describe(plan), describe_candidates(plan), plan.threads, 2 * plan.facts.products,
+                          plan.facts.bytes);
   });
 
   m.def("channels_last", [](const std::vector<int64_t>& strides, const std::vector<int64_t>& shape) {
@@ -161,6 +163,24 @@ NB_MODULE(_core, m) {
   m.def("copy_rate", copy_rate, nb::call_guard<nb::gil_scoped_release>());
   m.def("default_threads", default_threads);
   m.def("cpus_of_quota", [](const std::string& text) { return cpus_of_quota(text.c_str()); });
+  // Sizes of the first, the second and the last cache. Throws where DEPTHWISE_CACHES is malformed.
+  m.def("caches", [] {
+    const Machine& machine = this_machine();
+    return std::make_tuple(machine.first_cache, machine.second_cache, machine.last_cache);
+  });
+  m.def("parse_caches", [](const std::string& text) {
+    const Machine machine = parse_caches(text);
+    return std::make_tuple(machine.first_cache, machine.second_cache, machine.last_cache);
+  });
+  // The plan's numbers, for benchmarks/tune.py: name, whether bits hang on it, value.
+  m.def("numbers", [] {
+    std::vector<std::tuple<std::string, bool, double>> all;
+    for (const NamedNumber& n : all_numbers()) all.emplace_back(n.name, n.fixed, n.value);
+    return all;
+  });
+  m.def("set_number", [](const std::string& name, double value) {
+    if (!set_number(name.c_str(), value)) throw nb::value_error("no such number");
+  });
   m.def("has_openmp", has_openmp);
   m.def("find_openmp", [](const std::string& library) { return find_openmp(library.c_str()); });
 #ifdef DEPTHWISE_JAX

@@ -28,7 +28,15 @@ std::string text_of(const std::string& file) {
   return text.str();
 }
 
-// The least quota of the control groups that this process is in, from its own up to the root; 0 where there is none.
+}  // namespace
+
+int cpus_of_quota(const char* text) {
+  char* end;
+  const long quota = std::strtol(text, &end, 10), period = std::strtol(end, nullptr, 10);
+  if (quota <= 0 || period <= 0) return 0;  // "max", or the first version's -1
+  return static_cast<int>(std::min(4096L, (quota + period - 1) / period));
+}
+
 int cpus_of_all_quotas() {
   int least = 0;
   const auto count = [&](const std::string& text) {
@@ -53,15 +61,6 @@ int cpus_of_all_quotas() {
     }
   }
   return least;
-}
-
-}  // namespace
-
-int cpus_of_quota(const char* text) {
-  char* end;
-  const long quota = std::strtol(text, &end, 10), period = std::strtol(end, nullptr, 10);
-  if (quota <= 0 || period <= 0) return 0;  // "max", or the first version's -1
-  return static_cast<int>(std::min(4096L, (quota + period - 1) / period));
 }
 
 int default_threads() {

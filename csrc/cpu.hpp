@@ -16,4 +16,7 @@ int default_threads();
 // "max", and a period.
 int cpus_of_quota(const char* text);
 
+// The least of the control groups that this process is in, from its own up to the root; 0 where there is no quota.
+int cpus_of_all_quotas();
+
 }  // namespace depthwise

@@ -11,7 +11,7 @@
 namespace depthwise {
 namespace {
 
-std::atomic<int64_t> executed[8];
+std::atomic<int64_t> executed[most_targets];
 
 void count_execution(const Kernels* kernels) {
   for (int i = 0; i < target_count; ++i)
@@ -27,8 +27,8 @@ void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Executor& 
   parallel_for(
       plan.units, plan.threads, plan.scratch_bytes,
       [](const void* c, int64_t begin, int64_t end, void* scratch) {
-        const Call& call = *static_cast<const Call*>(c);
-        call.kernel.run(call.job, begin, end, scratch);
+        const Call& it = *static_cast<const Call*>(c);
+        it.kernel.run(it.job, begin, end, scratch);
       },
       &call, executor);
 }
@@ -36,11 +36,11 @@ void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Executor& 
 // Fills gx with zeros, row by row or pixel by pixel as its memory lies.
 void clear(const Plan& plan, Executor& executor) {
   parallel_for(
-      plan.gx_shape[0] * plan.gx_shape[2], plan.threads, 0,
+      plan.problem.batch * plan.problem.h.size, plan.threads, 0,
       [](const void* p, int64_t begin, int64_t end, void*) {
-        const Plan& plan = *static_cast<const Plan*>(p);
-        const auto& [data, dtype, strides] = plan.gx;
-        const auto& [n, channels, h, w] = plan.gx_shape;
+        const Problem& problem = static_cast<const Plan*>(p)->problem;
+        const auto& [data, dtype, strides] = problem.x;
+        const int64_t channels = problem.channels, h = problem.h.size, w = problem.w.size;
         const auto item = static_cast<size_t>(item_bytes(dtype));
         const bool last = strides[1] == 1;
         const int64_t outer = last ? w : channels, inner = last ? channels : w;
@@ -69,13 +69,14 @@ double sum_of_parts(const double* sums, int64_t parts, int64_t size) {
 template <class T>
 void store_weights(const Plan& plan, const double* sums) {
   const WeightGradient& job = plan.weight_gradient;
+  const Array& gW = plan.problem.W;
+  const int64_t kernel_h = plan.problem.h.kernel, kernel_w = plan.problem.w.kernel;
   for (int64_t o = 0; o < job.out_channels; ++o) {
-    T* plane =
-        static_cast<T*>(plan.gW.data) + o % job.divide * plan.gW.strides[0] + o / job.divide * plan.gW.strides[1];
-    for (int64_t k = 0; k < plan.kernel_h; ++k)
-      for (int64_t l = 0; l < plan.kernel_w; ++l, ++sums)
-        plane[k * plan.gW.strides[2] + l * plan.gW.strides[3]] =
-            convert<T>(sum_of_parts(sums, job.parts, job.out_channels * plan.kernel_h * plan.kernel_w));
+    T* plane = static_cast<T*>(gW.data) + o % job.divide * gW.strides[0] + o / job.divide * gW.strides[1];
+    for (int64_t k = 0; k < kernel_h; ++k)
+      for (int64_t l = 0; l < kernel_w; ++l, ++sums)
+        plane[k * gW.strides[2] + l * gW.strides[3]] =
+            convert<T>(sum_of_parts(sums, job.parts, job.out_channels * kernel_h * kernel_w));
   }
 }
 
@@ -83,7 +84,7 @@ template <class T>
 void store_biases(const Plan& plan, const double* sums) {
   const WeightGradient& job = plan.weight_gradient;
   for (int64_t o = 0; o < job.out_channels; ++o)
-    static_cast<T*>(plan.gb.data)[o * plan.gb.strides[0]] =
+    static_cast<T*>(plan.problem.b.data)[o * plan.problem.b.strides[0]] =
         convert<T>(sum_of_parts(sums + o, job.parts, job.out_channels));
 }
 
@@ -92,21 +93,21 @@ void store_biases(const Plan& plan, const double* sums) {
 int64_t executions(int target) { return executed[target]; }
 
 void execute(const Plan& plan, Executor& executor) {
-  count_execution(plan.kernels);
+  count_execution(&plan.considered.k);
   if (plan.clears) clear(plan, executor);
   if (plan.correlate) return run(*plan.correlate, plan.correlation, plan, executor);
   WeightGradient job = plan.weight_gradient;
   const int64_t outs = job.parts * job.out_channels, taps = job.kernel_lines * job.kernel_cross;
-  const int64_t weights = job.gW ? 0 : outs * taps, biases = plan.gb.data ? outs : 0;
+  const int64_t weights = job.gW ? 0 : outs * taps, biases = plan.problem.b.data ? outs : 0;
   const std::unique_ptr<double[]> memory(weights + biases ? new double[static_cast<size_t>(weights + biases)]
                                                           : nullptr);
   job.sums = memory.get();
   job.gb_sums = biases ? job.sums + weights : nullptr;
   run(*plan.sum_products, job, plan, executor);
   if (weights)
-    with_type(plan.gW.dtype, [&](auto type) { store_weights<typename decltype(type)::type>(plan, job.sums); });
+    with_type(plan.problem.W.dtype, [&](auto type) { store_weights<typename decltype(type)::type>(plan, job.sums); });
   if (biases)
-    with_type(plan.gb.dtype, [&](auto type) { store_biases<typename decltype(type)::type>(plan, job.gb_sums); });
+    with_type(plan.problem.b.dtype, [&](auto type) { store_biases<typename decltype(type)::type>(plan, job.gb_sums); });
 }
 
 }  // namespace depthwise

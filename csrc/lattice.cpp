@@ -22,6 +22,7 @@ struct Meeting {
 // same taps, and are `repeats` phases. Residues that no tap meets are left out.
 std::vector<Meeting> meetings(const Axis& a, int64_t tap_step, int64_t repeats) {
   std::vector<Meeting> found;
+  found.reserve(static_cast<size_t>(std::min(tap_step, a.kernel) * repeats));
   for (int64_t tap = 0; tap < std::min(tap_step, a.kernel); ++tap) {
     int64_t out = floor_mod(tap * a.dilate - a.pad, a.stride);
     for (int64_t i = 0; i < repeats && out < a.size; ++i, out += a.stride) found.push_back({out, tap});
@@ -35,6 +36,14 @@ std::vector<Meeting> meetings(const Axis& a, int64_t tap_step, int64_t repeats) 
 int64_t dilation_phases(const Axis& a) {
   const int64_t phases = a.dilate / std::gcd(a.stride, a.dilate);
   return phases <= most_phases ? phases : 1;
+}
+
+int64_t phases_met(const Axis& a) {
+  const int64_t tap_step = a.stride / std::gcd(a.stride, a.dilate);
+  int64_t phases = 0;
+  for (int64_t tap = 0; tap < std::min(tap_step, a.kernel); ++tap)
+    phases += floor_mod(tap * a.dilate - a.pad, a.stride) < a.size;
+  return phases;
 }
 
 int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
@@ -79,6 +88,7 @@ void Lattice::add_lines(bool gather, const Axis& a, int64_t max_lines, bool keep
   const int64_t apart = neighbours ? tap_step : a.kernel;
   if (gather) {
     line_in_step_ = spread * a.stride;
+    tap_sets_.reserve(static_cast<size_t>(std::min(spread, a.out) * std::min(apart, a.kernel)));
     for (int64_t c = 0; c < std::min(spread, a.out); ++c) {
       add_line_phase(c, spread, a.out, max_lines);
       for (int64_t e = 0; e < std::min(apart, a.kernel); ++e)
@@ -106,6 +116,7 @@ void Lattice::add_crosses(bool gather, const Axis& a, bool split) {
   };
   if (gather) {
     cross_in_step_ = a.stride * spread;
+    taps_.reserve(static_cast<size_t>(std::min(spread, a.out) * a.kernel));
     for (int64_t c = 0; c < std::min(spread, a.out); ++c) {
       const auto begin = static_cast<int64_t>(taps_.size());
       for (int64_t q = 0; q < a.kernel; ++q) taps_.push_back({c * a.stride + q * a.dilate - a.pad, q});
@@ -114,6 +125,7 @@ void Lattice::add_crosses(bool gather, const Axis& a, bool split) {
     return;
   }
   cross_in_step_ = spread;
+  taps_.reserve(static_cast<size_t>(spread * a.kernel));
   const int64_t tap_step = a.stride / std::gcd(a.stride, a.dilate);
   for (const auto& [out, tap] : meetings(a, tap_step, spread)) {
     const auto begin = static_cast<int64_t>(taps_.size());

@@ -80,6 +80,9 @@ class Lattice {
 // would grow with it.
 int64_t dilation_phases(const Axis&);
 
+// The phases of an input gradient's outputs along an axis that a lattice does not split.
+int64_t phases_met(const Axis&);
+
 int64_t ceil_div(int64_t a, int64_t b);  // b > 0, a of any sign
 
 }  // namespace depthwise

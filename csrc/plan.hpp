@@ -1,57 +1,44 @@
-// Problem x Target -> Plan: which kernel, on what tiles, by how many threads. Pure, and printable.
+// Problem x Target -> Plan: which kernel, on what tiles, by how many threads. Printable.
 #pragma once
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
-#include "lattice.hpp"
+#include "machine.hpp"
+#include "plan/candidates.hpp"
 #include "targets.hpp"
 
 namespace depthwise {
 
 struct Plan {
-  Pass pass;
-  const Kernels* kernels;
-  const char* kernel;  // the file of its loops
-  DType sums;
-  bool channel_lanes;
-  int threads;
-  double flop, bytes;
-  int64_t units, scratch_bytes = 0;
-  bool clears = false;  // outputs that no tap meets are left to whoever runs the plan: the output is cleared before
-
-  // Forward and input gradient use the first pair, the weight gradient the second; each job points into `lattice`.
-  Correlation correlation{};
-  const Kernel<Correlation>* correlate = nullptr;
-  WeightGradient weight_gradient{};
-  const Kernel<WeightGradient>* sum_products = nullptr;
-  Array gx, gW, gb;
-  int64_t gx_shape[4];
-  int64_t kernel_h, kernel_w;
-
+  // Pure; but no bit of a result hangs on what the machine and the number of threads decide. `forced` is for tests.
+  Plan(const Problem&, const Target&, int threads, const Machine& = this_machine(), const Candidate* forced = nullptr);
   Plan(const Plan&) = delete;
-  Plan(const Problem&, const Target&, int threads);
 
- private:
+  Problem problem;   // normalised
+  Facts considered;  // what the candidate was chosen by
+  const Candidate& candidate;
+  Facts facts;  // of the kernels that run: a planar candidate takes the narrow ones where a row fits
+
+  // The jobs point into these.
   Lattice lattice;
   RowLayout rows;
+  // Forward and input gradient use the first pair, the weight gradient the second.
+  const Kernel<Correlation>* correlate = nullptr;
+  Correlation correlation{};
+  const Kernel<WeightGradient>* sum_products = nullptr;
+  WeightGradient weight_gradient{};
 
-  Plan(const Target&, int threads, const Problem&);
-  void plan_correlation(const Problem&, const Kernels&, int most_threads);
-  void correlate_by_channels(const Problem&, const Kernels&, int most_threads);
-  void correlate_by_columns(const Problem&, const Kernels&);
-  // Rows that are read in place are packed, as they lie, where whole vectors would reach beside the array.
-  template <class Job>
-  void lay_rows_out(Job& job, bool in_place, int64_t lanes) {
-    rows = RowLayout(job.lattice, job.strip, lanes, in_place);
-    job.rows = rows.view();
-  }
-  void plan_weight_gradient(const Problem&, const Kernels&);
-  void sum_by_channels(const Problem&, const Kernels&, int64_t out_step);
-  void sum_by_columns(const Problem&, const Kernels&);
+  int threads = 1;
+  int64_t units = 0, scratch_bytes = 0;
+  bool clears = false;  // outputs that no tap meets are left to whoever runs the plan: the output is cleared before
 };
 
 // The plan's numbers as text: pairs of a name and a value.
 std::vector<std::pair<std::string, std::string>> describe(const Plan&);
+
+// The candidates: name, cycles that they are estimated to take, and why they do not fit, or nothing.
+std::vector<std::tuple<std::string, double, std::string>> describe_candidates(const Plan&);
 
 }  // namespace depthwise

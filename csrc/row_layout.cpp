@@ -16,6 +16,7 @@ RowLayout::RowLayout(const LatticeView& lattice, int64_t strip, int64_t lanes, b
     int64_t residue, shift, tap;
   };
   std::vector<Read> reads;
+  reads.reserve(static_cast<size_t>(lattice.cross_tap_count));
   for (int64_t i = 0; i < lattice.cross_tap_count; ++i) {
     const int64_t shift = floor_div(lattice.cross_taps[i].in0, step_);
     reads.push_back({lattice.cross_taps[i].in0 - shift * step_, shift, i});

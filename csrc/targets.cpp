@@ -9,7 +9,11 @@ extern const Kernels scalar_kernels, sse4_kernels, avx2_kernels, avx512_kernels,
 
 const Target targets[] = {
 #ifdef DEPTHWISE_HAS_avx512
+#ifdef DEPTHWISE_HAS_avx2
+    {"avx512", &avx512_kernels, cpu_has_avx512, &avx2_kernels},
+#else
     {"avx512", &avx512_kernels, cpu_has_avx512},
+#endif
 #endif
 #ifdef DEPTHWISE_HAS_avx2
     {"avx2", &avx2_kernels, cpu_has_avx2},
@@ -23,6 +27,7 @@ const Target targets[] = {
     {"scalar", &scalar_kernels, [] { return true; }},
 };
 const int target_count = sizeof(targets) / sizeof(targets[0]);
+static_assert(sizeof(targets) / sizeof(targets[0]) <= most_targets);
 std::atomic<int> active_target{target_count - 1};
 
 }  // namespace depthwise

@@ -10,8 +10,10 @@ struct Target {
   const char* name;
   const Kernels* kernels;
   bool (*supported)();
+  const Kernels* narrow = nullptr;  // another target's, whose vectors are half as long, for short rows
 };
 
+constexpr int most_targets = 5;  // avx512, avx2, sse4, neon, scalar
 extern const Target targets[];
 extern const int target_count;
 

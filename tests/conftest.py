@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# Memory is walked alike on every machine, so that the same code is tested; read when the engine is first used.
+os.environ.setdefault("DEPTHWISE_CACHES", "32K,1M,32M")
 
 import depthwise
 from depthwise import _core

@@ -178,21 +178,21 @@ FAULTS = [
     ),
     Fault(
         "multiplier: always the first filter",
-        "csrc/plan/correlation.cpp",
-        "job.W_multiplier = p.W.strides[0];",
-        "job.W_multiplier = FAULT ? 0 : p.W.strides[0];",
+        "csrc/plan/jobs.cpp",
+        ".W_multiplier = W.strides[0],",
+        ".W_multiplier = FAULT ? 0 : W.strides[0],",
     ),
     Fault(
         "rows of W taken as dense",
-        "csrc/plan/correlation.cpp",
-        "job.W_line = p.W.strides[channel_lanes ? 3 : 2];",
-        "job.W_line = FAULT ? (channel_lanes ? 1 : p.w.kernel) : p.W.strides[channel_lanes ? 3 : 2];",
+        "csrc/plan/jobs.cpp",
+        ".W_line = W.strides[channel_lanes ? 3 : 2],",
+        ".W_line = FAULT ? (channel_lanes ? 1 : p.w.kernel) : W.strides[channel_lanes ? 3 : 2],",
     ),
     Fault(
         "weight gradient stored as if out were dense",
         "csrc/engine.cpp",
-        "plane[k * plan.gW.strides[2] +",
-        "plane[k * (FAULT ? plan.kernel_w : plan.gW.strides[2]) +",
+        "plane[k * gW.strides[2] +",
+        "plane[k * (FAULT ? kernel_w : gW.strides[2]) +",
     ),
     Fault(
         "parts of a weight gradient: the last is not added",
@@ -287,10 +287,10 @@ FAULTS = [
     Fault(
         "threads: sums hang on their number",
         "csrc/plan.cpp",
-        "plan_weight_gradient(p, *target.kernels);",
-        "{\n    plan_weight_gradient(p, *target.kernels);\n    WeightGradient& job = weight_gradient;\n"
-        "    if (FAULT && !job.gW && !job.cells && job.parts > most_threads)\n"
-        "      units = job.units = job.groups * (job.parts = most_threads);\n  }",
+        "plan(candidate.weight_gradient, sum_products, weight_gradient);",
+        "plan(candidate.weight_gradient, sum_products, weight_gradient);\n    WeightGradient& job = weight_gradient;\n"
+        "    if (FAULT && !job.gW && !job.channels_together && job.parts > most_threads)\n"
+        "      units = job.units = job.groups * (job.parts = most_threads);",
     ),
     Fault(
         "dispatch: the last target whatever was asked for",

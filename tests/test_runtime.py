@@ -229,9 +229,82 @@ def test_explain_says_why_input_is_packed():
     last = x.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)
     assert depthwise.explain(last, W, kind="weight_grad")["kernel"] == "weight_grad_channels_last"
     large = (1, 64, 300, 300), (1, 64, 3, 3)
-    assert depthwise.explain(*large, pad=1)["output"] == "staged, and stored past the caches"
     assert depthwise.explain(*large, pad=1, kind="weight_grad")["gy"] == "in place"
     assert depthwise.explain((1, 8, 16, 16), (1, 8, 3, 3), pad=1)["flop"] == 2 * 8 * (16 * 3 - 2) ** 2
+
+
+def test_explain_names_the_candidates_that_lost_and_why():
+    planar = depthwise.explain((1, 64, 56, 56), (1, 64, 3, 3), pad=1)
+    assert planar["candidate"] == "planar, in place"
+    assert planar["others"]["planar, converted"] == "no dense planes of another dtype"
+    assert planar["others"]["channels last, in place"] == "pixels cannot be read as they lie"
+    x = np.ones((1, 56, 56, 64), np.float16).transpose(0, 3, 1, 2)
+    last = depthwise.explain(x, (1, 64, 3, 3), pad=1)
+    assert last["candidate"] == "channels last, converted"
+    gradient = depthwise.explain(x, (1, 64, 3, 3), pad=1, kind="weight_grad")
+    assert gradient["others"]["channels last, converted"] == "it does no weight gradients"
+    for plan in (planar, last, gradient):
+        assert plan["candidate"] not in plan["others"]
+        assert plan["cycles"] > 0
+        assert all(plan["cycles"] <= cost for cost in plan["others"].values() if isinstance(cost, int))
+
+
+def test_caches_from_the_environment_decide_how_memory_is_walked():
+    code = "import depthwise; print(depthwise.explain((1, 64, 100, 100), (1, 64, 3, 3), pad=1)['output'])"
+    assert run(code, DEPTHWISE_CACHES="32K,1M,32M").stdout.strip() == "in place"
+    assert run(code, DEPTHWISE_CACHES="32K,1M,2M").stdout.strip() == "staged, and stored past the caches"
+    info = run("import sys; from depthwise.__main__ import main; main(['info'])", DEPTHWISE_CACHES="48K,2M,64M")
+    assert "caches     48 KiB, 2048 KiB, 65536 KiB" in info.stdout
+
+
+def test_caches_of_this_machine():
+    first, second, last = map(
+        int, run("from depthwise import _core; print(*_core.caches())", DEPTHWISE_CACHES="").stdout.split()
+    )
+    assert 4 << 10 <= first <= second <= last <= 16 << 30
+
+
+@pytest.mark.parametrize(
+    "text", ["1M", "32K,1M", "32K,1M,32M,", "32K,1M,32M,64M", "32K,1M,x", "1M,32K,32M", "-1,1,1", "32KB,1M,2M"]
+)
+def test_malformed_caches_are_said_to_be_so(text):
+    with pytest.raises(ValueError, match="DEPTHWISE_CACHES must be the sizes of three caches"):
+        _core.parse_caches(text)
+    bad = run("import depthwise; depthwise.explain((1, 1, 4, 4), (1, 1, 3, 3))", DEPTHWISE_CACHES=text)
+    assert "ValueError: DEPTHWISE_CACHES must be the sizes of three caches" in bad.stderr
+
+
+def test_sizes_of_caches():
+    assert _core.parse_caches("512,1K,1G") == (512, 1 << 10, 1 << 30)
+
+
+def test_results_do_not_hang_on_the_caches_bit_for_bit():
+    code = """
+import hashlib
+import numpy as np
+import depthwise
+from depthwise import ops
+rng = np.random.default_rng(0)
+found = hashlib.sha1()
+for target in depthwise.targets():
+    with depthwise.use_target(target):
+        for c, h, w, k, s in [(3, 40, 300, 3, 1), (32, 30, 41, 5, 1), (32, 31, 40, 3, 2), (64, 14, 14, 11, 1)]:
+            for dtype in ("f4", "f2", "f8"):
+                for axes in ((0, 1, 2, 3), (0, 3, 1, 2)):
+                    def make(n, *shape):
+                        shape = (n, *shape) if axes[1] == 1 else (n, *shape[1:], shape[0])
+                        return rng.standard_normal(shape).astype(dtype).transpose(axes)
+                    x, W = make(2, c, h, w), rng.standard_normal((1, c, k, k)).astype(dtype)
+                    y = ops.forward(x, W, stride=s, pad=k // 2)
+                    gy = make(2, *y.shape[1:])
+                    for a in (y, ops.input_grad(gy, W, (h, w), stride=s, pad=k // 2),
+                              ops.weight_grad(x, gy, (k, k), stride=s, pad=k // 2)):
+                        found.update(np.ascontiguousarray(a).tobytes())
+print(found.hexdigest())
+"""
+    found = {run(code, DEPTHWISE_CACHES=c).stdout for c in ("32K,1M,32M", "512,2K,4K", "64K,4G,4G", "1K,1M,1M")}
+    assert len(found) == 1
+    assert len(found.pop()) == 41
 
 
 def test_explain_measures_the_limit():

@@ -32,7 +32,9 @@ struct Correlation {
   int64_t batch, out_channels, divide, sum;
   LatticeView lattice;
   RowLayoutView rows;  // planar: how input rows are packed
-  // The plan's numbers; units are numbered so that neighbours share what they read.
+  // The plan's numbers; units are numbered so that neighbours share what they read. Those that plan/walk.cpp decides
+  // (fetch_bytes, non_temporal, band, group, rows_innermost, streams, fetches) hang on the machine and on the number of
+  // threads, and no bit of a result hangs on them.
   int64_t strip, strips;                // outputs of a unit along the row
   bool joined;                          // planar: columns of two phases are joined and stored together
   int64_t channels_together;            // planar: channels of W whose planes are converted together; else 0
@@ -68,6 +70,7 @@ struct WeightGradient {
   int64_t batch, out_channels, divide;
   LatticeView lattice;
   RowLayoutView rows;  // planar: how rows of x are packed
+  // The plan's numbers. All but `fetches` decide the order of the sums: from the shapes and the target alone.
   int64_t strip, ring, rows_packed, columns_packed;
   int64_t band, bands;               // rows of gy in a cell, cells in an image
   int64_t parts;                     // shares of the batch * bands cells
@@ -88,9 +91,9 @@ struct Kernel {
 
 // What one target offers; index 0 keeps float32 sums, index 1 float64.
 struct Kernels {
-  int lanes[2], half_lanes;  // of vectors, and of the narrower vectors of float32 for short rows, or 0
+  int lanes[2];  // of vectors
   int64_t max_lines;
-  bool masks_products;  // so vectors may read beside a row
+  bool masks_products;  // lanes beside a row cost nothing
   Kernel<Correlation> correlate_planar[2], correlate_converted[2];
   Kernel<Correlation> correlate_channels_last[2], correlate_converted_pixels[2];
   Kernel<WeightGradient> weight_grad_planar[2], weight_grad_converted[2], weight_grad_channels_last[2];

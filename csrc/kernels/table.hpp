@@ -17,7 +17,6 @@ constexpr depthwise::Kernel<Job> kernel = {
 
 constexpr depthwise::Kernels kernels_of_this_target = {
     {F32::N, F64::N},
-    0,
     max_lines,
     F32::masked_fma,
     {kernel<Correlation, CorrelatePlanar<F32>>, kernel<Correlation, CorrelatePlanar<F64>>},

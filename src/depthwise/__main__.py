@@ -25,6 +25,7 @@ def info() -> None:
         "targets": ", ".join(depthwise.targets()),
         "in use": plan["target"],
         "threads": depthwise.get_num_threads(),
+        "caches": ", ".join(f"{size >> 10} KiB" for size in _core.caches()),
         "for JAX": "built" if hasattr(_core, "xla_handler") else "not built (DEPTHWISE_JAX=1 pip install)",
     }
     for name, value in rows.items():

@@ -42,11 +42,19 @@ def explain(
     Returns
     -------
     dict
-        "target", "kernel" (its file in csrc/kernels), "sums" (their type), how each side is read or written and why,
-        "threads", "flop" (taps in the padding not counted), "bytes" (each array once), and the sizes of the plan. With
-        `measure` also "limit", the seconds that this machine needs at least, with all the threads that a call may use:
-        the FLOP at its rate of multiply-adds or the bytes at that of copying so many, the longer of the two, and
+        "target", "kernel" (its file in csrc/kernels), "candidate" (the way that was chosen), "cycles" (what it is
+        estimated to take on one thread), "others" (the cycles of each way that was not chosen, or why it does not fit),
+        "sums" (their type), how each side is read or written and why, "threads", "flop" (taps in the padding not
+        counted), "bytes" (each array once), and the sizes of the plan. Cycles are for the choice: no time is promised.
+        With `measure` also "limit", the seconds that this machine needs at least, with all the threads that a call may
+        use: the FLOP at its rate of multiply-adds or the bytes at that of copying so many, the longer of the two, and
         "bound by", which of them: "arithmetic" or "memory".
+
+    Notes
+    -----
+    How memory is walked hangs on the sizes of this machine's caches, as ``python -m depthwise info`` prints them. The
+    environment variable ``DEPTHWISE_CACHES`` forces others, the nearest first: ``DEPTHWISE_CACHES=32K,1M,32M``. No bit
+    of a result hangs on them.
 
     Examples
     --------
@@ -54,6 +62,8 @@ def explain(
     >>> plan = depthwise.explain((1, 32, 112, 112), (1, 32, 3, 3), pad=1)
     >>> plan["kernel"], plan["input"], round(plan["flop"] / 1e6, 1)
     ('correlate_planar', 'in place', 7.1)
+    >>> plan["others"]["planar, converted"]
+    'no dense planes of another dtype'
     """
     if kind not in PASSES:
         msg = f"kind must be one of {', '.join(PASSES)}, got {kind!r}"
@@ -64,11 +74,13 @@ def explain(
     g = geometry(a.shape, w.shape, stride, pad, dilate)
     x_strides = new_strides(a.shape, False) if isinstance(x, tuple) else [s // a.itemsize for s in a.strides]
     y_strides = new_strides(g.y_shape, _core.channels_last(x_strides, a.shape))
-    plan, threads_used, flop, n_bytes = _core.describe(
+    plan, candidates, threads_used, flop, n_bytes = _core.describe(
         PASSES[kind], g.sizes, x_strides, code, W_code, y_strides, code, target, threads
     )
     facts: dict[str, Any] = {"target": _core.targets()[target][0]}
     facts |= {name: int(value) if value.isdigit() else value for name, value in plan}
+    costs: dict[str, Any] = {name: misfit or round(cycles) for name, cycles, misfit in candidates}
+    facts |= {"cycles": costs.pop(facts["candidate"]), "others": costs}
     facts |= {"threads": threads_used, "flop": int(flop), "bytes": int(n_bytes)}
     if measure:
         float64 = facts["sums"] == "float64"

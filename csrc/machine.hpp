@@ -1,0 +1,23 @@
+// The caches of this machine. How memory is walked hangs on them, and no bit of a result does: what bits hang on is
+// decided from the shapes and the target alone.
+#pragma once
+#include <cstdint>
+#include <string>
+
+namespace depthwise {
+
+struct Machine {
+  // Bytes of the data caches that a core has, from the nearest on. The last is shared: it is this process's part where
+  // a container's quota pays for fewer CPUs than share it.
+  int64_t first_cache, second_cache, last_cache;
+  int cpus_sharing;  // the last
+};
+
+// DEPTHWISE_CACHES where it is set, else what the system says, else the processor, else typical sizes. Asked for once.
+// Throws std::invalid_argument where DEPTHWISE_CACHES is not as parse_caches wants it.
+const Machine& this_machine();
+
+// Three sizes from the nearest cache on, such as "32K,1M,32M". Throws std::invalid_argument where it is not so.
+Machine parse_caches(const std::string& text);
+
+}  // namespace depthwise

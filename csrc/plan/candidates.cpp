@@ -1,0 +1,134 @@
+// BITS HANG ON THE CHOICE: it is made from the shapes and the target alone, by fixed numbers.
+#include "candidates.hpp"
+
+#include "costs.hpp"
+#include "jobs.hpp"
+
+namespace depthwise {
+namespace {
+
+bool pixels_are_read_in_place(const Facts& f) {
+  const bool gy = f.p.pass != Pass::weight_grad || (f.p.y.dtype == f.sums && f.p.y.strides[1] == 1);
+  return f.read.dtype == f.sums && f.p.multiplier == 1 && f.read.strides[1] == 1 && gy;
+}
+
+bool pixels_are_dense(const Facts& f) {
+  const int64_t channels = f.out_channels();
+  return f.p.multiplier == 1 && f.read.strides[1] == 1 && f.read.strides[3] == channels && f.written.strides[1] == 1 &&
+         f.written.strides[3] == channels;
+}
+
+// Why lanes are not to hold channels, however these are read.
+const char* channels_do_not_fill(const Facts& f) {
+  const int64_t channels = f.outs;
+  if (f.channels_closest) return 2 * channels < f.N ? "channels fill less than half a vector" : nullptr;
+  if (f.N == 1) return "one lane gains nothing from transposed planes";
+  if (f.outs * f.p.h.kernel * f.p.w.kernel == 0) return "there is nothing to compute";
+  if (weight_gradient_without_masks(f) && 8 * channels < 5 * f.N * ceil_div(channels, f.N))
+    return "channels fill less than five eighths of the vectors";
+  return nullptr;
+}
+
+constexpr Task<Correlation> correlate_planar{
+    .file = "correlate_planar", .kernels = &Kernels::correlate_planar, .plan = plan_planar, .walk = walk_planar};
+constexpr Task<WeightGradient> weight_grad_planar{
+    .file = "weight_grad_planar", .kernels = &Kernels::weight_grad_planar, .plan = plan_planar, .walk = walk_planar};
+constexpr Task<Correlation> correlate_channels_last{.file = "correlate_channels_last",
+                                                    .kernels = &Kernels::correlate_channels_last,
+                                                    .plan = plan_channels_last,
+                                                    .walk = walk_channels_last};
+constexpr Task<WeightGradient> weight_grad_channels_last{.file = "weight_grad_channels_last",
+                                                         .kernels = &Kernels::weight_grad_channels_last,
+                                                         .plan = plan_channels_last,
+                                                         .walk = walk_channels_last};
+
+}  // namespace
+
+const Candidate candidates[candidate_count] = {
+    {.name = "planar, in place",
+     .channel_lanes = false,
+     .form = Form::in_place,
+     .correlation = correlate_planar,
+     .weight_gradient = weight_grad_planar,
+     .misfit = [](const Facts& f) { return f.rows_in_place ? nullptr : "rows cannot be read as they lie"; },
+     .cost = by_columns},
+    {.name = "planar, converted",
+     .channel_lanes = false,
+     .form = Form::converted,
+     .correlation = {.file = "correlate_converted",
+                     .kernels = &Kernels::correlate_converted,
+                     .plan = plan_planar,
+                     .walk = walk_planar},
+     .weight_gradient = {.file = "weight_grad_converted",
+                         .kernels = &Kernels::weight_grad_converted,
+                         .plan = plan_planar,
+                         .walk = walk_planar},
+     .misfit = [](const Facts& f) { return f.planes_converted ? nullptr : "no dense planes of another dtype"; },
+     .cost = packed_by_columns},
+    {.name = "planar, packed",
+     .channel_lanes = false,
+     .form = Form::packed,
+     .correlation = correlate_planar,
+     .weight_gradient = weight_grad_planar,
+     .misfit = [](const Facts&) -> const char* { return nullptr; },
+     .cost = packed_by_columns},
+    {.name = "channels last, in place",
+     .channel_lanes = true,
+     .form = Form::in_place,
+     .correlation = correlate_channels_last,
+     .weight_gradient = weight_grad_channels_last,
+     .misfit = [](const Facts& f) -> const char* {
+       if (!pixels_are_read_in_place(f)) return "pixels cannot be read as they lie";
+       if (pixels_crowd(f) && pixels_fit(f)) return "pixels would push one another out of the cache";
+       return channels_do_not_fill(f);
+     },
+     .cost = by_channels},
+    {.name = "channels last, converted",
+     .channel_lanes = true,
+     .form = Form::converted,
+     .correlation = {.file = "correlate_converted",
+                     .kernels = &Kernels::correlate_converted_pixels,
+                     .plan = plan_channels_last,
+                     .walk = walk_converted_pixels},
+     .weight_gradient = {},
+     .misfit = [](const Facts& f) -> const char* {
+       if (!pixels_are_dense(f) || f.read.dtype == f.sums) return "no dense pixels of another dtype";
+       if (!f.written_height() || converted_band_bytes(f, 1) > numbers.fixed.most_converted_bytes || !pixels_fit(f))
+         return "not one row fits the cache";
+       return channels_do_not_fill(f);
+     },
+     .cost = packed_by_channels},
+    {.name = "channels last, packed",
+     .channel_lanes = true,
+     .form = Form::packed,
+     .correlation = correlate_channels_last,
+     .weight_gradient = weight_grad_channels_last,
+     .misfit = [](const Facts& f) -> const char* {
+       return pixels_fit(f) ? channels_do_not_fill(f) : "an output's pixels do not fit the scratch memory";
+     },
+     .cost = packed_by_channels}};
+
+const char* why_not(const Candidate& c, const Facts& f) {
+  if (f.p.pass == Pass::weight_grad && !c.weight_gradient.file) return "it does no weight gradients";
+  return c.misfit(f);
+}
+
+// A multiply-add of a vector takes the kernels about a cycle: loads take as long as the products.
+double cycles(const Candidate& c, const Facts& f) { return c.cost(f); }
+
+const Candidate& cheapest(const Facts& f) {
+  const Candidate* best = nullptr;
+  double least = 0;
+  for (const Candidate& c : candidates) {
+    // Beside one that reads in place, others with the same lanes only add to its cost.
+    if (best && best->form == Form::in_place && best->channel_lanes == c.channel_lanes) continue;
+    if (why_not(c, f)) continue;
+    const double cost = c.cost(f);
+    if (best && cost >= least) continue;
+    best = &c;
+    least = cost;
+  }
+  return *best;
+}
+
+}  // namespace depthwise

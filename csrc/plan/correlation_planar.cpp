@@ -1,0 +1,45 @@
+// Forward passes and input gradients with lanes along the columns.
+#include "jobs.hpp"
+#include "scratch.hpp"
+
+namespace depthwise {
+namespace {
+
+// Two phases of columns that are summed side by side, to be stored together.
+bool joins_phases(const Facts& f, const LatticeView& lat) {
+  return f.sums == DType::f32 && cross_out_step(lat) == 2 && lat.cross_phase_count == 2;
+}
+
+bool rows_are_written_in_place(const Facts& f) {
+  return f.written.dtype == f.sums && (f.written.strides[3] == 1 || f.written_width() <= 1) &&
+         f.row_is_written_in_steps();
+}
+
+int64_t widest_strip(const Correlation& job, const Facts& f, bool one_row) {
+  if (!job.out.direct) return numbers.fixed.staged_strip;
+  return one_row ? f.k.max_lines * numbers.fixed.direct_strip : numbers.fixed.direct_strip;
+}
+
+}  // namespace
+
+Planned<Correlation> plan_planar(const Facts& f, const LatticeView& lat, const Kernel<Correlation>& kernel, Form form) {
+  const bool direct = form != Form::packed;
+  Correlation job = correlation_of(f, lat, false, direct, form == Form::converted || rows_are_written_in_place(f));
+  const bool one_row = job.in.lines == 1 && job.out.lines == 1;
+  const int64_t phase_outs = ceil_div(job.out.cross_size, cross_out_step(lat));
+  const int64_t widest = std::clamp<int64_t>(phase_outs, 1, widest_strip(job, f, one_row));
+  const int64_t whole = ceil_div(widest, f.N) * f.N;
+  job.joined = joins_phases(f, lat);
+  job.channels_together = form == Form::converted ? f.planes_together : 0;
+  job.ring = one_row ? 1 : lat.max_set_taps + 3 * f.k.max_lines;  // so that the window seldom has to slide
+  job.strip = direct ? whole : packed_strip(whole, job, job.sum, f);
+
+  Planned<Correlation> planned = fitted(job, kernel, f, direct);
+  Correlation& cut = planned.job;
+  cut.strips = ceil_div(phase_outs, cut.strip);
+  cut.units = form == Form::converted ? cut.batch * (cut.out_channels / std::max<int64_t>(1, cut.divide))
+                                      : cut.batch * cut.out_channels * cut.strips * lat.line_tiles;
+  return planned;
+}
+
+}  // namespace depthwise

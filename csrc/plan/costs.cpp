@@ -1,0 +1,68 @@
+#include "costs.hpp"
+
+#include <algorithm>
+
+namespace depthwise {
+
+bool weight_gradient_without_masks(const Facts& f) { return f.p.pass == Pass::weight_grad && !f.k.masks_products; }
+
+namespace {
+
+double vectors_of(const Facts& f, double count) { return count / static_cast<double>(f.N); }
+
+double products(const Facts& f) { return vectors_of(f, std::max(1.0, f.products)); }
+
+double packing(const Facts& f) { return numbers.fixed.packing_cost * vectors_of(f, f.elements); }
+
+// Planar memory of another dtype, or with gaps, is packed for either kind of lanes.
+double unready(const Facts& f) { return f.channels_closest || f.rows_in_place ? 0 : packing(f); }
+
+// A planar kernel takes more than the multiply-adds of use: lanes beside the row, and those under taps beside it, are
+// idle.
+double idle_in_rows(const Facts& f) {
+  const Problem& p = f.p;
+  const int64_t outs = f.gradient ? ceil_div(p.w.size, p.w.stride) : p.w.out;
+  const auto lanes = static_cast<double>(f.narrow_lanes ? f.narrow_lanes : ceil_div(outs, f.N) * f.N);
+  const double phases = f.gradient ? static_cast<double>(p.w.stride) : 1;
+  const double taps = static_cast<double>(p.w.kernel) / phases;
+  const bool chains = p.h.size == 1 && p.h.out == 1 && outs < 8 * f.N + 2 * p.w.kernel;
+  return (chains ? numbers.fixed.chains_cost : 1.0) * phases * lanes * taps / std::max(1.0, f.taps_w);
+}
+
+// The same of a weight gradient on targets that cannot mask products at no cost, which takes single columns of taps at
+// the rows' ends.
+double ends_of_rows(const Facts& f) {
+  const double ends = f.p.w.kernel > 1 ? numbers.fixed.row_ends_cost * static_cast<double>(f.N) /
+                                             static_cast<double>(std::max<int64_t>(1, f.p.w.out))
+                                       : 0;
+  return 1 + ends + (f.p.w.stride > 1 ? numbers.fixed.strided_cost : 0);
+}
+
+}  // namespace
+
+double by_columns(const Facts& f) {
+  const double idle = weight_gradient_without_masks(f) ? ends_of_rows(f) : idle_in_rows(f);
+  if (f.channels_closest) {
+    const auto summed = static_cast<double>(f.gradient ? f.p.multiplier : 1);  // planes that are gathered for an output
+    return std::max(idle, numbers.fixed.gathering_cost * summed) * products(f) + packing(f);
+  }
+  return idle * products(f) + unready(f);
+}
+
+double by_channels(const Facts& f) {
+  const int64_t channels = f.out_channels();
+  const double filled = static_cast<double>(channels) / static_cast<double>(f.N * ceil_div(channels, f.N));
+  if (f.channels_closest) return products(f) / filled;
+  if (weight_gradient_without_masks(f)) return numbers.fixed.transposed_cost * products(f) + unready(f);
+  const double far = f.bytes > numbers.fixed.uncached_bytes ? 2 : 1;
+  const double transposing = far * numbers.fixed.transposing_cost * f.elements / std::max(1.0, f.products);
+  return (1 + transposing) / filled * products(f) + unready(f);
+}
+
+double packed_by_columns(const Facts& f) {
+  return by_columns(f) + (!f.channels_closest && f.rows_in_place ? packing(f) : 0);
+}
+
+double packed_by_channels(const Facts& f) { return by_channels(f) + (f.channels_closest ? packing(f) : 0); }
+
+}  // namespace depthwise

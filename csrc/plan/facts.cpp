@@ -1,0 +1,166 @@
+#include "facts.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <numeric>
+#include <utility>
+
+namespace depthwise {
+namespace {
+
+void lay_down(Problem& p) {
+  if (p.w.size != 1 || p.w.kernel != 1 || p.w.out != 1) return;
+  std::swap(p.h, p.w);
+  for (Array* a : {&p.x, &p.W, &p.y}) std::swap(a->strides[2], a->strides[3]);
+}
+
+// Kernels look at an output or a filter to find where its taps read: a weight gradient of no outputs is one of no
+// images, an input gradient of no filters one of no taps and no rows, and without filters the other passes have no
+// channels.
+void take_emptiness_out(Problem& p) {
+  if (p.pass == Pass::weight_grad && p.h.out * p.w.out == 0) {
+    p.batch = 0;
+    for (Axis* a : {&p.h, &p.w}) a->out = std::max<int64_t>(1, a->out);
+  }
+  if (p.multiplier == 0) {
+    p.multiplier = 1;
+    if (p.pass == Pass::input_grad)
+      p.h.kernel = p.h.out = 0;
+    else
+      p.channels = 0;
+  }
+}
+
+double valid_taps(const Axis& a) {
+  double count = 0;
+  for (int64_t p = 0; p < a.kernel; ++p) {
+    const int64_t first = std::max<int64_t>(0, ceil_div(a.pad - p * a.dilate, a.stride));
+    const int64_t end = std::min(a.out, ceil_div(a.size + a.pad - p * a.dilate, a.stride));
+    count += static_cast<double>(std::max<int64_t>(0, end - first));
+  }
+  return count;
+}
+
+double array_bytes(const Problem& p) {
+  return static_cast<double>(p.batch * p.channels) *
+         static_cast<double>(item_bytes(p.x.dtype) * p.h.size * p.w.size +
+                             item_bytes(p.y.dtype) * p.multiplier * p.h.out * p.w.out);
+}
+
+int64_t planes_converted_together(const Problem& p, DType sums) {
+  if (p.x.dtype == sums || p.x.strides[3] != 1 || p.y.strides[3] != 1) return 0;
+  const int64_t image_bytes = (p.h.size * p.w.size + p.multiplier * p.h.out * p.w.out) * item_bytes(sums);
+  if (image_bytes > numbers.fixed.most_converted_bytes) return 0;
+  const int64_t cell_bytes = image_bytes * (p.pass == Pass::weight_grad ? std::max<int64_t>(1, p.batch) : 1);
+  return std::clamp<int64_t>(numbers.fixed.converted_bytes / std::max<int64_t>(1, cell_bytes), 1,
+                             std::max<int64_t>(1, p.channels));
+}
+
+// Whether an output row, or a phase of one, fits a vector of so many lanes of float32.
+bool rows_fit(const Problem& p, DType sums, int64_t lanes) {
+  const int64_t outs = p.pass == Pass::input_grad ? ceil_div(p.w.size, p.w.stride) : p.w.out;
+  return sums == DType::f32 && outs <= lanes && (p.pass != Pass::weight_grad || (p.w.stride == 1 && p.h.kernel <= 3));
+}
+
+bool takes_pairs(const Problem& p, DType sums, int64_t planes_together) {
+  return p.pass != Pass::input_grad && sums == DType::f32 && p.h.stride == 2 && p.w.stride == 2 && p.h.dilate == 1 &&
+         p.w.dilate == 1 && (planes_together || (p.x.dtype == sums && (p.x.strides[3] == 1 || p.w.size <= 1)));
+}
+
+}  // namespace
+
+Facts::Facts(const Problem& problem, const Kernels& kernels, int64_t narrow)
+    : p(problem),
+      k(kernels),
+      sums(accumulator(p)),
+      wide(sums == DType::f64),
+      gradient(p.pass == Pass::input_grad),
+      N(k.lanes[wide]),
+      item(item_bytes(sums)),
+      outs(p.channels * p.multiplier),
+      narrow_lanes(rows_fit(p, sums, narrow) ? narrow : 0),
+      read(gradient ? p.y : p.x),
+      written(gradient ? p.x : p.y),
+      taps_h(valid_taps(p.h)),
+      taps_w(valid_taps(p.w)),
+      products(static_cast<double>(p.batch * outs) * taps_h * taps_w),
+      bytes(array_bytes(p)),
+      elements(bytes / static_cast<double>(item_bytes(p.x.dtype))),
+      channels_closest(channels_are_closest(read.strides, gradient ? outs : p.channels, read_height(), read_width())),
+      planes_together(planes_converted_together(p, sums)),
+      pairs(takes_pairs(p, sums, planes_together)),
+      planes_converted(planes_together && row_is_read_in_steps() && row_is_written_in_steps()),
+      rows_in_place(!planes_converted && read.dtype == sums && (read.strides[3] == 1 || read_width() <= 1) &&
+                    row_is_read_in_steps()) {}
+
+Problem normalised(const Problem& asked) {
+  Problem p = asked;
+  take_emptiness_out(p);
+  lay_down(p);
+  return p;
+}
+
+bool Facts::row_is_written_in_steps() const {
+  if (!gradient || p.w.stride == 1) return true;
+  const int64_t phases = phases_met(p.w);
+  return phases == 0 || (p.w.stride == 2 && phases == 2 && sums == DType::f32);
+}
+
+Side Facts::side(const Array& a, bool image, bool channel_lanes, bool direct) const {
+  const int line = channel_lanes ? 3 : 2, cross = channel_lanes ? 2 : 3;
+  const int64_t height = image ? p.h.size : p.h.out, width = image ? p.w.size : p.w.out;
+  return {.data = a.data,
+          .dtype = a.dtype,
+          .batch = a.strides[0],
+          .channel = a.strides[1],
+          .line = a.strides[line],
+          .cross = a.strides[cross],
+          .lines = channel_lanes ? width : height,
+          .cross_size = channel_lanes ? height : width,
+          .direct = direct};
+}
+
+int64_t extent(const Axis& a, bool input_grad, int64_t outs) {
+  const int64_t spread = (a.kernel - 1) * a.dilate;
+  return input_grad ? (outs - 1 + spread) / a.stride + 2 : (outs - 1) * a.stride + spread + 1;
+}
+
+int64_t rows_read(const Axis& a, bool input_grad, int64_t outs) {
+  const int64_t g = std::gcd(a.stride, a.dilate), tap_step = a.stride / g;
+  const int64_t taps = input_grad ? ceil_div(a.kernel, tap_step) : a.kernel;
+  const int64_t residues = input_grad ? std::min<int64_t>(1, taps) : std::min(tap_step, taps);
+  return residues * outs + (taps - residues) * std::min(a.dilate / g / dilation_phases(a), outs);
+}
+
+bool pixels_fit(const Facts& f) {
+  const int64_t columns = std::min(extent(f.p.w, f.gradient, 1), f.read_width());
+  return (f.gradient ? f.p.multiplier : 1) * rows_read(f.p.h, f.gradient, 1) * columns * f.N * f.item <=
+         numbers.fixed.most_packed_bytes;
+}
+
+int64_t places_of_pixels(int64_t pixel_stride, int64_t item) {
+  const int64_t way = numbers.fixed.way_bytes;
+  return way / std::gcd(std::abs(pixel_stride) * item, way);
+}
+
+bool pixels_crowd(const Facts& f) {
+  const Axis &h = f.p.h, &w = f.p.w;
+  const int64_t pixels = (std::min(f.read_width(), f.k.max_lines) + w.kernel - 1) * h.kernel;
+  return h.kernel * w.kernel > numbers.fixed.crowding_taps &&
+         pixels > numbers.fixed.ways * places_of_pixels(f.read.strides[3], f.item);
+}
+
+int64_t converted_band_bytes(const Facts& f, int64_t rows) {
+  const int64_t read = std::min(extent(f.p.h, f.gradient, rows), f.read_height());
+  return (read * f.read_width() + rows * f.written_width()) * f.out_channels() * f.item;
+}
+
+bool channels_are_closest(const int64_t strides[4], int64_t channels, int64_t height, int64_t width) {
+  const int64_t c = std::abs(strides[1]);
+  if (channels < 2 || c == 0) return false;
+  if (height < 2 && width < 2) return false;
+  const auto further = [&](int64_t stride) { return stride == 0 || c < std::abs(stride); };
+  return (height < 2 || further(strides[2])) && (width < 2 || further(strides[3]));
+}
+
+}  // namespace depthwise

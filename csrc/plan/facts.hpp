@@ -1,0 +1,74 @@
+// What is known of a problem before anything is decided: from its shapes, dtypes, strides and the target alone.
+#pragma once
+#include "../kernels/job.hpp"
+#include "numbers.hpp"
+
+namespace depthwise {
+
+struct Facts {
+  // `narrow_lanes`: of the vectors of float32 that another target's kernels have for short rows, or 0.
+  Facts(const Problem&, const Kernels&, int64_t narrow_lanes = 0);
+
+  const Problem& p;
+  const Kernels& k;
+  const DType sums;
+  const bool wide;              // sums are float64: the index of a kernel
+  const bool gradient;          // of the input
+  const int64_t N, item;        // lanes of a vector of sums, bytes of a sum
+  const int64_t outs;           // channels of y
+  const int64_t narrow_lanes;   // of vectors that are half as long and hold a whole row, or 0
+  const Array &read, &written;  // the image that outputs are made of, and theirs; of a weight gradient x and gy
+  const double taps_h, taps_w;  // pairs of an output and a tap that meet inside the image
+  const double products, bytes, elements;  // multiply-adds of use; of x and y together
+  const bool channels_closest;             // channels of what is read are neighbours in memory
+  // Channels whose planes of another dtype may be converted together: none where a plane is too large for the cache or
+  // has gaps in its rows. A weight gradient takes those of all images, if it can.
+  const int64_t planes_together;
+  const bool pairs;             // a stride of two is taken by loads of every other element, from every other row
+  const bool planes_converted;  // planes of another dtype can be converted together, and are
+  const bool rows_in_place;     // lanes along the columns are loaded from the array itself
+
+  // Of the array that is read, and of the other.
+  int64_t read_height() const { return gradient ? p.h.out : p.h.size; }
+  int64_t read_width() const { return gradient ? p.w.out : p.w.size; }
+  int64_t written_height() const { return gradient ? p.h.size : p.h.out; }
+  int64_t written_width() const { return gradient ? p.w.size : p.w.out; }
+  // Outputs of what is computed: channels of an input gradient are x's.
+  int64_t out_channels() const { return gradient ? p.channels : outs; }
+  int64_t vectors() const { return ceil_div(out_channels(), N); }
+
+  // Neighbouring outputs of a row read columns, and are written to columns, that are neighbours or every other one.
+  bool row_is_read_in_steps() const { return gradient || p.w.stride == 1 || pairs; }
+  bool row_is_written_in_steps() const;
+
+  // An array as a kernel with lanes along channels, or along columns, walks it.
+  Side side(const Array&, bool image, bool channel_lanes, bool direct) const;
+};
+
+// The same problem in words that kernels understand: without emptiness, and an image one column wide lying as a row.
+Problem normalised(const Problem&);
+
+// Input rows or columns between the first and the last that `outs` neighbouring outputs read.
+int64_t extent(const Axis&, bool input_grad, int64_t outs);
+
+// Input rows that `outs` neighbouring output rows of a phase read: those of taps of one residue overlap.
+int64_t rows_read(const Axis&, bool input_grad, int64_t outs);
+
+// Whether pixels can be packed for lanes of channels: the columns between the first and the last that an output reads
+// may be too many, where those that it does read are few.
+bool pixels_fit(const Facts&);
+
+// Places modulo 4 KiB, in a first-level cache, that one vector of channels of all pixels of a row takes at most.
+int64_t places_of_pixels(int64_t pixel_stride, int64_t item);
+
+// Whether a large kernel's pixels fall into so few places modulo 4 KiB that they push one another out of a first-level
+// cache of 8 or 12 ways.
+bool pixels_crowd(const Facts&);
+
+// Bytes that bands of so many output rows take, of input and output together, as pixels of the sums' type.
+int64_t converted_band_bytes(const Facts&, int64_t rows);
+
+// Whether an array (batch, channels, height, width) is laid out with neighbouring channels closest.
+bool channels_are_closest(const int64_t strides[4], int64_t channels, int64_t height, int64_t width);
+
+}  // namespace depthwise

@@ -1,0 +1,91 @@
+// Problems in the words of kernels.
+#include "jobs.hpp"
+
+namespace depthwise {
+
+Correlation correlation_of(const Facts& f, const LatticeView& lattice, bool channel_lanes, bool in_direct,
+                           bool out_direct) {
+  const Problem& p = f.p;
+  const Side x = f.side(p.x, true, channel_lanes, f.gradient ? out_direct : in_direct);
+  const Side y = f.side(p.y, false, channel_lanes, f.gradient ? in_direct : out_direct);
+  // Kernels load weights for outputs that no tap meets, too: where there are none, one stands for all.
+  static double no_weight = 0;
+  const bool any = f.outs * p.h.kernel * p.w.kernel != 0;
+  const Array W = any ? p.W : Array{.data = &no_weight, .dtype = DType::f64, .strides = {}};
+  return {.in = f.gradient ? y : x,
+          .out = f.gradient ? x : y,
+          .W = W.data,
+          .W_dtype = W.dtype,
+          .W_multiplier = W.strides[0],
+          .W_channel = W.strides[1],
+          .W_line = W.strides[channel_lanes ? 3 : 2],
+          .W_cross = W.strides[channel_lanes ? 2 : 3],
+          .kernel_lines = channel_lanes ? p.w.kernel : p.h.kernel,
+          .kernel_cross = channel_lanes ? p.h.kernel : p.w.kernel,
+          .b = p.b.data,
+          .b_dtype = p.b.dtype,
+          .b_stride = p.b.strides[0],
+          .batch = p.batch,
+          .out_channels = f.out_channels(),
+          .divide = f.gradient ? 1 : p.multiplier,
+          .sum = f.gradient ? p.multiplier : 1,
+          .lattice = lattice,
+          .rows = {},
+          .strip = 1,
+          .strips = 1,
+          .joined = false,
+          .channels_together = 0,
+          .spare = 0,
+          .ring = 1,
+          .packed_sum = f.gradient ? p.multiplier : 1,
+          .fetch_bytes = 0,
+          .non_temporal = false,
+          .rows_packed = 0,
+          .columns_packed = 0,
+          .band = 1,
+          .bands = 1,
+          .group = 1,
+          .groups = 1,
+          .rows_innermost = false,
+          .streams = false,
+          .fetches = false,
+          .units = 1};
+}
+
+WeightGradient weight_gradient_of(const Facts& f, const LatticeView& lattice, bool channel_lanes, bool x_direct,
+                                  bool g_direct) {
+  const Problem& p = f.p;
+  return {.x = f.side(p.x, true, channel_lanes, x_direct),
+          .g = f.side(p.y, false, channel_lanes, g_direct),
+          .sums = nullptr,
+          .gb_sums = nullptr,
+          .gW = nullptr,
+          .gW_multiplier = p.W.strides[0],
+          .gW_channel = p.W.strides[1],
+          .kernel_lines = channel_lanes ? p.w.kernel : p.h.kernel,
+          .kernel_cross = channel_lanes ? p.h.kernel : p.w.kernel,
+          .sum_line = channel_lanes ? 1 : p.w.kernel,
+          .sum_cross = channel_lanes ? p.w.kernel : 1,
+          .batch = p.batch,
+          .out_channels = f.outs,
+          .divide = p.multiplier,
+          .lattice = lattice,
+          .rows = {},
+          .strip = 1,
+          .ring = 1,
+          .rows_packed = 0,
+          .columns_packed = 0,
+          .band = 1,
+          .bands = 1,
+          .parts = 1,
+          .group = 1,
+          .groups = 1,
+          .channels_together = 0,
+          .spare = 0,
+          .fetches = false,
+          .vectors_outermost = false,
+          .row_by_row = false,
+          .units = 1};
+}
+
+}  // namespace depthwise

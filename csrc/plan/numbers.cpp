@@ -1,0 +1,77 @@
+// The numbers by name, for those who measure them.
+#include "numbers.hpp"
+
+#include <cstring>
+#include <variant>
+
+namespace depthwise {
+namespace {
+
+struct Place {
+  const char* name;
+  std::variant<int64_t*, double*> number;
+};
+
+#define FIXED(name) {#name, &numbers.fixed.name}
+const Place fixed[] = {FIXED(transposing_cost),
+                       FIXED(uncached_bytes),
+                       FIXED(packing_cost),
+                       FIXED(gathering_cost),
+                       FIXED(chains_cost),
+                       FIXED(row_ends_cost),
+                       FIXED(strided_cost),
+                       FIXED(transposed_cost),
+                       FIXED(crowding_taps),
+                       FIXED(ways),
+                       FIXED(way_bytes),
+                       FIXED(packed_bytes),
+                       FIXED(most_packed_bytes),
+                       FIXED(most_scratch_bytes),
+                       FIXED(converted_bytes),
+                       FIXED(most_converted_bytes),
+                       FIXED(direct_strip),
+                       FIXED(staged_strip),
+                       FIXED(least_band),
+                       FIXED(least_strip),
+                       FIXED(wide_strip),
+                       FIXED(gradient_band),
+                       FIXED(gradient_units),
+                       FIXED(sums_bytes),
+                       FIXED(band_bytes),
+                       FIXED(sliced_bytes),
+                       FIXED(gradient_window_bytes)};
+#undef FIXED
+#define MACHINE(name) {#name, &numbers.machine.name}
+const Place of_machine[] = {MACHINE(tile_share),         MACHINE(sliced_share),        MACHINE(many_taps),
+                            MACHINE(few_places),         MACHINE(band_rows),           MACHINE(streamed_share),
+                            MACHINE(window_share),       MACHINE(fetched_share),       MACHINE(fetched_planes_share),
+                            MACHINE(least_staged_bytes), MACHINE(widest_staged_bytes), MACHINE(serial_flop)};
+#undef MACHINE
+// Every number takes eight bytes: none is left out.
+static_assert(sizeof(fixed) / sizeof(Place) == sizeof(FixedNumbers) / 8);
+static_assert(sizeof(of_machine) / sizeof(Place) == sizeof(MachineNumbers) / 8);
+
+}  // namespace
+
+std::vector<NamedNumber> all_numbers() {
+  std::vector<NamedNumber> all;
+  const auto value = [](const auto* number) { return static_cast<double>(*number); };
+  for (const Place& p : fixed) all.push_back({p.name, true, std::visit(value, p.number)});
+  for (const Place& p : of_machine) all.push_back({p.name, false, std::visit(value, p.number)});
+  return all;
+}
+
+bool set_number(const char* name, double value) {
+  const auto set = [&](auto* number) { *number = static_cast<std::remove_pointer_t<decltype(number)>>(value); };
+  bool found = false;
+  const auto look = [&](const Place& p) {
+    if (std::strcmp(p.name, name) != 0) return;
+    std::visit(set, p.number);
+    found = true;
+  };
+  for (const Place& p : fixed) look(p);
+  for (const Place& p : of_machine) look(p);
+  return found;
+}
+
+}  // namespace depthwise

@@ -1,0 +1,121 @@
+// How memory is walked and work is shared out: the only place of the plan that knows the machine's caches and the
+// number of threads. NO BIT OF A RESULT MAY HANG ON WHAT IS DECIDED HERE.
+#include <algorithm>
+
+#include "jobs.hpp"
+
+namespace depthwise {
+namespace {
+
+constexpr int units_a_thread = 4;  // so that none waits long for another
+
+double of(double share, int64_t cache) { return share * static_cast<double>(cache); }
+
+// Arrays that no cache holds are walked row by row where the next row finds what it needs again.
+bool streams(const Facts& f, const Machine& m) {
+  const int64_t window = extent(f.p.h, f.gradient, 1) * f.read_width() * f.out_channels() * f.item;
+  return f.bytes > of(numbers.machine.streamed_share, m.last_cache) &&
+         static_cast<double>(window) <= of(numbers.machine.window_share, m.second_cache);
+}
+
+// Output rows that share their input rows, but a share of work for every thread.
+int64_t rows_of_band(const Facts& f, const Correlation& job, int threads) {
+  if (job.streams) return 1;
+  const int64_t units_wanted = threads > 1 ? units_a_thread * threads : 1;
+  const int64_t phase_outs = ceil_div(job.out.cross_size, cross_out_step(job.lattice));
+  return std::clamp<int64_t>(f.p.batch * phase_outs / units_wanted, 1, numbers.machine.band_rows);
+}
+
+// As many as fit when they are converted together.
+int64_t most_rows_converted(const Facts& f, const Correlation& job) {
+  int64_t rows = std::min(job.out.cross_size, numbers.machine.band_rows * cross_out_step(job.lattice));
+  while (rows > 1 && converted_band_bytes(f, rows) > numbers.fixed.most_converted_bytes) rows = ceil_div(rows, 2);
+  return std::max<int64_t>(1, rows);
+}
+
+bool takes_rows_innermost(const Facts& f, const Correlation& job, const Machine& m) {
+  const int64_t taps = f.p.h.kernel * f.p.w.kernel;
+  const int64_t pixels = (f.k.max_lines + f.p.w.kernel - 1) * f.p.h.kernel + taps;
+  const double tile_bytes = static_cast<double>(pixels * job.out_channels * f.item);
+  if (tile_bytes <= of(numbers.machine.tile_share, m.first_cache)) return false;
+  if (job.in.direct && places_of_pixels(job.in.line, f.item) < numbers.machine.few_places) return false;
+  return taps > numbers.machine.many_taps || f.bytes < of(numbers.machine.sliced_share, m.second_cache);
+}
+
+// Vectors of channels of a unit: all, unless there are more threads than bands.
+int64_t vectors_of_unit(const Facts& f, const Correlation& job, int threads) {
+  const int64_t units = job.batch * job.strips * job.bands;
+  const int64_t wanted = threads > 1 && units ? ceil_div(units_a_thread * threads, units) : 1;
+  return std::max<int64_t>(1, ceil_div(f.vectors(), wanted));
+}
+
+bool stages_pixels(const Facts& f, const Correlation& job) {
+  return job.streams && tiles_are_whole(job.lattice) && job.groups == 1 && job.in.line == job.out_channels &&
+         job.out.line == job.out_channels && job.out_channels * f.item <= numbers.machine.widest_staged_bytes;
+}
+
+// Bytes of input to one vector of output, where dense planes are so large that they are fetched ahead; else 0.
+int64_t fetched_ahead(const Facts& f, const Machine& m, const Correlation& job) {
+  const bool dense = job.in.line == job.in.cross_size && job.out.line == job.out.cross_size;
+  const bool in_place = job.in.direct && job.out.direct && !job.channels_together;
+  if (f.bytes <= of(numbers.machine.fetched_planes_share, m.second_cache) || !dense || !in_place) return 0;
+  if (!job.out.lines || !job.out.cross_size) return 0;
+  return std::max<int64_t>(1, job.in.lines / job.out.lines) *
+         std::max<int64_t>(1, job.in.cross_size / job.out.cross_size) * f.N * f.item;
+}
+
+bool stages_planes(const Facts& f, const Machine& m, const Correlation& job) {
+  return job.fetch_bytes && f.bytes > of(numbers.machine.streamed_share, m.last_cache) && job.strips == 1 &&
+         tiles_are_whole(job.lattice) &&
+         job.out.cross_size * job.out.lines * f.item >= numbers.machine.least_staged_bytes;
+}
+
+}  // namespace
+
+void walk_planar(const Facts& f, const Machine& m, int, Correlation& job) {
+  job.fetch_bytes = fetched_ahead(f, m, job);
+  job.non_temporal = stages_planes(f, m, job);
+  job.out.direct = job.out.direct && !job.non_temporal;
+}
+
+void walk_channels_last(const Facts& f, const Machine& m, int threads, Correlation& job) {
+  const bool in_place = job.in.direct && job.out.direct;
+  job.streams = in_place && streams(f, m);
+  if (in_place) job.band = std::min(job.band, rows_of_band(f, job, threads) * cross_out_step(job.lattice));
+  job.bands = ceil_div(job.out.cross_size, job.band);
+  job.fetches = f.bytes > of(numbers.machine.fetched_share, m.last_cache) && (job.in.direct || job.out.direct);
+  job.group = vectors_of_unit(f, job, threads);
+  job.groups = ceil_div(f.vectors(), job.group);
+  job.non_temporal = stages_pixels(f, job);
+  job.rows_innermost = !job.non_temporal && takes_rows_innermost(f, job, m);
+  job.units = job.batch * job.strips * job.bands * job.groups;
+}
+
+void walk_converted_pixels(const Facts& f, const Machine& m, int threads, Correlation& job) {
+  const int64_t bands_wanted = threads > 1 ? ceil_div(units_a_thread * threads, std::max<int64_t>(1, job.batch)) : 1;
+  job.band = std::clamp<int64_t>(ceil_div(job.out.cross_size, bands_wanted), 1, most_rows_converted(f, job));
+  job.bands = ceil_div(job.out.cross_size, job.band);
+  job.rows_packed =
+      std::clamp<int64_t>(extent(f.p.h, f.gradient, job.band), 1, std::max<int64_t>(1, job.in.cross_size));
+  job.group = std::max<int64_t>(1, f.vectors());
+  job.groups = ceil_div(f.vectors(), job.group);
+  job.rows_innermost = takes_rows_innermost(f, job, m);
+  job.units = job.batch * job.strips * job.bands * job.groups;
+}
+
+void walk_planar(const Facts& f, const Machine& m, int, WeightGradient& job) {
+  const bool dense = job.x.line == job.x.cross_size && job.g.line == job.g.cross_size;
+  job.fetches = f.bytes > of(numbers.machine.fetched_planes_share, m.second_cache) && dense &&
+                job.lattice.line_phase_count == 1 && !job.channels_together;
+}
+
+void walk_channels_last(const Facts&, const Machine&, int, WeightGradient&) {}
+
+int threads_for(const Facts& f, int64_t units, int most_threads) {
+  const bool sums_gy = f.p.pass == Pass::weight_grad && f.p.b.data;
+  const double additions = sums_gy ? f.bytes / static_cast<double>(item_bytes(f.p.y.dtype)) : 0;
+  if (2 * f.products + additions < numbers.machine.serial_flop) return 1;
+  return static_cast<int>(std::clamp<int64_t>(units, 1, most_threads));
+}
+
+}  // namespace depthwise
