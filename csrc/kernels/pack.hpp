@@ -26,6 +26,10 @@ DEPTHWISE_INLINE void with_type(DType t, F&& f) {
   }
 }
 
+// The dtype of an accumulator.
+template <class E>
+constexpr DType dtype_of = sizeof(E) == 4 ? DType::f32 : DType::f64;
+
 // Whether S can load and store vectors of T itself.
 template <class S, class T>
 constexpr bool vector_converts = __is_same(T, typename S::E) || (sizeof(typename S::E) == 4 && sizeof(T) == 2);
