@@ -30,10 +30,10 @@ class BandTaps {
   }
 
   // Outputs u of a phase, worked out unless they were the last. `first_row`: the row that the input begins with.
-  const TappedRows& rows(const CrossPhase& phase, Range u, int64_t first_row) {
+  const TappedRows& list(const CrossPhase& phase, Range u, int64_t first_row) {
     const PhaseRows& last = rows_.in;
     if (last.phase == &phase && last.u == u && last.first_row == first_row) return rows_;
-    rows_ = {.in = in_.rows(phase, u, first_row), .inside = inside_, .w_offset = w_offset_};
+    rows_ = {.in = in_.locate(phase, u, first_row), .inside = inside_, .w_offset = w_offset_};
     const int64_t step = job_.lattice.cross_in_step;
     for (int64_t i = 0; i < u.size(); ++i) inside_[i] = taps_inside((u.begin + i) * step);
     for (int64_t o = 0; o < rows_.in.tap_count; ++o) w_offset_[o] = rows_.in.taps[o].tap * job_.kernel_lines * S::N;

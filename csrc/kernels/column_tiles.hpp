@@ -45,25 +45,25 @@ class ColumnTiles {
 
   // A strip, whose tiles can be asked for from now on. `inputs` tells the input columns at hand for some outputs.
   template <class Inputs>
-  const Strip& strip(int64_t index, const Inputs& inputs) {
+  const Strip& cut_strip(int64_t index, const Inputs& inputs) {
     if (index == strip_.index) return strip_;
     const Range outputs{index * job_.strip, at_most(job_.out.lines, (index + 1) * job_.strip)};
     DEPTHWISE_REQUIRE(outputs.begin >= 0 && !outputs.empty(), "the strip is inside the image");
     strip_ = {.index = index, .outputs = outputs, .inputs = inputs(outputs)};
-    for (int64_t i = 0; i < lat_.line_phase_count; ++i) strip_.tiles += cut(lat_.line_phases[i], outputs).count;
+    for (int64_t i = 0; i < lat_.line_phase_count; ++i) strip_.tiles += tiles_of(lat_.line_phases[i], outputs).count;
     for (int64_t i = 0; i < most_tiles_; ++i) tiles_[i].index = -1;
     return strip_;
   }
 
   // The strip's tile with this number, worked out unless it is still there from the last row.
-  const ColumnTile& tile(const Strip& strip, int64_t index) {
+  const ColumnTile& cut_tile(const Strip& strip, int64_t index) {
     DEPTHWISE_REQUIRE(strip.index == strip_.index && index >= 0 && index < strip.tiles, "the strip has the tile");
     ColumnTile& tile = tiles_[index % most_tiles_];
     if (tile.index == index) return tile;
     const LinePhase* phase = lat_.line_phases;
-    Cut tiles = cut(*phase, strip.outputs);
+    Cut tiles = tiles_of(*phase, strip.outputs);
     int64_t piece = index;
-    for (; piece >= tiles.count; tiles = cut(*++phase, strip.outputs)) piece -= tiles.count;
+    for (; piece >= tiles.count; tiles = tiles_of(*++phase, strip.outputs)) piece -= tiles.count;
     const int64_t first = first_of(*phase, strip.outputs.begin);
     tile = {.index = index,
             .phase = phase,
@@ -78,7 +78,7 @@ class ColumnTiles {
   }
 
  private:
-  static Cut cut(const LinePhase& phase, Range outputs) {
+  static Cut tiles_of(const LinePhase& phase, Range outputs) {
     return fewest_pieces(outputs_of(phase, outputs).size(), max_lines);
   }
 

@@ -48,7 +48,7 @@ class CorrelateChannelsLast {
     for (int64_t unit = begin; unit < end; ++unit) {
       int64_t rest = unit / job_.bands;
       Band band = band_at(unit % job_.bands, job_.bands, job_.band, job_.out.cross_size);
-      const Strip& strip = tiles_.strip(rest % job_.strips, [&](Range outputs) { return in_.columns(outputs); });
+      const Strip& strip = tiles_.cut_strip(rest % job_.strips, [&](Range outputs) { return in_.columns(outputs); });
       rest /= job_.strips;
       band.image = rest % job_.batch;
       run_unit(band, strip, weights_.pack(rest / job_.batch), first);
@@ -76,14 +76,14 @@ class CorrelateChannelsLast {
         const CrossPhase& phase = lat_.cross_phases[i];
         const Range u = outputs_of(phase, band.rows);
         if (u.empty()) continue;
-        const TappedRows& rows = taps_.rows(phase, u, first.in);
+        const TappedRows& rows = taps_.list(phase, u, first.in);
         const Slab slab{.strip = strip,
                         .rows = rows,
                         .group = group,
                         .vectors = {v, together ? group.vectors.end : v + 1},
                         .x = in_.read(rows.in, band.image, v, strip.inputs),
                         .y = out_.at(band, strip.outputs, v, first.out)};
-        for (int64_t tile = 0; tile < strip.tiles; ++tile) run_tile_down(slab, tiles_.tile(strip, tile));
+        for (int64_t tile = 0; tile < strip.tiles; ++tile) run_tile_down(slab, tiles_.cut_tile(strip, tile));
       }
       out_.store(band, strip.outputs, v);
     }

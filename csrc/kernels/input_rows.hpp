@@ -50,7 +50,7 @@ class InputRows {
   }
 
   // What is read for outputs u of a phase, until the next such call. `first_row`: the row that memory begins with.
-  PhaseRows rows(const CrossPhase& phase, Range u, int64_t first_row) {
+  PhaseRows locate(const CrossPhase& phase, Range u, int64_t first_row) {
     const CrossTap* taps = lat_.cross_taps + phase.taps_begin;
     const int64_t count = phase.taps_end - phase.taps_begin, step = lat_.cross_in_step;
     PhaseRows rows{.phase = &phase, .u = u, .first_row = first_row, .taps = taps, .tap_count = count};

@@ -73,16 +73,16 @@ class WeightGradChannelsLast {
 
   void store_sums(int64_t part, int64_t v, int64_t set) {
     const int64_t first = v * S::N, lanes = lanes_in<S>(v, job_.out_channels);
-    E* to = job_.gW ? static_cast<E*>(job_.gW) + first * job_.gW_channel : nullptr;
-    if (to && lanes == S::N) return pixels_to_columns<S>(to, job_.gW_channel, sums_.rounded(set), taps_);
-    double* totals = job_.sums + (part * job_.out_channels + first) * taps_;
+    E* gW = static_cast<E*>(job_.gW);
+    if (gW && lanes == S::N)
+      return pixels_to_columns<S>(gW + first * job_.gW_channel, job_.gW_channel, sums_.rounded(set), taps_);
     for (int64_t l = 0; l < lanes; ++l)
       for (int64_t tap = 0; tap < taps_; ++tap) {
         const double total = sums_.lane(set, tap * S::N + l);
-        if (to)
-          to[l * job_.gW_channel + tap] = static_cast<E>(total);
+        if (gW)
+          gW[(first + l) * job_.gW_channel + tap] = static_cast<E>(total);
         else
-          totals[l * taps_ + tap] = total;
+          job_.sums[(part * job_.out_channels + first + l) * taps_ + tap] = total;
       }
   }
 
@@ -97,7 +97,7 @@ class WeightGradChannelsLast {
           const CrossPhase& phase = lat_.cross_phases[i];
           const Range u = outputs_of(phase, band.rows);
           if (u.empty()) continue;
-          const PhaseRows rows = x_.rows(phase, u, 0);
+          const PhaseRows rows = x_.locate(phase, u, 0);
           run_slab({.rows = rows,
                     .inputs = inputs,
                     .outputs = outputs,
@@ -147,6 +147,18 @@ class WeightGradChannelsLast {
     return {.phase = phase, .t = t.begin, .T = T, .count = count};
   }
 
+  // Lays the tiles out; false where none of their lines is inside the image.
+  static bool place_tiles(const Piece& piece, const Tiles& tiles, Step x_line, Step g_line, PixelTile* places) {
+    uint32_t any = 0;
+    for (int64_t i = 0; i < tiles.count; ++i) {
+      const int64_t t = i * tiles.T, at = tiles.t + t;
+      const uint32_t live = live_lines(piece.first - at, piece.last - at, tiles.T + piece.taps - 1);
+      places[i] = {.x = t * x_line, .g = t * g_line, .live = live};
+      any |= live;
+    }
+    return any;
+  }
+
   // A piece of a list that begins with row `first_row`, in some tiles of its columns.
   void run_piece(const Slab& slab, const Piece& piece, const Tiles& tiles, int64_t first_row, Range vectors) {
     const PhaseRows& rows = slab.rows;
@@ -155,14 +167,7 @@ class WeightGradChannelsLast {
     p.x_line = lat_.line_in_step * x_.line();
     p.g_line = tiles.phase.out_step * slab.g.line;
     PixelTile places[tiles_kept];
-    uint32_t any = 0;
-    for (int64_t i = 0; i < tiles.count; ++i) {
-      const int64_t t = i * tiles.T, at = tiles.t + t;
-      const uint32_t live = live_lines(piece.first - at, piece.last - at, tiles.T + piece.taps - 1);
-      places[i] = {.x = t * p.x_line, .g = t * p.g_line, .live = live};
-      any |= live;
-    }
-    if (!any) return;
+    if (!place_tiles(piece, tiles, p.x_line, p.g_line, places)) return;
     const int64_t ahead = (vectors.begin - slab.vectors.begin) * S::N;
     p.tiles = places;
     p.tile_count = tiles.count;
