@@ -32,6 +32,7 @@ class CorrelateChannelsLast {
         tiles_(job, in_.line(), in_.plane_size()),
         taps_(job, in_),
         weights_(job) {
+    DEPTHWISE_REQUIRE(job.band > 0 && job.strip > 0 && job.group > 0, "a unit has outputs");
     Arena arena(scratch);
     tiles_.take(arena);
     in_.take(arena, job.kernel_cross);

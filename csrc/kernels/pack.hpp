@@ -2,6 +2,7 @@
 #pragma once
 #include "../problem.hpp"
 #include "../simd/common.hpp"
+#include "require.hpp"
 
 namespace {
 
@@ -84,9 +85,12 @@ inline E load_as(const void* data, DType t, Step at) {
 // Scratch memory is handed out in pieces aligned for the widest vectors. Without memory it only counts.
 class Arena {
  public:
-  explicit Arena(void* memory) : start_(reinterpret_cast<uintptr_t>(memory)), next_(start_) {}
+  explicit Arena(void* memory) : start_(reinterpret_cast<uintptr_t>(memory)), next_(start_) {
+    DEPTHWISE_REQUIRE(start_ % 64 == 0, "memory is aligned for the widest vectors");
+  }
   template <class T>
   T* take(int64_t count) {
+    DEPTHWISE_REQUIRE(count >= 0, "a size is not negative");
     T* piece = reinterpret_cast<T*>(next_);
     next_ += (static_cast<uint64_t>(count) * sizeof(T) + 63) & ~uint64_t{63};
     return piece;

@@ -25,6 +25,7 @@ class WeightGradChannelsLast {
         g_(job.g, job.out_channels, job.band, job.strip),
         pieces_(job, x_),
         bias_(job) {
+    DEPTHWISE_REQUIRE(job.band > 0 && job.strip > 0 && job.group > 0 && job.parts > 0, "a unit has products");
     Arena arena(scratch);
     x_.take(arena, job.kernel_cross);
     pieces_.take(arena);
