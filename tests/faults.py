@@ -91,21 +91,21 @@ FAULTS = [
     ),
     Fault(
         "channels last: bias missing in the tail",
-        K + "correlate_channels_last.hpp",
+        K + "packed_weights.hpp",
         "job_.b && !idle ? load_as",
-        "job_.b && !idle && !(FAULT && lanes_of(v) < S::N) ? load_as",
+        "job_.b && !idle && !(FAULT && lanes_in<S>(v, job_.out_channels) < S::N) ? load_as",
     ),
     Fault(
         "channels last: row below the image dropped too early",
-        K + "correlate_channels_last.hpp",
-        "tap[r.end - 1].in0 + row0 >= job_.in.cross_size)",
-        "tap[r.end - 1].in0 + row0 >= job_.in.cross_size - FAULT)",
+        K + "band_taps.hpp",
+        "tap[inside.end - 1].in0 + row >= job_.in.cross_size)",
+        "tap[inside.end - 1].in0 + row >= job_.in.cross_size - FAULT)",
     ),
     Fault(
         "past the caches: last element of a tile left out",
         K + "correlate_channels_last.hpp",
-        "stream_span<S>(to, y_, columns.T * job_.out_channels);",
-        "stream_span<S>(to, y_, columns.T * job_.out_channels - FAULT);",
+        "stream_span<S>(to, streamed_, lines * job_.out_channels);",
+        "stream_span<S>(to, streamed_, lines * job_.out_channels - FAULT);",
     ),
     Fault(
         "16-bit planes: always the image's first channels",
@@ -115,15 +115,15 @@ FAULTS = [
     ),
     Fault(
         "16-bit pixels: last row of a band not read",
-        K + "correlate_converted.hpp",
-        "return read.begin < read.end ? read : Range{0, 0};",
-        "read.end -= FAULT && read.end - read.begin > 1;\n    return read.begin < read.end ? read : Range{0, 0};",
+        K + "correlate_converted_pixels.hpp",
+        "widen_rows(band.image, read);",
+        "widen_rows(band.image, {read.begin, read.end - (FAULT && read.size() > 1)});",
     ),
     Fault(
         "weight gradient of 16-bit planes: one image too few",
         K + "weight_grad_converted.hpp",
-        "n1 = (part + 1) * job_.batch / job_.parts;",
-        "n1 = (part + 1) * job_.batch / job_.parts - (FAULT && part + 1 == job_.parts && job_.batch > job_.parts);",
+        "n1 = images.end(part);",
+        "n1 = images.end(part) - (FAULT && part + 1 == job_.parts && job_.batch > job_.parts);",
     ),
     Fault(
         "planar weight gradient: last column left out",
@@ -140,8 +140,8 @@ FAULTS = [
     Fault(
         "channels-last weight gradient: last row of a large array left out",
         K + "weight_grad_channels_last.hpp",
-        "for (int64_t u = u0; u < u1; u += rows)",
-        "for (int64_t u = u0; u < u1 - (FAULT && job_.row_by_row); u += rows)",
+        "for (int64_t row = u.begin; row < u.end; row += rows)",
+        "for (int64_t row = u.begin; row < u.end - (FAULT && job_.row_by_row); row += rows)",
     ),
     Fault(
         "bias gradient: odd pixels left out",
@@ -221,8 +221,8 @@ FAULTS = [
     Fault(
         "outputs that no tap meets left as they were in a stage",
         K + "correlate_channels_last.hpp",
-        "if (!job_.out.direct && !lat_.covers) clear",
-        "if (!job_.out.direct && !lat_.covers && !FAULT) clear",
+        "if (!lat_.covers) out_.clear",
+        "if (!lat_.covers && !FAULT) out_.clear",
     ),
     Fault(
         "packed rows: a tap reads its neighbour's columns",
@@ -238,9 +238,9 @@ FAULTS = [
     ),
     Fault(
         "packed pixels: rows of one residue in one window, however far apart",
-        K + "packed_pixels.hpp",
-        "|| m > windows_[i].end)) ++i;",
-        "|| (m > windows_[i].end && !FAULT))) ++i;",
+        K + "row_windows.hpp",
+        "|| m > windows_[i].rows.end))",
+        "|| (m > windows_[i].rows.end && !FAULT)))",
     ),
     Fault(
         "packed sums: planes one by one, always the first",

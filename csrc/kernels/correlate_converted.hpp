@@ -1,9 +1,7 @@
-// Arrays of another dtype than the sums'. Planar: planes are brought into the accumulator's type, as many as stay in
+// Planar arrays of another dtype than the sums': planes are brought into the accumulator's type, as many as stay in
 // the cache, handed to the kernel that takes planes in place, and the results brought back. Row by row, as other memory
 // is packed, a small plane would cost more than its products (512x14x14 with 3x3, bfloat16: 285 us so, 46 here).
-// Channels last: the same with the rows of an image that a band of outputs reads.
 #pragma once
-#include "correlate_channels_last.hpp"
 #include "correlate_planar.hpp"
 #include "planes.hpp"
 
@@ -12,7 +10,6 @@ namespace {
 template <class S>
 class CorrelateConverted {
   using E = typename S::E;
-  static constexpr DType sums = sizeof(E) == 4 ? DType::f32 : DType::f64;
 
  public:
   // Lays the scratch memory out; without memory, only measures it.
@@ -23,10 +20,10 @@ class CorrelateConverted {
     y_ = arena.take<E>(cells * job.divide * plane_size(job.out));
     W_ = arena.take<E>(cells * job.sum * job.divide * taps);
     b_ = arena.take<E>(cells * job.divide);
-    planes_.in = {x_, sums, 0, plane_size(job.in), job.in.cross_size, 1, job.in.lines, job.in.cross_size, true};
-    planes_.out = {y_, sums, 0, plane_size(job.out), job.out.cross_size, 1, job.out.lines, job.out.cross_size, true};
+    planes_.in = dense_planes(job.in, x_);
+    planes_.out = dense_planes(job.out, y_);
     planes_.W = W_;
-    planes_.W_dtype = planes_.b_dtype = sums;
+    planes_.W_dtype = planes_.b_dtype = dtype_of<E>;
     planes_.W_multiplier = cells * taps;
     planes_.W_channel = taps;
     planes_.W_line = job.kernel_cross;
@@ -86,82 +83,6 @@ class CorrelateConverted {
   const Correlation& job_;
   Correlation planes_;
   E *x_ = nullptr, *y_ = nullptr, *W_ = nullptr, *b_ = nullptr;
-  char* scratch_ = nullptr;
-  int64_t scratch_bytes_ = 0;
-};
-
-template <class S>
-class CorrelateConvertedPixels {
-  using E = typename S::E;
-  static constexpr DType sums = sizeof(E) == 4 ? DType::f32 : DType::f64;
-
- public:
-  // Lays the scratch memory out; without memory, only measures it.
-  CorrelateConvertedPixels(const Correlation& job, void* scratch)
-      : job_(job), pixels_(job), in_row_(job.in.lines * job.out_channels), out_row_(job.out.lines * job.out_channels) {
-    Arena arena(scratch);
-    x_ = arena.take<E>(job.rows_packed * in_row_);
-    y_ = arena.take<E>(job.band * out_row_);
-    const Step C = job.out_channels;
-    pixels_.in = {x_, sums, 0, 1, C, in_row_, job.in.lines, job.in.cross_size, true};
-    pixels_.out = {y_, sums, 0, 1, C, out_row_, job.out.lines, job.out.cross_size, true};
-    pixels_.batch = 1;
-    const int64_t scratch_bytes = CorrelateChannelsLast<S>(pixels_, nullptr).scratch_bytes();
-    scratch_ = arena.take<char>(scratch_bytes);
-    scratch_bytes_ = arena.used_bytes();
-  }
-  int64_t scratch_bytes() const { return scratch_bytes_; }
-
-  // A unit is a band of output rows of an image.
-  void run(int64_t begin, int64_t end) {
-    CorrelateChannelsLast<S> kernel(pixels_, scratch_);
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t n = unit / job_.bands, band = unit % job_.bands;
-      const int64_t row0 = band * job_.band, row1 = at_most(job_.out.cross_size, row0 + job_.band);
-      const Range read = rows_read(row0, row1);
-      with_type(job_.in.dtype, [&](auto type) {
-        using T = typename decltype(type)::type;
-        const T* from = static_cast<const T*>(job_.in.data) + n * job_.in.batch;
-        for (int64_t row = read.begin; row < read.end; ++row)
-          widen_span<S, T>(x_ + (row - read.begin) * in_row_, from + row * job_.in.cross, 1, in_row_);
-      });
-      if (!job_.lattice.covers) clear<S>(y_, (row1 - row0) * out_row_);
-      // Rows keep their numbers: the kernel asks for none but those that are there.
-      pixels_.in.data = x_ - read.begin * in_row_;
-      pixels_.out.data = y_ - row0 * out_row_;
-      kernel.run(band, band + 1);
-      with_type(job_.out.dtype, [&](auto type) {
-        using T = typename decltype(type)::type;
-        T* to = static_cast<T*>(job_.out.data) + n * job_.out.batch;
-        for (int64_t row = row0; row < row1; ++row)
-          narrow_span<S, T>(to + row * job_.out.cross, 1, y_ + (row - row0) * out_row_, out_row_);
-      });
-    }
-  }
-
- private:
-  // The input rows between the first and the last that output rows [row0, row1) meet.
-  Range rows_read(int64_t row0, int64_t row1) const {
-    const depthwise::LatticeView& lat = job_.lattice;
-    Range read{job_.in.cross_size, 0};
-    for (int64_t i = 0; i < lat.cross_phase_count; ++i) {
-      const CrossPhase& c = lat.cross_phases[i];
-      const int64_t u0 = first_of(c, row0), u1 = first_of(c, row1);
-      if (u0 >= u1 || c.taps_begin == c.taps_end) continue;
-      for (const int64_t tap : {c.taps_begin, c.taps_end - 1}) {
-        read.begin = at_most(read.begin, lat.cross_taps[tap].in0 + u0 * lat.cross_in_step);
-        read.end = at_least(read.end, lat.cross_taps[tap].in0 + (u1 - 1) * lat.cross_in_step + 1);
-      }
-    }
-    read.begin = at_least(read.begin, 0);
-    read.end = at_most(read.end, job_.in.cross_size);
-    return read.begin < read.end ? read : Range{0, 0};
-  }
-
-  const Correlation& job_;
-  Correlation pixels_;
-  const Step in_row_, out_row_;
-  E *x_ = nullptr, *y_ = nullptr;
   char* scratch_ = nullptr;
   int64_t scratch_bytes_ = 0;
 };

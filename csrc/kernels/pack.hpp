@@ -2,6 +2,7 @@
 #pragma once
 #include "../problem.hpp"
 #include "../simd/common.hpp"
+#include "require.hpp"
 
 namespace {
 
@@ -25,6 +26,10 @@ DEPTHWISE_INLINE void with_type(DType t, F&& f) {
       return f(Type<double>{});
   }
 }
+
+// The dtype of an accumulator.
+template <class E>
+constexpr DType dtype_of = sizeof(E) == 4 ? DType::f32 : DType::f64;
 
 // Whether S can load and store vectors of T itself.
 template <class S, class T>
@@ -91,9 +96,12 @@ DEPTHWISE_NOINLINE E load_as(const void* data, DType t, Step at) {
 // Scratch memory is handed out in pieces aligned for the widest vectors. Without memory it only counts.
 class Arena {
  public:
-  explicit Arena(void* memory) : start_(reinterpret_cast<uintptr_t>(memory)), next_(start_) {}
+  explicit Arena(void* memory) : start_(reinterpret_cast<uintptr_t>(memory)), next_(start_) {
+    DEPTHWISE_REQUIRE(start_ % 64 == 0, "memory is aligned for the widest vectors");
+  }
   template <class T>
   T* take(int64_t count) {
+    DEPTHWISE_REQUIRE(count >= 0, "a size is not negative");
     T* piece = reinterpret_cast<T*>(next_);
     next_ += (static_cast<uint64_t>(count) * sizeof(T) + 63) & ~uint64_t{63};
     return piece;

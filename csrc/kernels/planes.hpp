@@ -10,6 +10,20 @@ constexpr int64_t spare_elements = 64;
 
 DEPTHWISE_INLINE int64_t plane_size(const depthwise::Side& side) { return side.lines * side.cross_size; }
 
+// Planes like those of `side` as they lie in scratch memory.
+template <class E>
+inline depthwise::Side dense_planes(const depthwise::Side& side, E* scratch) {
+  return {.data = scratch,
+          .dtype = dtype_of<E>,
+          .batch = 0,
+          .channel = plane_size(side),
+          .line = side.cross_size,
+          .cross = 1,
+          .lines = side.lines,
+          .cross_size = side.cross_size,
+          .direct = true};
+}
+
 // Calls f(scratch, memory, count) for each run of elements that has no gap in memory.
 template <class E, class F>
 inline void each_span(const depthwise::Side& side, E* scratch, Step at, int64_t planes, const F& f) {

@@ -5,6 +5,7 @@
 // for each of O taps of the axis across the lines, and meets every gy line t with t + a == s, where a is one of A taps
 // along the lines.
 #pragma once
+#include "require.hpp"
 #include "tile.hpp"
 
 namespace {
@@ -101,6 +102,8 @@ DEPTHWISE_NOINLINE void add_products(const Products<typename S::E>& p) {
 // The products of tiles of `lines` gy lines under `taps` by `cross_taps` taps.
 template <class S, bool Edge>
 inline void add_products_of(int lines, int taps, int cross_taps, const Products<typename S::E>& p) {
+  DEPTHWISE_REQUIRE(taps > 0 && taps <= S::max_taps && cross_taps > 0 && cross_taps <= max_cross_taps<S>(taps),
+                    "the sums fit the registers");
   with_number<S::max_taps>(taps, [&](auto A) {
     with_number<Edge ? 1 : max_cross_taps<S>(decltype(A)::value)>(cross_taps, [&](auto O) {
       const auto with_lines = [&](auto T) {

@@ -3,6 +3,7 @@
 #pragma once
 #include "job.hpp"
 #include "pack.hpp"
+#include "require.hpp"
 
 namespace {
 
@@ -31,6 +32,8 @@ class Sums {
 
   // To be told of additions before they are made.
   void count(int64_t set, int64_t steps) {
+    DEPTHWISE_REQUIRE(set >= 0 && set < sets_ && steps <= steps_kept,
+                      "no set takes more at once than the bound allows");
     if (state_[set].steps + steps > steps_kept) empty(set);
     state_[set].steps += steps;
   }

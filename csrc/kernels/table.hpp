@@ -2,6 +2,7 @@
 #pragma once
 #include "correlate_channels_last.hpp"
 #include "correlate_converted.hpp"
+#include "correlate_converted_pixels.hpp"
 #include "correlate_planar.hpp"
 #include "peak.hpp"
 #include "weight_grad_channels_last.hpp"

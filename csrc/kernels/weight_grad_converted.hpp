@@ -1,6 +1,7 @@
 // Planar weight gradient of another dtype than the sums': planes of x and gy are brought into the accumulator's type
 // and handed to the kernel that takes them in place (512x14x14 with 3x3, bfloat16: 480 us row by row, 80 here).
 #pragma once
+#include "cut.hpp"
 #include "planes.hpp"
 #include "weight_grad_planar.hpp"
 
@@ -9,7 +10,6 @@ namespace {
 template <class S>
 class WeightGradConverted {
   using E = typename S::E;
-  static constexpr DType sums = sizeof(E) == 4 ? DType::f32 : DType::f64;
 
  public:
   // Lays the scratch memory out; without memory, only measures it.
@@ -20,8 +20,8 @@ class WeightGradConverted {
     x_ = arena.take<E>(images * job.channels_together * plane_size(job.x) + 2 * spare_elements) + spare_elements;
     g_ = arena.take<E>(images * outs * plane_size(job.g));
     gW_ = arena.take<E>(outs * taps_);
-    planes_.x = {x_, sums, 0, plane_size(job.x), job.x.cross_size, 1, job.x.lines, job.x.cross_size, true};
-    planes_.g = {g_, sums, 0, plane_size(job.g), job.g.cross_size, 1, job.g.lines, job.g.cross_size, true};
+    planes_.x = dense_planes(job.x, x_);
+    planes_.g = dense_planes(job.g, g_);
     planes_.parts = 1;
     planes_.gW_multiplier = taps_;
     planes_.gW_channel = job.divide * taps_;
@@ -36,10 +36,11 @@ class WeightGradConverted {
   // A unit is a channel of x, with the channels of gy that belong to it, and a part of the images.
   void run(int64_t begin, int64_t end) {
     const int64_t channels = job_.out_channels / job_.divide;
+    const Cut images{.size = job_.batch, .count = job_.parts};
     for (int64_t unit = begin; unit < end;) {
       const int64_t c = unit / job_.parts, part = unit % job_.parts;
       const int64_t cells = job_.parts > 1 ? 1 : at_most(at_most(job_.channels_together, end - unit), channels - c);
-      const int64_t n0 = part * job_.batch / job_.parts, n1 = (part + 1) * job_.batch / job_.parts;
+      const int64_t n0 = images.begin(part), n1 = images.end(part);
       set_up(n1 - n0, cells);
       for (int64_t n = n0; n < n1; ++n) {
         widen_planes<S>(job_.x, x_ + (n - n0) * planes_.x.batch, n * job_.x.batch + c * job_.x.channel, cells);

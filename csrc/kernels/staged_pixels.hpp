@@ -1,0 +1,84 @@
+// The output pixels of a band and a strip, or their gradients: in place where lanes take them as they lie, else in
+// scratch memory that holds them for one vector of channels.
+#pragma once
+#include "packed_pixels.hpp"
+#include "walk.hpp"
+
+namespace {
+
+// Pixels of one vector of channels, which those of more may stand beside.
+template <class E>
+struct Pixels {
+  E* data;  // that of the first row and column
+  int64_t first_row, first_column;
+  Step row, line;  // elements from row to row, and from column to column
+  E* at(int64_t at_row, int64_t at_column) const {
+    return data + ((at_row - first_row) * row + (at_column - first_column) * line);
+  }
+};
+
+template <class S>
+class StagedPixels {
+  using E = typename S::E;
+
+ public:
+  // Bands and strips have at most so many rows and columns.
+  StagedPixels(const depthwise::Side& side, int64_t channels, int64_t band, int64_t strip)
+      : side_(side), pixels_(side, {.channels = channels, .divide = 1, .sum = 1}), band_(band), strip_(strip) {}
+
+  void take(Arena& arena) {
+    if (side_.direct) return;
+    pixels_.take(arena);
+    stage_ = arena.take<E>(band_ * strip_ * S::N);
+  }
+
+  // `first_row`: the row that memory begins with, where nothing is staged.
+  Pixels<E> at(const Band& band, Range columns, int64_t v, int64_t first_row) const {
+    if (!side_.direct)
+      return {.data = stage_,
+              .first_row = band.rows.begin,
+              .first_column = columns.begin,
+              .row = strip_ * S::N,
+              .line = S::N};
+    return {.data = static_cast<E*>(side_.data) + band.image * side_.batch + v * S::N * side_.channel,
+            .first_row = first_row,
+            .first_column = 0,
+            .row = side_.cross,
+            .line = side_.line};
+  }
+
+  void clear(const Band& band) const {
+    if (!side_.direct) ::clear<S>(stage_, band.rows.size() * strip_ * S::N);
+  }
+
+  void load(const Band& band, Range columns, int64_t v) const {
+    each_row(band, columns, [&](E* stage, Step memory, int64_t count) { pixels_.load(stage, memory, v, 0, count); });
+  }
+
+  void store(const Band& band, Range columns, int64_t v) const {
+    each_row(band, columns, [&](E* stage, Step memory, int64_t count) { pixels_.store(stage, memory, v, count); });
+  }
+
+ private:
+  // Calls f(stage, memory, columns) for each row where it is staged.
+  template <class F>
+  void each_row(const Band& band, Range columns, const F& f) const {
+    if (side_.direct) return;
+    DEPTHWISE_REQUIRE(
+        band.rows.begin >= 0 && band.rows.end <= side_.cross_size && columns.begin >= 0 && columns.end <= side_.lines,
+        "band and strip are inside the image");
+    DEPTHWISE_REQUIRE(band.rows.size() <= band_ && columns.size() <= strip_, "band and strip fit the stage");
+    const Step at = band.image * side_.batch + band.rows.begin * side_.cross + columns.begin * side_.line;
+    // Rows that follow one another without a gap are one long row.
+    const bool one = columns.size() == strip_ && columns.size() * side_.line == side_.cross;
+    if (one) return f(stage_, at, band.rows.size() * columns.size());
+    for (int64_t i = 0; i < band.rows.size(); ++i) f(stage_ + i * strip_ * S::N, at + i * side_.cross, columns.size());
+  }
+
+  const depthwise::Side& side_;
+  PackedPixels<S> pixels_;
+  const int64_t band_, strip_;
+  E* stage_ = nullptr;
+};
+
+}  // namespace
