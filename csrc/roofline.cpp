@@ -20,7 +20,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }  // namespace
 
 double multiply_add_rate(const Target& target, bool float64, int threads) {
-  struct Job {
+  struct Spending {
     void (*spend)(int64_t, double*);
     int64_t rounds;
   } job{target.kernels->spend_multiply_adds[float64], 200'000};
@@ -30,8 +30,8 @@ double multiply_add_rate(const Target& target, bool float64, int threads) {
     parallel_for(
         threads, threads, 64,
         [](const void* p, int64_t begin, int64_t end, void* scratch) {
-          const Job& job = *static_cast<const Job*>(p);
-          for (int64_t i = begin; i < end; ++i) job.spend(job.rounds, static_cast<double*>(scratch));
+          const auto& it = *static_cast<const Spending*>(p);
+          for (int64_t i = begin; i < end; ++i) it.spend(it.rounds, static_cast<double*>(scratch));
         },
         &job, pool());
     const double flop = threads * target.kernels->multiply_add_flop[float64] * static_cast<double>(job.rounds);

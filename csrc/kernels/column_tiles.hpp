@@ -1,6 +1,7 @@
 // The register tiles of a strip of output columns: neighbouring columns of one phase, and its taps in chunks, with
 // their places in an input row. Every row of tiles is alike, so the tiles are kept as far as they fit.
 #pragma once
+#include "../heights.hpp"
 #include "cut.hpp"
 #include "job.hpp"
 #include "tile.hpp"
@@ -9,6 +10,7 @@
 namespace {
 
 using depthwise::Correlation;
+using depthwise::Heights;
 using depthwise::LinePhase;
 using depthwise::TapSet;
 
@@ -50,7 +52,7 @@ class ColumnTiles {
     const Range outputs{index * job_.strip, at_most(job_.out.lines, (index + 1) * job_.strip)};
     DEPTHWISE_REQUIRE(outputs.begin >= 0 && !outputs.empty(), "the strip is inside the image");
     strip_ = {.index = index, .outputs = outputs, .inputs = inputs(outputs)};
-    for (int64_t i = 0; i < lat_.line_phase_count; ++i) strip_.tiles += tiles_of(lat_.line_phases[i], outputs).count;
+    for (int64_t i = 0; i < lat_.line_phase_count; ++i) strip_.tiles += tiles_of(lat_.line_phases[i], outputs).count();
     for (int64_t i = 0; i < most_tiles_; ++i) tiles_[i].index = -1;
     return strip_;
   }
@@ -61,13 +63,13 @@ class ColumnTiles {
     ColumnTile& tile = tiles_[index % most_tiles_];
     if (tile.index == index) return tile;
     const LinePhase* phase = lat_.line_phases;
-    Cut tiles = tiles_of(*phase, strip.outputs);
+    Heights tiles = tiles_of(*phase, strip.outputs);
     int64_t piece = index;
-    for (; piece >= tiles.count; tiles = tiles_of(*++phase, strip.outputs)) piece -= tiles.count;
+    for (; piece >= tiles.count(); tiles = tiles_of(*++phase, strip.outputs)) piece -= tiles.count();
     const int64_t first = first_of(*phase, strip.outputs.begin);
     tile = {.index = index,
             .phase = phase,
-            .t = {first + tiles.begin(piece), first + tiles.end(piece)},
+            .t = {first + tiles.begin(piece), first + tiles.begin(piece + 1)},
             .chunks = chunks_ + index % most_tiles_ * most_chunks_,
             .chunk_count = 0};
     for (int64_t k = 0; k < job_.sum; ++k)
@@ -78,8 +80,8 @@ class ColumnTiles {
   }
 
  private:
-  static Cut tiles_of(const LinePhase& phase, Range outputs) {
-    return fewest_pieces(outputs_of(phase, outputs).size(), max_lines);
+  static Heights tiles_of(const LinePhase& phase, Range outputs) {
+    return Heights(outputs_of(phase, outputs).size(), max_lines);
   }
 
   // Those of a tap set, in plane k, of which some line is inside the image.

@@ -311,12 +311,8 @@ DEPTHWISE_INLINE void with_height(int64_t lines, const F& f) {
 
 template <class S, Lanes L>
 inline void run_tile(int64_t lines, const Tile<S>& tile) {
-  with_number<max_lines>(lines, [&](auto T) { run_tile<S, L, decltype(T)::value>(tile); });
+  with_height(lines, [&](auto T) { run_tile<S, L, decltype(T)::value>(tile); });
 }
-
-// Taps of a tap set are taken in the fewest nearly equal chunks of at most `most`. The cut depends on the taps alone,
-// so that every output is summed in the same order whatever tile it lies in.
-DEPTHWISE_INLINE int64_t chunks_of(int64_t taps, int64_t most) { return divide_up(taps, most); }
 
 // How many tiles of so many chunks are kept once they are worked out.
 DEPTHWISE_INLINE int64_t tiles_that_fit(int64_t chunks) {

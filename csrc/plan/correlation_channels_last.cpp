@@ -17,17 +17,19 @@ Planned<Correlation> plan_channels_last(const Facts& f, const LatticeView& lat, 
   Planned<Correlation> planned{
       .job = correlation_of(f, lat, true, in_direct, form == Form::converted || pixels_are_written_in_place(f))};
   Correlation& job = planned.job;
-  const Cut whole{.band = std::max<int64_t>(1, job.out.cross_size), .strip = std::max<int64_t>(1, job.out.lines)};
-  const auto rows = [&](const Cut& c) { return rows_read(f.p.h, f.gradient, ceil_div(c.band, cross_out_step(lat))); };
-  const auto columns = [&](const Cut& c) {
+  const UnitSize whole{.band = std::max<int64_t>(1, job.out.cross_size), .strip = std::max<int64_t>(1, job.out.lines)};
+  const auto rows = [&](const UnitSize& c) {
+    return rows_read(f.p.h, f.gradient, ceil_div(c.band, cross_out_step(lat)));
+  };
+  const auto columns = [&](const UnitSize& c) {
     return std::clamp<int64_t>(extent(f.p.w, f.gradient, c.strip), 0, job.in.lines);
   };
-  const auto bytes = [&](const Cut& c) {
+  const auto bytes = [&](const UnitSize& c) {
     return ((job.in.direct ? 0 : job.sum * rows(c) * columns(c)) + (job.out.direct ? 0 : c.band * c.strip)) * f.N *
            f.item;
   };
   const bool packs = !job.in.direct || !job.out.direct;
-  const Cut cut = packs ? shrunk(whole, bytes) : whole;
+  const UnitSize cut = packs ? shrunk(whole, bytes) : whole;
   job.band = cut.band;
   job.strip = cut.strip;
   job.rows_packed = packs ? rows(cut) : 0;

@@ -6,24 +6,24 @@
 
 namespace depthwise {
 
-struct Cut {
+struct UnitSize {
   int64_t band, strip;  // rows and columns of a unit
 };
 
-// Smaller bands and strips until what they pack fits; measure(Cut) says in bytes what that is.
+// Smaller bands and strips until what they pack fits; measure(UnitSize) says in bytes what that is.
 template <class Measure>
-Cut shrunk(Cut cut, const Measure& measure) {
+UnitSize shrunk(UnitSize cut, const Measure& measure) {
   const FixedNumbers& n = numbers.fixed;
   struct Step {
-    int64_t Cut::* size;
+    int64_t UnitSize::* size;
     int64_t least, bytes;
   };
-  for (const auto& [size, least, bytes] : {Step{&Cut::band, 2 * n.least_band, n.packed_bytes},
-                                           {&Cut::strip, n.wide_strip, n.packed_bytes},
-                                           {&Cut::band, n.least_band, n.packed_bytes},
-                                           {&Cut::strip, n.least_strip, n.packed_bytes},
-                                           {&Cut::band, 1, n.most_packed_bytes},
-                                           {&Cut::strip, 1, n.most_packed_bytes}})
+  for (const auto& [size, least, bytes] : {Step{&UnitSize::band, 2 * n.least_band, n.packed_bytes},
+                                           {&UnitSize::strip, n.wide_strip, n.packed_bytes},
+                                           {&UnitSize::band, n.least_band, n.packed_bytes},
+                                           {&UnitSize::strip, n.least_strip, n.packed_bytes},
+                                           {&UnitSize::band, 1, n.most_packed_bytes},
+                                           {&UnitSize::strip, 1, n.most_packed_bytes}})
     while (measure(cut) > bytes && cut.*size > least) cut.*size = std::max(least, ceil_div(cut.*size, 2));
   return cut;
 }

@@ -34,13 +34,15 @@ Planned<WeightGradient> plan_channels_last(const Facts& f, const LatticeView& la
   WeightGradient& job = planned.job;
   // Rows of one phase lie out_step apart: a band has as many of each as if there were but one.
   const int64_t out_step = cross_out_step(lat), rows_of_band = numbers.fixed.gradient_band * out_step;
-  const Cut whole{.band = std::clamp<int64_t>(p.h.out, 1, 2 * rows_of_band),
-                  .strip = std::clamp<int64_t>(job.g.lines, 1, steps_kept)};
-  const auto rows = [&](const Cut& c) { return rows_read(p.h, false, ceil_div(c.band, out_step)); };
-  const auto columns = [&](const Cut& c) { return std::clamp<int64_t>(extent(p.w, false, c.strip), 0, job.x.lines); };
-  const auto bytes = [&](const Cut& c) { return (rows(c) * columns(c) + c.band * c.strip) * f.N * f.item; };
+  const UnitSize whole{.band = std::clamp<int64_t>(p.h.out, 1, 2 * rows_of_band),
+                       .strip = std::clamp<int64_t>(job.g.lines, 1, steps_kept)};
+  const auto rows = [&](const UnitSize& c) { return rows_read(p.h, false, ceil_div(c.band, out_step)); };
+  const auto columns = [&](const UnitSize& c) {
+    return std::clamp<int64_t>(extent(p.w, false, c.strip), 0, job.x.lines);
+  };
+  const auto bytes = [&](const UnitSize& c) { return (rows(c) * columns(c) + c.band * c.strip) * f.N * f.item; };
   // One vector of channels is packed at a time, so both sides are or neither is.
-  const Cut cut = direct ? whole : shrunk(whole, bytes);
+  const UnitSize cut = direct ? whole : shrunk(whole, bytes);
   job.strip = cut.strip;
   job.rows_packed = direct ? 0 : rows(cut);
   job.columns_packed = direct ? 0 : columns(cut);
