@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
+
 import ml_dtypes
 import numpy as np
+import pytest
 
 import depthwise
 from depthwise import _core
 
+# Have the adapters imported as with a version of their framework that lacks every private name which they use.
+WITHOUT_PRIVATE_NAMES = bool(os.environ.get("DEPTHWISE_TEST_WITHOUT_PRIVATE_NAMES"))
 COMPILED = [name for name, _ in _core.targets()]
 DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
+
+
+@contextmanager
+def hidden(*names):
+    """Take these attributes, (owner, name), away meanwhile, where the fallbacks are to be forced."""
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in names if WITHOUT_PRIVATE_NAMES else ():
+            patch.delattr(owner, name)
+        yield
 
 
 def planar(a):
