@@ -10,14 +10,10 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="depthwise.torch needs PyTorch")
-
-import torch.nn.functional as F  # noqa: E402, N812 - PyTorch's own abbreviation
-
-import depthwise  # noqa: E402 - behind importorskip
-from depthwise import _core  # noqa: E402 - behind importorskip
-from depthwise.torch import conv2d  # noqa: E402 - behind importorskip
-from torch_helpers import CASES, DTYPES, LAYOUTS, integers, outcome, problem, ran, stock  # noqa: E402 - behind importorskip
+import depthwise
+from depthwise import _core
+from helpers import WITHOUT_PRIVATE_NAMES
+from torch_helpers import CASES, DTYPES, LAYOUTS, F, conv2d, integers, internals, outcome, problem, ran, stock, torch
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
@@ -382,3 +378,7 @@ def test_pytorchs_openmp_is_the_only_one(first):
 def test_pytorchs_openmp_is_found():
     assert _core.find_openmp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
     assert not _core.find_openmp("no such library")
+
+
+def test_private_names_are_there():
+    assert internals.IN_DISPATCHER is not WITHOUT_PRIVATE_NAMES

@@ -8,16 +8,22 @@ import sys
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="depthwise.torch needs PyTorch")
+from torch_helpers import (
+    DepthwiseConv2d,
+    accelerated,
+    conv2d,
+    flop_counter,
+    nn,
+    operators,
+    problem,
+    ran,
+    small_network,
+    stock,
+    torch,
+)
 
-from torch import nn  # noqa: E402 - behind importorskip
-from torch.ao import quantization  # noqa: E402 - behind importorskip
-from torch.ao.quantization import quantize_fx  # noqa: E402 - behind importorskip
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402 - behind importorskip
-
-from depthwise.torch import DepthwiseConv2d, conv2d, operators  # noqa: E402 - behind importorskip
-from torch_helpers import accelerated, problem, ran, small_network, stock  # noqa: E402 - behind importorskip
-
+quantization = pytest.importorskip("torch.ao.quantization")
+quantize_fx = pytest.importorskip("torch.ao.quantization.quantize_fx")
 warnings_of_pytorch = pytest.mark.filterwarnings("ignore")  # what its tools say of themselves
 ENGINE = torch.backends.quantized.engine
 
@@ -205,7 +211,7 @@ def test_flops_are_those_of_pytorch(wanted):
     for f in (conv2d, stock):
         inputs, steps = problem((2, 5, 12, 7, 2, (5, 3), 2, (2, 1), (2, 1)))
         inputs = [a.requires_grad_(i in wanted) for i, a in enumerate(inputs)]
-        with FlopCounterMode(display=False) as counter:
+        with flop_counter.FlopCounterMode(display=False) as counter:
             y = f(*inputs, *steps)
             if wanted:
                 y.sum().backward()

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.overrides import handle_torch_function, has_torch_function
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..geometry import geometry
 from . import operators
+from .internals import is_forward_mode
 
 Ints = int | Sequence[int]
 _MOST = 2**31 - 1  # of a step, for the engine
@@ -77,7 +76,7 @@ def _is_ours(a: Any, dtype: torch.dtype) -> bool:
         and a.is_cpu
         and a.dtype is dtype
         and a.layout is torch.strided
-        and (type(a) is Tensor or not is_traceable_wrapper_subclass(a))
+        and (type(a) is Tensor or not hasattr(a, "__tensor_flatten__"))  # else it is made of others
     )
 
 
@@ -180,7 +179,7 @@ def convolve(
         and _is_ours(input, dtype)
         and _is_ours(weight, dtype)
         and (bias is None or (_is_ours(bias, dtype) and bias.shape == weight.shape[:1]))
-        and forward_ad._current_level < 0  # forward-mode differentiation is PyTorch's
+        and not is_forward_mode()
         and not _is_for_compiler(input, weight, bias)
     ):
         sizes = input.shape, weight.shape, stride, padding, dilation, groups
