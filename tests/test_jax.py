@@ -186,6 +186,31 @@ print(hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in (y, *back(y)))).h
     assert len({end.stdout for end in ends}) == 1
 
 
+HUGE_PAGES = """
+import jax
+from depthwise.jax import conv
+y = conv(jax.numpy.ones((1, 48, 512, 512)), jax.numpy.ones((1, 48, 3, 3)), pad=1)
+place, inside = y.unsafe_buffer_pointer() + y.nbytes // 2, False
+for line in open("/proc/self/smaps"):
+    name, *values = line.split()
+    if not name.endswith(":"):
+        first, last = (int(end, 16) for end in name.split("-"))
+        inside = first <= place < last
+    elif inside and name == "VmFlags:":
+        print("hg" in values)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/sys/kernel/mm/transparent_hugepage"), reason="this system has no huge pages")
+@pytest.mark.parametrize(("switch", "asked"), [("1", "True"), ("0", "False")])
+def test_huge_pages_are_asked_for_where_the_user_says_so(switch, asked):
+    """The memory is XLA's."""
+    environment = {**os.environ, "DEPTHWISE_JAX_HUGE_PAGES": switch}
+    child = [sys.executable, "-c", HUGE_PAGES]
+    end = subprocess.run(child, env=environment, capture_output=True, text=True, check=True)
+    assert end.stdout.strip() == asked
+
+
 def test_no_helper_is_left_behind():
     """A result that is returned while one of XLA's threads still writes it is wrong, or the process ends."""
     (x, W, _), f = problem((1, 96, 56, 56, 1, (7, 7), {"pad": 3}))

@@ -382,3 +382,4 @@ def test_pytorchs_openmp_is_found():
 
 def test_private_names_are_there():
     assert internals.IN_DISPATCHER is not WITHOUT_PRIVATE_NAMES
+    assert (internals.HOOK == "forward") is WITHOUT_PRIVATE_NAMES

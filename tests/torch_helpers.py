@@ -20,6 +20,7 @@ with hidden(
     (autograd_function, "enable_single_level_autograd_function"),
     (torch.autograd.forward_ad, "_current_level"),
     (nn.Conv2d, "_conv_forward"),
+    (nn.Conv2d.__base__, "_conv_forward"),
 ):
     import depthwise.torch
     from depthwise.torch import DepthwiseConv2d, conv2d, internals, operators  # noqa: F401
