@@ -443,7 +443,7 @@ def main() -> int:
             start = time.monotonic()
             planted = {**os.environ, "DEPTHWISE_FAULT": fault.name if fault else ""}
             # test_faults.py is about this list, not about the package
-            suite = [python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", str(tree / "tests")]
+            suite = [python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "", str(tree / "tests")]
             suite += ["--ignore", str(tree / "tests/test_faults.py")]
             try:
                 run = subprocess.run(suite, env=planted, cwd=tree, capture_output=True, text=True, timeout=900)

@@ -13,6 +13,7 @@ import pytest
 
 import depthwise
 from depthwise import _core, reference
+from helpers import combinations
 from jax_helpers import (
     CASES,
     DTYPES,
@@ -30,9 +31,7 @@ from jax_helpers import (
 )
 
 
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(("case", "dtype", "layout"), combinations(CASES, DTYPES, ["NCHW", "NHWC"]), ids=str)
 def test_values_and_gradients_are_exact(case, dtype, layout, target):
     with jax.enable_x64(True):
         (x, W, b), f = problem(case, dtype, layout)

@@ -7,16 +7,24 @@ from functools import partial
 import numpy as np
 import pytest
 
+from helpers import combinations
 from jax_helpers import conv, conv_general_dilated, in_layout, integers, jax, jnp, lax, primitives_in
 
 NUMBERS = {"NHWC": ("NHWC", "HWIO", "NHWC"), "NCHW": ("NCHW", "OIHW", "NCHW")}
 
 
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("multiplier", [1, 2])
-@pytest.mark.parametrize("padding", ["SAME", "VALID", "SAME_LOWER", ((1, 0), (2, 1))])
-@pytest.mark.parametrize(("stride", "dilation"), [((1, 1), None), ((2, 1), None), ((1, 2), (2, 1))])
-def test_conv_general_dilated(layout, multiplier, padding, stride, dilation):
+@pytest.mark.parametrize(
+    ("steps", "padding", "multiplier", "layout"),
+    combinations(
+        [((1, 1), None), ((2, 1), None), ((1, 2), (2, 1))],
+        ["SAME", "VALID", "SAME_LOWER", ((1, 0), (2, 1))],
+        [1, 2],
+        ["NCHW", "NHWC"],
+    ),
+    ids=str,
+)
+def test_conv_general_dilated(steps, padding, multiplier, layout):
+    stride, dilation = steps
     x, kernel = in_layout(integers(2, 4, 9, 8), layout), integers(4 * multiplier, 1, 3, 2, seed=1)
     if layout == "NHWC":
         kernel = kernel.transpose(2, 3, 1, 0)

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from helpers import WITHOUT_PRIVATE_NAMES
+from helpers import WITHOUT_PRIVATE_NAMES, combinations
 from jax_helpers import WITHOUT_ELEMENTS, internals, jax, lax, problem, without_elements
 
 AxisType, NamedSharding, P = jax.sharding.AxisType, jax.sharding.NamedSharding, jax.sharding.PartitionSpec
@@ -22,10 +22,16 @@ def test_shards_without_elements(shapes):
     jax.tree.map(np.testing.assert_array_equal, jax.jit(everything)(*args), everything(*arrays))
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
-@pytest.mark.parametrize("multiplier", [1, 2])
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("axes", [("a", None), ("a", "c"), (("a", "c"), None), (None, ("a", "c"))], ids=str)
+@pytest.mark.parametrize(
+    ("axes", "layout", "multiplier", "kind"),
+    combinations(
+        [("a", None), ("a", "c"), (("a", "c"), None), (None, ("a", "c"))],
+        ["NCHW", "NHWC"],
+        [1, 2],
+        [AxisType.Auto, AxisType.Explicit],
+    ),
+    ids=str,
+)
 def test_shards_stay_where_they_are(axes, layout, multiplier, kind):
     (x, W, b), f = problem((8, 8, 6, 5, multiplier, (3, 3), {"pad": 1}), layout=layout)
 

@@ -35,10 +35,15 @@ def fresh_compiler():
     torch.compiler.reset()
 
 
+def one_layer():
+    return nn.Sequential(nn.Conv2d(3, 6, 3, padding=1, groups=3))
+
+
 @warnings_of_pytorch
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_compile(dynamic):
-    model = accelerated(small_network())
+@pytest.mark.parametrize("network", [one_layer, pytest.param(small_network, marks=pytest.mark.slow)])
+def test_compile(network, dynamic):
+    model = accelerated(network())
     expected = [model(torch.full((n, 3, 16, 16), 0.5)).sum() for n in (2, 3)]
     compiled = torch.compile(model, fullgraph=True, dynamic=dynamic)
     for n, e in zip((2, 3), expected, strict=True):
@@ -114,6 +119,15 @@ def test_an_exported_program_holds_the_operator():
             assert "depthwise.conv2d" in str(program.graph)
 
 
+@warnings_of_pytorch
+def test_an_exported_program_is_saved_and_loaded(tmp_path):
+    path, x = str(tmp_path / "program.pt2"), torch.randn(1, 3, 6, 6)
+    model = accelerated(one_layer())
+    torch.export.save(torch.export.export(model, (x,)), path)
+    torch.testing.assert_close(torch.export.load(path).module()(x), model(x))
+
+
+@pytest.mark.slow
 @warnings_of_pytorch
 def test_an_exported_program_says_what_it_needs(tmp_path):
     path, x = str(tmp_path / "program.pt2"), torch.ones(1, 4, 6, 6)
