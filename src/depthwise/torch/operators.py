@@ -116,8 +116,8 @@ def _conv2d_fake(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, p
 def _conv2d_context(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *steps: Ints) -> None:
     ctx.steps = steps
     ctx.input_shape = x.shape
-    # A compiler lays x out anew after this was traced: the gradient then goes by what gy has become. That of PyTorch 2.6
-    # does not say here that it compiles, but its tensors are not plain ones.
+    # A compiler lays x out anew after this was traced: the gradient then goes by what gy has become. PyTorch 2.6 does
+    # not say here that it compiles, but its tensors are not plain ones.
     traced = torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter)
     ctx.channels_last = None if traced else result_is_channels_last(x, weight)
     ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
