@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <optional>
@@ -85,11 +87,15 @@ std::optional<Dense> dense(const ffi::AnyBuffer& a, bool channels_last) {
   return Dense{d[0], d[1], d[2], d[3], {a.untyped_data(), *dtype, {d[1] * d[2] * d[3], d[2] * d[3], d[3], 1}}};
 }
 
-// XLA's arrays are fresh pages of 4 KiB, and the first touch of each takes longer than the layer. Large ones are asked
-// for in huge pages, as NumPy does for its own (32x32x112x112 with 3x3, one thread, EPYC of the fourth generation: 32
-// ms, and 11 so).
+// XLA's arrays are fresh pages of 4 KiB, and the first touch of each takes longer than the layer. NumPy asks for huge
+// ones for its own large arrays; these are XLA's, whose later use of the memory is unknown, so only who says so has it.
 void want_huge_pages(const ffi::AnyBuffer& a) {
 #ifdef MADV_HUGEPAGE
+  static const bool wanted = [] {
+    const char* const said = std::getenv("DEPTHWISE_JAX_HUGE_PAGES");
+    return said && std::strcmp(said, "1") == 0;
+  }();
+  if (!wanted) return;
   constexpr uintptr_t page = 4096;
   const size_t bytes = a.size_bytes();
   if (bytes < size_t{4} << 20) return;

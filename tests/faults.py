@@ -54,10 +54,10 @@ FAULTS = [
         "S::store_first(const_cast<typename S::E*>(walk.line(t)), sum[t], count - (FAULT && count > 1));",
     ),
     Fault(
-        "low tiles: last line not stored",
-        K + "rows.hpp",
-        "if (t < lines) S::store_first(",
-        "if (t < lines - (FAULT && lines > 1)) S::store_first(",
+        "tiles of rows: all but the first begin a line early",
+        K + "row_tiles.hpp",
+        "tile.t0 = heights.begin(k);",
+        "tile.t0 = heights.begin(k) - (FAULT && k > 0);",
     ),
     Fault(
         "stride two: second class of columns not stored",
@@ -68,26 +68,26 @@ FAULTS = [
     Fault(
         "second chunk of taps replaces the first",
         K + "rows.hpp",
-        "if (r.adds) load_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);\n        if constexpr",
-        "if (r.adds && !FAULT) load_lines<Out, T>(y, r.y_line, tile->lines, lanes, sum);\n        if constexpr",
+        "if (r.adds) load_lines<Out, T>(y, r.y_line, lanes, sum);\n        if constexpr",
+        "if (r.adds && !FAULT) load_lines<Out, T>(y, r.y_line, lanes, sum);\n        if constexpr",
     ),
     Fault(
         "left border: a column too many",
-        K + "correlate_planar.hpp",
+        K + "stretches.hpp",
         "masks[o] = V::mask(divide_up(at_least(-at, 0), step),",
         "masks[o] = V::mask(at_least(0, divide_up(at_least(-at, 0), step) - FAULT),",
     ),
     Fault(
         "single rows: the rest of the stack computed at the start",
-        K + "correlate_planar.hpp",
-        "last.column += r.vectors * lines * S::N;",
-        "last.column += FAULT ? 0 : r.vectors * lines * S::N;",
+        K + "stretches.hpp",
+        "last.column += s.vectors * lines * S::N;",
+        "last.column += FAULT ? 0 : s.vectors * lines * S::N;",
     ),
     Fault(
         "bias of another dtype missing",
-        K + "correlate_planar.hpp",
-        "bias_ = load_as<E>(job_.b, job_.b_dtype, o * job_.b_stride);",
-        "bias_ = FAULT ? E{0} : load_as<E>(job_.b, job_.b_dtype, o * job_.b_stride);",
+        K + "plane_weights.hpp",
+        "bias_copy_ = load_as<E>(job_.b, job_.b_dtype, o * job_.b_stride);",
+        "bias_copy_ = FAULT ? E{0} : load_as<E>(job_.b, job_.b_dtype, o * job_.b_stride);",
     ),
     Fault(
         "channels last: bias missing in the tail",
@@ -127,7 +127,7 @@ FAULTS = [
     ),
     Fault(
         "planar weight gradient: last column left out",
-        K + "weight_grad_planar.hpp",
+        K + "product_strip.hpp",
         "floor_div(job_.x.cross_size - 1 - at, step) + 1);",
         "floor_div(job_.x.cross_size - 1 - at, step) + 1 - FAULT);",
     ),
@@ -250,9 +250,21 @@ FAULTS = [
     ),
     Fault(
         "weights beside a row counted",
-        K + "tile.hpp",
-        "return S::keep(weight, lanes_of<S>(mask));",
-        "return FAULT ? weight : S::keep(weight, lanes_of<S>(mask));",
+        K + "correlate_planar.hpp",
+        "careful_ = !S::masked_fma && !weights_.finite(1);",
+        "careful_ = !S::masked_fma && !FAULT && !weights_.finite(1);",
+    ),
+    Fault(
+        "weights of planes done together not looked at",
+        K + "correlate_planar.hpp",
+        "return S::masked_fma || weights_.finite(most) ? most : 1;",
+        "return S::masked_fma || FAULT || weights_.finite(most) ? most : 1;",
+    ),
+    Fault(
+        "gy beside a row counted where it is not finite",
+        K + "weight_grad_planar.hpp",
+        "if (careful_) sum();",
+        "if (careful_ && !FAULT) sum();",
     ),
     Fault(
         "bytes of the other order taken as they lie",
@@ -443,7 +455,7 @@ def main() -> int:
             start = time.monotonic()
             planted = {**os.environ, "DEPTHWISE_FAULT": fault.name if fault else ""}
             # test_faults.py is about this list, not about the package
-            suite = [python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", str(tree / "tests")]
+            suite = [python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "", str(tree / "tests")]
             suite += ["--ignore", str(tree / "tests/test_faults.py")]
             try:
                 run = subprocess.run(suite, env=planted, cwd=tree, capture_output=True, text=True, timeout=900)

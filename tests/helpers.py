@@ -2,14 +2,55 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
 import ml_dtypes
 import numpy as np
+import pytest
 
 import depthwise
 from depthwise import _core
 
+# Have the adapters imported as with a version of their framework that lacks every private name which they use.
+WITHOUT_PRIVATE_NAMES = bool(os.environ.get("DEPTHWISE_TEST_WITHOUT_PRIVATE_NAMES"))
 COMPILED = [name for name, _ in _core.targets()]
+CHAINER_CASES = json.loads((Path(__file__).parent / "chainer_cases.json").read_text())["cases"]
 DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
+
+
+@contextmanager
+def hidden(*names):
+    """Take these attributes, (owner, name), away meanwhile, where the fallbacks are to be forced."""
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in names if WITHOUT_PRIVATE_NAMES else ():
+            patch.delattr(owner, name)
+        yield
+
+
+def combinations(*choices):
+    """Every combination as a test's parameters; the first few, which hold every pair of values, are not slow."""
+    left = [tuple(enumerate(c)) for c in itertools.product(*map(range, map(len, choices)))]
+    missing, parameters = {pair for c in left for pair in itertools.combinations(c, 2)}, []
+    while left:
+        best = max(left, key=lambda c: len(missing.intersection(itertools.combinations(c, 2))))
+        values = [choices[i][n] for i, n in best]
+        parameters.append(pytest.param(*values, marks=() if missing else pytest.mark.slow))
+        missing.difference_update(itertools.combinations(best, 2))
+        left.remove(best)
+    return parameters
+
+
+def in_turn(first, second):
+    """Every pair as a test's parameters; those that are not slow hold every value."""
+    return [
+        pytest.param(a, b, marks=() if (i + j) % len(second) == 0 else pytest.mark.slow)
+        for i, a in enumerate(first)
+        for j, b in enumerate(second)
+    ]
 
 
 def planar(a):
@@ -36,6 +77,16 @@ def reversed_rows(a):
 
 
 LAYOUTS = [planar, channels_last, spread, reversed_rows]
+
+
+def from_json(v):
+    """An array of a case of Chainer's."""
+    return None if v is None else np.array(v["data"], np.float64).reshape(v["shape"])
+
+
+def steps_of(case):
+    """Stride and pad of a case of Chainer's."""
+    return {k: tuple(case[k]) if isinstance(case[k], list) else case[k] for k in ("stride", "pad")}
 
 
 def integers(rng, shape, dtype, low=-3, high=4):

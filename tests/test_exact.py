@@ -1,8 +1,5 @@
 """Integer inputs, so that sums are exact in any order: `==` on every target, layout, dtype and thread count."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,22 +7,12 @@ from hypothesis import strategies as st
 
 import depthwise
 from depthwise import ops, reference
-from helpers import DTYPES, LAYOUTS, assert_same, integers, lanes
-
-CASES = json.loads((Path(__file__).parent / "chainer_cases.json").read_text())["cases"]
-
-
-def from_json(v):
-    return None if v is None else np.array(v["data"], np.float64).reshape(v["shape"])
-
-
-def steps_of(case):
-    return {k: tuple(case[k]) if isinstance(case[k], list) else case[k] for k in ("stride", "pad")}
+from helpers import CHAINER_CASES, DTYPES, LAYOUTS, assert_same, from_json, integers, lanes, steps_of
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_chainer_cases(target, layout):
-    for case in CASES:
+    for case in CHAINER_CASES:
         x, W, b, gy = (from_json(case[k]) for k in ("x", "W", "b", "gy"))
         x, gy, steps = layout(x), layout(gy), steps_of(case)
         assert_same(ops.forward(x, W, b, **steps), from_json(case["y"]))
@@ -36,7 +23,7 @@ def test_chainer_cases(target, layout):
 
 
 def test_chainer_cases_check_the_reference():
-    for case in CASES:
+    for case in CHAINER_CASES:
         x, W, b, gy = (from_json(case[k]) for k in ("x", "W", "b", "gy"))
         steps = steps_of(case)
         assert_same(reference.forward(x, W, b, **steps), from_json(case["y"]))

@@ -9,13 +9,12 @@ import pytest
 import depthwise
 from depthwise import Variable, gradient_check
 from depthwise import functions as F  # noqa: N812 - Chainer's users call it so
-from helpers import LAYOUTS, integers
-from test_exact import CASES, from_json, steps_of
+from helpers import CHAINER_CASES, LAYOUTS, from_json, integers, steps_of
 
 
 def test_chainer_cases_to_second_order(target):
     """sum(gx**2) + sum(gW**2), differentiated for x, W and gy, as Chainer computed it."""
-    for case in CASES:
+    for case in CHAINER_CASES:
         x, W, b, gy = (None if case[k] is None else Variable(from_json(case[k])) for k in ("x", "W", "b", "gy"))
         y = F.depthwise_convolution_2d(x, W, b, **steps_of(case))
         y.grad_var = gy

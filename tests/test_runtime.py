@@ -320,13 +320,6 @@ def test_explain_measures_the_limit():
     assert copied["flop"] / 1e13 < copied["limit"]
 
 
-def test_lane_counts():
-    for i, (name, supported) in enumerate(_core.targets()):
-        if supported:
-            expected = {"avx512": (16, 8), "avx2": (8, 4), "sse4": (4, 2), "neon": (4, 2), "scalar": (1, 1)}
-            assert _core.lanes(i) == expected[name]
-
-
 def test_no_openmp_is_brought():
     script = "import depthwise; print(open('/proc/self/maps').read())"
     if sys.platform == "linux":

@@ -10,14 +10,10 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="depthwise.torch needs PyTorch")
-
-import torch.nn.functional as F  # noqa: E402, N812 - PyTorch's own abbreviation
-
-import depthwise  # noqa: E402 - behind importorskip
-from depthwise import _core  # noqa: E402 - behind importorskip
-from depthwise.torch import conv2d  # noqa: E402 - behind importorskip
-from torch_helpers import CASES, DTYPES, LAYOUTS, integers, outcome, problem, ran, stock  # noqa: E402 - behind importorskip
+import depthwise
+from depthwise import _core
+from helpers import WITHOUT_PRIVATE_NAMES, in_turn
+from torch_helpers import CASES, DTYPES, LAYOUTS, F, conv2d, integers, internals, outcome, problem, ran, stock, torch
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
@@ -232,21 +228,22 @@ def doubles(case):
     return [torch.randn_like(a).requires_grad_() for a in inputs], steps
 
 
-def test_opcheck():
-    for case, dtype, layout in itertools.product(CASES[:3], DTYPES[2:], LAYOUTS):
-        (x, weight, bias), _ = problem(case, dtype, layout)
-        steps = [2, 1], [1, 0, 2, 1], [1, 2]
-        y = torch.ops.depthwise.conv2d(x, weight, bias, *steps)
-        gy = torch.randn_like(y).requires_grad_()
-        last = layout is torch.channels_last
-        for op, args in [
-            (torch.ops.depthwise.conv2d, (x, weight, bias)),
-            (torch.ops.depthwise.conv2d, (x, weight, None)),
-            (torch.ops.depthwise.conv2d_input_grad, (gy, weight, x.shape, last)),
-            (torch.ops.depthwise.conv2d_input_grad, (gy, weight, x.shape, None)),
-            (torch.ops.depthwise.conv2d_weight_grad, (x, gy, weight.shape[2:], dtype)),
-        ]:
-            torch.library.opcheck(op, (*args, *steps))
+@pytest.mark.parametrize(("case", "kind"), in_turn(CASES[:3], list(itertools.product(DTYPES[2:], LAYOUTS))), ids=str)
+def test_opcheck(case, kind):
+    dtype, layout = kind
+    (x, weight, bias), _ = problem(case, dtype, layout)
+    steps = [2, 1], [1, 0, 2, 1], [1, 2]
+    y = torch.ops.depthwise.conv2d(x, weight, bias, *steps)
+    gy = torch.randn_like(y).requires_grad_()
+    last = layout is torch.channels_last
+    for op, args in [
+        (torch.ops.depthwise.conv2d, (x, weight, bias)),
+        (torch.ops.depthwise.conv2d, (x, weight, None)),
+        (torch.ops.depthwise.conv2d_input_grad, (gy, weight, x.shape, last)),
+        (torch.ops.depthwise.conv2d_input_grad, (gy, weight, x.shape, None)),
+        (torch.ops.depthwise.conv2d_weight_grad, (x, gy, weight.shape[2:], dtype)),
+    ]:
+        torch.library.opcheck(op, (*args, *steps))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -382,3 +379,8 @@ def test_pytorchs_openmp_is_the_only_one(first):
 def test_pytorchs_openmp_is_found():
     assert _core.find_openmp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
     assert not _core.find_openmp("no such library")
+
+
+def test_private_names_are_there():
+    assert internals.IN_DISPATCHER is not WITHOUT_PRIVATE_NAMES
+    assert (internals.HOOK == "forward") is WITHOUT_PRIVATE_NAMES

@@ -1,12 +1,29 @@
-"""What the tests of depthwise.torch share; they import it where there is PyTorch."""
+"""What the tests of depthwise.torch share. A file that imports it is skipped where there is no PyTorch."""
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
-from torch import nn
+import pytest
 
-import depthwise.torch
+from helpers import hidden
+
+torch = pytest.importorskip("torch", reason="depthwise.torch needs PyTorch")
+
+# Behind importorskip, hence E402; for the files of tests, hence F401.
+import torch.nn.functional as F  # noqa: E402, N812 - PyTorch's own abbreviation
+from torch import nn  # noqa: E402
+from torch._functorch import autograd_function  # noqa: E402
+from torch.utils import flop_counter  # noqa: E402, F401 - with all that it needs, before names are hidden
+
+with hidden(
+    (torch._C, "_AutoDispatchBelowAutograd"),
+    (torch._C, "_are_functorch_transforms_active"),
+    (autograd_function, "enable_single_level_autograd_function"),
+    (torch.autograd.forward_ad, "_current_level"),
+    (nn.Conv2d, "_conv_forward"),
+    (nn.Conv2d.__base__, "_conv_forward"),
+):
+    import depthwise.torch
+    from depthwise.torch import DepthwiseConv2d, conv2d, internals, operators  # noqa: F401
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]

@@ -10,25 +10,30 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.overrides import handle_torch_function, has_torch_function
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..geometry import geometry
 from . import operators
+from .internals import is_forward_mode
 
 Ints = int | Sequence[int]
+_INTS = int, torch.SymInt  # tuples and no unions: the compiler of PyTorch 2.6 knows none
 _MOST = 2**31 - 1  # of a step, for the engine
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
-_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # PyTorch 2.6 has none
+if hasattr(torch.compiler, "is_exporting"):
+    _is_exporting = torch.compiler.is_exporting
+else:  # PyTorch 2.6, where a strict export cannot be told from a compilation
+
+    def _is_exporting() -> bool:
+        return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
 
 
 def _pair(v: Any, least: int) -> list[Any] | None:
     """Two sizes as PyTorch reads them, or None where it may think otherwise."""
-    both = [v, v] if isinstance(v, int | torch.SymInt) else list(v) if isinstance(v, tuple | list) else []
+    both = [v, v] if isinstance(v, _INTS) else list(v) if isinstance(v, (tuple, list)) else []
     if len(both) == 1:
         both *= 2
-    known = all(isinstance(i, int | torch.SymInt) and not isinstance(i, bool) for i in both)
+    known = all(isinstance(i, _INTS) and not isinstance(i, bool) for i in both)
     fits = known and len(both) == 2 and all(least <= i <= _MOST for i in both)
     return both if fits else None
 
@@ -55,7 +60,10 @@ def _find_steps(shape: Any, weight_shape: Any, stride: Any, padding: Any, dilati
     if ones != 1 or outs % groups or strides is None or dilations is None:
         return None
     pads = _padding(padding, kernel, strides, dilations)
-    if pads is None or min(operators.output_shape(shape, weight_shape, strides, pads, dilations)) < 1:
+    if pads is None:
+        return None
+    # Each alone: a comparison of two sizes would bind a program that is compiled or exported for every batch.
+    if any(size < 1 for size in operators.output_shape(shape, weight_shape, strides, pads, dilations)[2:]):
         return None
     steps = strides, pads, dilations
     if torch.compiler.is_compiling() or any(isinstance(i, torch.SymInt) for i in (*shape, *itertools.chain(*steps))):
@@ -77,7 +85,7 @@ def _is_ours(a: Any, dtype: torch.dtype) -> bool:
         and a.is_cpu
         and a.dtype is dtype
         and a.layout is torch.strided
-        and (type(a) is Tensor or not is_traceable_wrapper_subclass(a))
+        and (type(a) is Tensor or not hasattr(a, "__tensor_flatten__"))  # else it is made of others
     )
 
 
@@ -180,7 +188,7 @@ def convolve(
         and _is_ours(input, dtype)
         and _is_ours(weight, dtype)
         and (bias is None or (_is_ours(bias, dtype) and bias.shape == weight.shape[:1]))
-        and forward_ad._current_level < 0  # forward-mode differentiation is PyTorch's
+        and not is_forward_mode()
         and not _is_for_compiler(input, weight, bias)
     ):
         sizes = input.shape, weight.shape, stride, padding, dilation, groups

@@ -13,6 +13,7 @@ from torch.fx import Proxy
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from .convolution import convolve
+from .internals import HOOK, border
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -58,12 +59,12 @@ class DepthwiseConv2d(nn.Conv2d):
         outs = in_channels if out_channels is None else out_channels
         args = outs, kernel_size, stride, padding, dilation, in_channels, bias, padding_mode, device, dtype
         super().__init__(in_channels, *args)
-        if not _overrides("_conv_forward", self):
+        if not _overrides(HOOK, self):
             _make_fast(self)
 
 
 class _Engine:
-    """``_conv_forward`` of one layer, through the engine.
+    """What one layer calls to convolve, through the engine.
 
     An attribute of the layer and not a class of its own: PyTorch's tools for quantisation, fusion, graphs and scripts
     go by the exact class of a layer. It does not keep the layer alive; copies and pickles of the layer have their own.
@@ -85,13 +86,14 @@ class _Engine:
     def __deepcopy__(self, memo: Any) -> _Engine:
         return _Engine(copy.deepcopy(self.layer(), memo))
 
-    def __call__(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def __call__(self, input: Tensor, *weights: Tensor | None) -> Tensor:
         layer = self.layer()
         if isinstance(input, Proxy):  # a symbolic graph is for other tools, as a traced one is
-            return nn.Conv2d._conv_forward(layer, input, weight, bias)
+            return getattr(nn.Conv2d, HOOK)(layer, input, *weights)
+        weight, bias = weights or (layer.weight, layer.bias)
         padding = layer.padding
         if layer.padding_mode != "zeros":
-            input, padding = F.pad(input, layer._reversed_padding_repeated_twice, mode=layer.padding_mode), 0
+            input, padding = F.pad(input, border(layer), mode=layer.padding_mode), 0
         return convolve(input, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
 
 
@@ -103,7 +105,7 @@ class Changes(NamedTuple):
 
 
 def _make_fast(layer: nn.Conv2d) -> None:
-    layer._conv_forward = _Engine(layer)  # type: ignore[assignment]
+    setattr(layer, HOOK, _Engine(layer))
 
 
 def _overrides(method: str, layer: nn.Conv2d) -> bool:
@@ -111,7 +113,7 @@ def _overrides(method: str, layer: nn.Conv2d) -> bool:
 
 
 def _is_fast(module: nn.Module) -> bool:
-    engine = vars(module).get("_conv_forward")
+    engine = vars(module).get(HOOK)
     return isinstance(engine, _Engine) and engine._layer() is module
 
 
@@ -137,9 +139,9 @@ def _why_not(module: nn.Module) -> str | None:
         return f"{name} is not a torch.nn.Conv2d"
     if _is_lazy(module):
         return f"{name} has no channels before its first input"
-    if "forward" in vars(module) or not isinstance(vars(module).get("_conv_forward"), _Engine | None):
+    if any(not isinstance(vars(module).get(method), _Engine | None) for method in ("forward", HOOK)):
         return "has a forward of its own"
-    if _overrides("forward", module) or _overrides("_conv_forward", module):
+    if _overrides("forward", module) or _overrides(HOOK, module):
         return f"{name} has a forward of its own"
     return None
 
@@ -198,7 +200,7 @@ def restore(model: nn.Module) -> list[str]:
     """
     restored = []
     for name, module in model.named_modules():
-        if not isinstance(module, DepthwiseConv2d) and isinstance(vars(module).get("_conv_forward"), _Engine):
-            del module._conv_forward
+        if not isinstance(module, DepthwiseConv2d) and isinstance(vars(module).get(HOOK), _Engine):
+            delattr(module, HOOK)
             restored.append(name)
     return restored

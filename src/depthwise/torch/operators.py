@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._functorch.autograd_function import enable_single_level_autograd_function
-from torch.autograd import Function
-from torch.utils.flop_counter import conv_flop_count, register_flop_formula
+from torch.utils.flop_counter import register_flop_formula
 
 from .. import _core
 from ..enums import DTYPES as CODES
 from ..enums import FORWARD, INPUT_GRAD, WEIGHT_GRAD
 from ..geometry import Geometry, geometry, output_length
 from ..runtime import active_target
+from .internals import differentiable
 
 DTYPES = {getattr(torch, name): code for name, code in CODES.items()}
 Ints = Sequence[int]
@@ -116,8 +116,10 @@ def _conv2d_fake(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, p
 def _conv2d_context(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *steps: Ints) -> None:
     ctx.steps = steps
     ctx.input_shape = x.shape
-    # A compiler lays x out anew after this was traced: the gradient then goes by what gy has become.
-    ctx.channels_last = None if torch.compiler.is_compiling() else result_is_channels_last(x, weight)
+    # A compiler lays x out anew after this was traced: the gradient then goes by what gy has become. PyTorch 2.6 does
+    # not say here that it compiles, but its tensors are not plain ones.
+    traced = torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter)
+    ctx.channels_last = None if traced else result_is_channels_last(x, weight)
     ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
 
 
@@ -231,16 +233,15 @@ def _weight_grad_vmap(
 # What torch.utils.flop_counter counts for PyTorch's own depthwise convolution and its gradients, also where that is too
 # much (the gradient of the weight, as if every pair of channels had one).
 def _conv2d_flops(x: Ints, weight: Ints, *_: Any, out_shape: Ints, **__: Any) -> int:
-    return conv_flop_count(x, weight, out_shape)
+    return 2 * x[0] * prod(weight) * prod(out_shape[2:])
 
 
 def _input_grad_flops(gy: Ints, weight: Ints, *_: Any, out_shape: Ints, **__: Any) -> int:
-    return conv_flop_count(gy, weight, out_shape, transposed=True)
+    return 2 * gy[0] * prod(weight) * prod(gy[2:])
 
 
 def _weight_grad_flops(x: Ints, gy: Ints, *_: Any, out_shape: Ints, **__: Any) -> int:
-    x, gy, gW = ([a[1], a[0], *a[2:]] for a in (x, gy, out_shape))
-    return conv_flop_count(x, gy, gW)
+    return 2 * x[1] * gy[0] * gy[1] * prod(gy[2:]) * prod(out_shape[2:])
 
 
 def _register(
@@ -263,36 +264,9 @@ def _register(
     torch.library.register_vmap(qualified, vmap)
     packet = getattr(torch.ops.depthwise, name)
     register_flop_formula(packet)(flops)
-    op = packet.default
-
-    def compute_below(*args: Any) -> Any:
-        with _below_autograd():
-            return op(*args)
-
-    def forward(ctx: Any, *args: Any) -> Any:
-        context(ctx, *args)
-        with torch.enable_grad():  # for an outer transform of torch.func, which records for itself
-            return compute_below(*args)
-
-    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-    # Function.apply without its detours: the dispatcher has already seen to what they are for.
-    record = super(Function, type(name, (Function,), methods)).apply  # type: ignore[misc]
-
-    # In place of torch.library.register_autograd, which torch.func.grad refuses and which costs 40 us more a call.
-    def with_graph(*args: Any) -> Any:
-        if not (torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args[:3])):
-            return compute_below(*args)
-        if torch._C._are_functorch_transforms_active():
-            with enable_single_level_autograd_function():
-                return record(*args)
-        return record(*args)
-
-    _library.impl(name, with_graph, "Autograd")
-    return op
+    return differentiable(packet.default, context, backward, vmap)
 
 
-_below_autograd = torch._C._AutoDispatchBelowAutograd
-_library = torch.library.Library("depthwise", "FRAGMENT")
 conv2d = _register(
     "conv2d",
     "Tensor x, Tensor weight, Tensor? bias",
