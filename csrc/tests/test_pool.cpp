@@ -13,6 +13,12 @@
 
 using namespace depthwise;
 
+// Sanitizers are to refuse memory as an allocator does.
+extern "C" [[gnu::visibility("default")]] const char* __asan_default_options() { return "allocator_may_return_null=1"; }
+extern "C" [[gnu::visibility("default")]] const char* __tsan_default_options() {
+  return "allocator_may_return_null=1:die_after_fork=0";
+}
+
 namespace {
 
 void check(bool holds, const char* what) {
