@@ -113,7 +113,7 @@ const char* why_not(const Candidate& c, const Facts& f) {
   return c.misfit(f);
 }
 
-// A multiply-add of a vector takes the kernels about a cycle: loads take as long as the products.
+// A multiply-add of a vector takes the kernels a cycle or two, loads and all; the choice hangs on the ratios alone.
 double cycles(const Candidate& c, const Facts& f) { return c.cost(f); }
 
 const Candidate& cheapest(const Facts& f) {
