@@ -1,6 +1,8 @@
 // BITS HANG ON THE CHOICE: it is made from the shapes and the target alone, by fixed numbers.
 #include "candidates.hpp"
 
+#include <algorithm>
+
 #include "costs.hpp"
 #include "jobs.hpp"
 
@@ -113,8 +115,10 @@ const char* why_not(const Candidate& c, const Facts& f) {
   return c.misfit(f);
 }
 
-// A multiply-add of a vector takes the kernels about a cycle: loads take as long as the products.
-double cycles(const Candidate& c, const Facts& f) { return c.cost(f); }
+// A multiply-add of a vector takes the kernels a cycle or two, loads and all.
+double cycles(const Candidate& c, const Facts& f) {
+  return (c.cost(f) + packed_by_all(f)) * std::max(1.0, f.products) / static_cast<double>(f.N);
+}
 
 const Candidate& cheapest(const Facts& f) {
   const Candidate* best = nullptr;

@@ -34,7 +34,7 @@ struct Candidate {
   Task<Correlation> correlation;
   Task<WeightGradient> weight_gradient;  // no file: it does not do such
   const char* (*misfit)(const Facts&);   // why it cannot do a problem, or must not; null where it fits
-  double (*cost)(const Facts&);          // in multiply-adds of one vector
+  double (*cost)(const Facts&);          // multiply-adds that are spent for one of use
 };
 
 constexpr int candidate_count = 6;

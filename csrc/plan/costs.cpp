@@ -8,14 +8,7 @@ bool weight_gradient_without_masks(const Facts& f) { return f.p.pass == Pass::we
 
 namespace {
 
-double vectors_of(const Facts& f, double count) { return count / static_cast<double>(f.N); }
-
-double products(const Facts& f) { return vectors_of(f, std::max(1.0, f.products)); }
-
-double packing(const Facts& f) { return numbers.fixed.packing_cost * vectors_of(f, f.elements); }
-
-// Planar memory of another dtype, or with gaps, is packed for either kind of lanes.
-double unready(const Facts& f) { return f.channels_closest || f.rows_in_place ? 0 : packing(f); }
+double packing(const Facts& f) { return numbers.fixed.packing_cost * f.elements / std::max(1.0, f.products); }
 
 // A planar kernel takes more than the multiply-adds of use: lanes beside the row, and those under taps beside it, are
 // idle.
@@ -42,21 +35,18 @@ double ends_of_rows(const Facts& f) {
 
 double by_columns(const Facts& f) {
   const double idle = weight_gradient_without_masks(f) ? ends_of_rows(f) : idle_in_rows(f);
-  if (f.channels_closest) {
-    const auto summed = static_cast<double>(f.gradient ? f.p.multiplier : 1);  // planes that are gathered for an output
-    return std::max(idle, numbers.fixed.gathering_cost * summed) * products(f) + packing(f);
-  }
-  return idle * products(f) + unready(f);
+  if (!f.channels_closest) return idle;
+  const auto summed = static_cast<double>(f.gradient ? f.p.multiplier : 1);  // planes that are gathered for an output
+  return std::max(idle, numbers.fixed.gathering_cost * summed) + packing(f);
 }
 
 double by_channels(const Facts& f) {
   const int64_t channels = f.out_channels();
   const double filled = static_cast<double>(channels) / static_cast<double>(f.N * ceil_div(channels, f.N));
-  if (f.channels_closest) return products(f) / filled;
-  if (weight_gradient_without_masks(f)) return numbers.fixed.transposed_cost * products(f) + unready(f);
+  if (f.channels_closest) return 1 / filled;
+  if (weight_gradient_without_masks(f)) return numbers.fixed.transposed_cost;
   const double far = f.bytes > numbers.fixed.uncached_bytes ? 2 : 1;
-  const double transposing = far * numbers.fixed.transposing_cost * f.elements / std::max(1.0, f.products);
-  return (1 + transposing) / filled * products(f) + unready(f);
+  return (1 + far * numbers.fixed.transposing_cost * f.elements / std::max(1.0, f.products)) / filled;
 }
 
 double packed_by_columns(const Facts& f) {
@@ -64,5 +54,7 @@ double packed_by_columns(const Facts& f) {
 }
 
 double packed_by_channels(const Facts& f) { return by_channels(f) + (f.channels_closest ? packing(f) : 0); }
+
+double packed_by_all(const Facts& f) { return f.channels_closest || f.rows_in_place ? 0 : packing(f); }
 
 }  // namespace depthwise
