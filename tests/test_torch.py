@@ -131,6 +131,8 @@ ODD = [  # arguments that PyTorch refuses or reads in a way of its own
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize(("shape", "weight_shape", "options"), ODD, ids=str)
 def test_odd_arguments_end_as_in_pytorch(shape, weight_shape, options):
+    if "1099511627776" in str(options) and torch.__version__.startswith("2.6."):
+        pytest.skip("PyTorch 2.6's own convolution ends the process, dividing by 2**40 cut to 32 bits")
     steps = {"bias": None, "stride": 1, "padding": 0, "dilation": 1} | options
     arguments = torch.ones(shape), torch.ones(weight_shape), *steps.values()
     expected = outcome(F.conv2d, *arguments, shape[-3] if len(shape) > 2 else 1)
