@@ -74,8 +74,8 @@ Lattice::Lattice(Pass pass, const Axis& tile_axis, const Axis& cross_axis, int64
 }
 
 void Lattice::add_lines(bool gather, const Axis& a, int64_t max_lines, bool keep_stride) {
-  const int64_t g = std::gcd(a.stride, a.dilate);
-  const int64_t tap_step = a.stride / g;  // taps this far apart meet the same residue of inputs
+  const int64_t common = std::gcd(a.stride, a.dilate);
+  const int64_t tap_step = a.stride / common;  // taps this far apart meet the same residue of inputs
   if (gather && keep_stride) {
     lines_per_out_ = a.stride;
     add_line_phase(0, 1, a.out, max_lines);
@@ -84,16 +84,16 @@ void Lattice::add_lines(bool gather, const Axis& a, int64_t max_lines, bool keep
   }
   // Taps of one residue are a tap set, if they are neighbours in a phase; else each is one.
   const int64_t spread = dilation_phases(a);
-  const bool neighbours = spread * g == a.dilate;
+  const bool neighbours = spread * common == a.dilate;
   const int64_t apart = neighbours ? tap_step : a.kernel;
   if (gather) {
     line_in_step_ = spread * a.stride;
     tap_sets_.reserve(static_cast<size_t>(std::min(spread, a.out) * std::min(apart, a.kernel)));
-    for (int64_t c = 0; c < std::min(spread, a.out); ++c) {
-      add_line_phase(c, spread, a.out, max_lines);
-      for (int64_t e = 0; e < std::min(apart, a.kernel); ++e)
-        add_tap_set(c * a.stride + e * a.dilate - a.pad, line_in_step_, a.size, ceil_div(a.kernel - e, apart), e,
-                    apart);
+    for (int64_t phase = 0; phase < std::min(spread, a.out); ++phase) {
+      add_line_phase(phase, spread, a.out, max_lines);
+      for (int64_t tap = 0; tap < std::min(apart, a.kernel); ++tap)
+        add_tap_set(phase * a.stride + tap * a.dilate - a.pad, line_in_step_, a.size, ceil_div(a.kernel - tap, apart),
+                    tap, apart);
     }
     return;
   }
@@ -117,10 +117,10 @@ void Lattice::add_crosses(bool gather, const Axis& a, bool split) {
   if (gather) {
     cross_in_step_ = a.stride * spread;
     taps_.reserve(static_cast<size_t>(std::min(spread, a.out) * a.kernel));
-    for (int64_t c = 0; c < std::min(spread, a.out); ++c) {
+    for (int64_t phase = 0; phase < std::min(spread, a.out); ++phase) {
       const auto begin = static_cast<int64_t>(taps_.size());
-      for (int64_t q = 0; q < a.kernel; ++q) taps_.push_back({c * a.stride + q * a.dilate - a.pad, q});
-      add_phase(c, spread, a.out, begin);
+      for (int64_t k = 0; k < a.kernel; ++k) taps_.push_back({phase * a.stride + k * a.dilate - a.pad, k});
+      add_phase(phase, spread, a.out, begin);
     }
     return;
   }
@@ -129,8 +129,8 @@ void Lattice::add_crosses(bool gather, const Axis& a, bool split) {
   const int64_t tap_step = a.stride / std::gcd(a.stride, a.dilate);
   for (const auto& [out, tap] : meetings(a, tap_step, spread)) {
     const auto begin = static_cast<int64_t>(taps_.size());
-    for (int64_t q = tap + (a.kernel - 1 - tap) / tap_step * tap_step; q >= 0; q -= tap_step)
-      taps_.push_back({(out + a.pad - q * a.dilate) / a.stride, q});  // in0 ascends in either pass
+    for (int64_t k = tap + (a.kernel - 1 - tap) / tap_step * tap_step; k >= 0; k -= tap_step)
+      taps_.push_back({(out + a.pad - k * a.dilate) / a.stride, k});  // in0 ascends in either pass
     add_phase(out, a.stride * spread, a.size, begin);
   }
 }

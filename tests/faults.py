@@ -203,8 +203,8 @@ FAULTS = [
     Fault(
         "dilation between the rows of a class ignored",
         "csrc/lattice.cpp",
-        "add_tap_set(c * a.stride + e * a.dilate - a.pad, line_in_step_,",
-        "add_tap_set(c * a.stride + e * (FAULT ? 1 : a.dilate) - a.pad, line_in_step_,",
+        "add_tap_set(phase * a.stride + tap * a.dilate - a.pad, line_in_step_,",
+        "add_tap_set(phase * a.stride + tap * (FAULT ? 1 : a.dilate) - a.pad, line_in_step_,",
     ),
     Fault(
         "input gradient with stride: a tap of another class",

@@ -52,10 +52,10 @@ class CorrelatePlanar {
   }
 
  private:
-  static int64_t most_taps_of(bool careful, bool joined) {
-    return careful ? 1 : joined ? Interleaved<S>::max_taps : S::max_taps;
+  static int64_t most_taps_of(bool careful, bool interleaved) {
+    return careful ? 1 : interleaved ? Interleaved<S>::max_taps : S::max_taps;
   }
-  int64_t most_taps(bool careful) const { return most_taps_of(careful, job_.joined); }
+  int64_t most_taps(bool careful) const { return most_taps_of(careful, job_.interleaved); }
 
   void enter_plane(int64_t plane) {
     if (plane == plane_) return;
@@ -187,7 +187,7 @@ class CorrelatePlanar {
     // The plan takes strides of two as such for float32 sums alone.
     if constexpr (sizeof(E) == 4) {
       if (lat_.lines_per_out == 2) return run_all_as<StrideTwo>(work);
-      if (job_.joined) return run_all_as<Interleaved>(work);
+      if (job_.interleaved) return run_all_as<Interleaved>(work);
     }
     run_all_as<Plain>(work);
   }
@@ -274,7 +274,7 @@ class CorrelatePlanar {
   }
 
   // Elements from line to line of what is staged: none between them where a tile is stored as one span.
-  Step staged_line() const { return job_.non_temporal ? job_.out.cross_size : job_.strip * (job_.joined ? 2 : 1); }
+  Step staged_line() const { return job_.non_temporal ? job_.out.cross_size : job_.strip * (job_.interleaved ? 2 : 1); }
 
   void store_rows(const RowTile& tile) {
     if (job_.non_temporal)
@@ -285,7 +285,7 @@ class CorrelatePlanar {
       for (int64_t t = 0; t < tile.lines; ++t) {
         O* row = static_cast<O*>(job_.out.data) + out_ + tile.y + t * tile.rows->out_step * job_.out.line;
         const E* from = staged_ + t * staged_line();
-        if (job_.joined)
+        if (job_.interleaved)
           narrow_span<S, O>(row + 2 * j0 * step, step, from, at_most(2 * job_.strip, job_.out.cross_size - 2 * j0));
         else
           for (int64_t i = 0; i < lat_.cross_phase_count; ++i) {

@@ -31,25 +31,25 @@ struct Correlation {
   int64_t b_stride;
   int64_t batch, out_channels, divide, sum;
   LatticeView lattice;
-  RowLayoutView rows;  // planar: how input rows are packed
+  RowLayoutView rows = {};  // planar: how input rows are packed
   // The plan's numbers; units are numbered so that neighbours share what they read. Those that plan/walk.cpp decides
   // (fetch_bytes, non_temporal, band, group, rows_innermost, streams, fetches) hang on the machine and on the number of
   // threads, and no bit of a result hangs on them.
-  int64_t strip, strips;                // outputs of a unit along the row
-  bool joined;                          // planar: columns of two phases are joined and stored together
-  int64_t channels_together;            // planar: channels of W whose planes are converted together; else 0
-  int64_t spare;                        // planar: elements before and behind the input that may be read
-  int64_t ring;                         // planar: packed input rows that are kept at once, of each
-  int64_t packed_sum;                   // planar: ... of so many of the `sum` planes; all of them, or one
-  int64_t fetch_bytes;                  // planar: input that a vector of one output row takes from memory; else 0
-  bool non_temporal;                    // output is staged and goes to memory past the caches, tile by tile
-  int64_t rows_packed, columns_packed;  // channels last: the most that a unit packs
-  int64_t band, bands;                  // channels last: output rows of a unit
-  int64_t group, groups;                // channels last: vectors of channels of a unit
-  bool rows_innermost;  // channels last: rows of one vector of channels follow one another, else the channels of a row
-  bool streams;         // channels last: the arrays come from memory, not from a cache
-  bool fetches;         // channels last: what the next tile reads and writes is fetched meanwhile
-  int64_t units;
+  int64_t strip = 1, strips = 1;  // outputs of a unit along the row
+  bool interleaved = false;       // planar: columns of two phases are interleaved and stored together
+  int64_t channels_together = 0;  // planar: channels of W whose planes are converted together; else 0
+  int64_t spare = 0;              // planar: elements before and behind the input that may be read
+  int64_t ring = 1;               // planar: packed input rows that are kept at once, of each
+  int64_t packed_sum;             // planar: ... of so many of the `sum` planes; all of them, or one
+  int64_t fetch_bytes = 0;        // planar: input that a vector of one output row takes from memory; else 0
+  bool non_temporal = false;      // output is staged and goes to memory past the caches, tile by tile
+  int64_t rows_packed = 0, columns_packed = 0;  // channels last: the most that a unit packs
+  int64_t band = 1, bands = 1;                  // channels last: output rows of a unit
+  int64_t group = 1, groups = 1;                // channels last: vectors of channels of a unit
+  bool rows_innermost = false;  // channels last: rows of one vector of channels follow one another, else its channels
+  bool streams = false;         // channels last: the arrays come from memory, not from a cache
+  bool fetches = false;         // channels last: what the next tile reads and writes is fetched meanwhile
+  int64_t units = 1;
 };
 
 // Additions into one lane of a weight gradient's sums before it is emptied: the bound of their error hangs on it.
@@ -60,26 +60,26 @@ constexpr int64_t steps_kept = 512;
 // does not depend on the threads.
 struct WeightGradient {
   Side x, g;
-  double* sums;     // [part][o][kernel row][kernel column]
-  double* gb_sums;  // [part][o]: sums of gy itself; null where nobody asks for them
+  double* sums = nullptr;     // [part][o][kernel row][kernel column]
+  double* gb_sums = nullptr;  // [part][o]: sums of gy itself; null where nobody asks for them
   // Where a single part's sums go instead, if a channel's taps lie as they do; else null.
-  void* gW;
+  void* gW = nullptr;
   int64_t gW_multiplier, gW_channel;  // strides in elements
   int64_t kernel_lines, kernel_cross;
   int64_t sum_line, sum_cross;  // elements of a sum between taps along the lines, and across them
   int64_t batch, out_channels, divide;
   LatticeView lattice;
-  RowLayoutView rows;  // planar: how rows of x are packed
+  RowLayoutView rows = {};  // planar: how rows of x are packed
   // The plan's numbers. All but `fetches` decide the order of the sums: from the shapes and the target alone.
-  int64_t strip, ring, rows_packed, columns_packed;
-  int64_t band, bands;               // rows of gy in a cell, cells in an image
-  int64_t parts;                     // shares of the batch * bands cells
-  int64_t group, groups;             // channels last: vectors of channels of a unit
-  int64_t channels_together, spare;  // planar: as above
-  bool fetches;            // planar: the arrays come from memory, and what follows a tile is fetched meanwhile
-  bool vectors_outermost;  // channels last: a band is walked for one vector of channels after another
-  bool row_by_row;         // channels last: ... row by row, as memory lies
-  int64_t units;           // groups (or planes) * parts
+  int64_t strip = 1, ring = 1, rows_packed = 0, columns_packed = 0;
+  int64_t band = 1, bands = 1;               // rows of gy in a cell, cells in an image
+  int64_t parts = 1;                         // shares of the batch * bands cells
+  int64_t group = 1, groups = 1;             // channels last: vectors of channels of a unit
+  int64_t channels_together = 0, spare = 0;  // planar: as above
+  bool fetches = false;            // planar: the arrays come from memory, and what follows a tile is fetched meanwhile
+  bool vectors_outermost = false;  // channels last: a band is walked for one vector of channels after another
+  bool row_by_row = false;         // channels last: ... row by row, as memory lies
+  int64_t units = 1;               // groups (or planes) * parts
 };
 
 // A kernel does the units [begin, end) of a job with scratch memory of its own.

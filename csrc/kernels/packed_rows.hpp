@@ -6,6 +6,7 @@
 #pragma once
 #include "job.hpp"
 #include "pack.hpp"
+#include "require.hpp"
 
 namespace {
 
@@ -43,6 +44,7 @@ class PackedRows {
   // line's column 0.
   template <class F>
   Step lines(int64_t window, int64_t begin, int64_t end, F&& from) {
+    DEPTHWISE_REQUIRE(window < windows_count_ && begin <= end && end - begin <= lines_, "the lines fit the window");
     Window& w = windows_[window];
     E* start = rows_ + window * lines_ * line_size();
     if (begin < w.begin || begin > w.end) w = {begin, begin};

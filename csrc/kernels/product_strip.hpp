@@ -32,6 +32,7 @@ class ProductStrip {
   // Columns [begin, end).
   void enter(int64_t begin, int64_t end) {
     if (begin == column_) return;
+    DEPTHWISE_REQUIRE(begin < end && end - begin <= divide_up(job_.strip, S::N) * S::N, "the strip fits");
     column_ = begin;
     vectors_ = divide_up(end - begin, S::N);
     last_lanes_ = end - begin - (vectors_ - 1) * S::N;

@@ -139,6 +139,7 @@ constexpr int max_columns(int taps) {
 // So many gy rows, under so many rows and columns of taps, `most` rows of taps at most.
 template <class S, Beside B, int most>
 inline void add_row_products(int64_t lines, int64_t taps, int64_t columns, const RowProducts<typename S::E>& p) {
+  DEPTHWISE_REQUIRE(depthwise::is_tile_height(lines, max_lines) && taps >= 1 && taps <= most, "it is compiled");
   constexpr bool one_column = B == Beside::masked && !S::masked_fma;
   with_number<most>(taps, [&](auto A) {
     with_number<one_column ? 1 : max_columns<S>(decltype(A)::value)>(columns, [&](auto O) {

@@ -5,6 +5,7 @@
 #include "array_bounds.hpp"
 #include "cut.hpp"
 #include "pack.hpp"
+#include "require.hpp"
 #include "rows.hpp"
 #include "walk.hpp"
 
@@ -28,6 +29,8 @@ class RowTiles {
   // Chunks have so many taps at most, and weights lie so far apart; tiles of other chunks are forgotten.
   void cut_taps(int64_t most_taps, Step w_sum, Step w_line) {
     if (most_taps == most_taps_) return;
+    DEPTHWISE_REQUIRE(fewest_pieces(lat_.max_set_taps, most_taps).count * lat_.max_sets * job_.sum <= chunks_each_,
+                      "there is room for chunks of so few taps");
     most_taps_ = most_taps;
     w_sum_ = w_sum;
     w_line_ = w_line;
@@ -42,6 +45,7 @@ class RowTiles {
   Chunk* spare_chunks() { return chunks_ + kept_ * chunks_each_; }
 
   const RowTile& at(int64_t index) {
+    DEPTHWISE_REQUIRE(index >= 0 && index < lat_.line_tiles && most_taps_ > 0, "the plane has the tile");
     RowTile& tile = tiles_[index % kept_];
     if (tile.index == index) return tile;
     tile = place(index);
@@ -104,6 +108,7 @@ class RowTiles {
         const Cut cut = chunks_of(set);
         for (int64_t j = 0; j < cut.count; ++j) {
           const int64_t a0 = cut.begin(j), taps = cut.length(j);
+          DEPTHWISE_REQUIRE(chunk < tile.chunks + chunks_each_, "the chunks fit");
           *chunk++ = {
               .taps = static_cast<int>(taps),
               .live = live_lines(set.first - s0 - a0, set.last - s0 - a0, (tile.lines - 1) * lat_.lines_per_out + taps),

@@ -5,6 +5,7 @@
 // transposing for lanes of channels, 23 in this way).
 #pragma once
 #include "job.hpp"
+#include "require.hpp"
 #include "tile.hpp"
 
 namespace {
@@ -213,6 +214,7 @@ DEPTHWISE_NOINLINE void run_rows_of_three(const Rows<S>& r) {
 // Tiles of so many lines, under a chunk of so many taps, of `most` at most.
 template <class S, Lanes L, int most>
 inline void run_rows(int64_t lines, int64_t taps, const Rows<S>& rows) {
+  DEPTHWISE_REQUIRE(depthwise::is_tile_height(lines, max_lines) && taps >= 1 && taps <= most, "it is compiled");
   if constexpr (most >= 3 && phases_of<S> == 1 && S::N > 4)
     if (taps == 3 && rows.taps[0].count == 3)
       return with_height(lines, [&](auto T) { run_rows_of_three<S, L, decltype(T)::value, 3>(rows); });

@@ -5,6 +5,7 @@
 #include "array_bounds.hpp"
 #include "pack.hpp"
 #include "packed_rows.hpp"
+#include "require.hpp"
 #include "rows.hpp"
 
 namespace {
@@ -27,8 +28,8 @@ class Stretches {
   explicit Stretches(const depthwise::Correlation& job)
       : job_(job),
         lat_(job.lattice),
-        phases_together_(job.joined ? 2 : 1),
-        one_row_(job.out.lines == 1 && job.kernel_lines == 1 && !job.joined && lat_.lines_per_out == 1) {}
+        phases_together_(job.interleaved ? 2 : 1),
+        one_row_(job.out.lines == 1 && job.kernel_lines == 1 && !job.interleaved && lat_.lines_per_out == 1) {}
 
   void take(Arena& arena) {
     const int64_t vectors = job_.strip / S::N + 1;
@@ -79,7 +80,7 @@ class Stretches {
     const CrossTap* tap = lat_.cross_taps + c.taps_begin;
     const int64_t taps = lat_.cross_phases[phase + phases_together_ - 1].taps_end - c.taps_begin;
     const int64_t outs =
-        job_.joined ? at_most(2 * job_.strip, job_.out.cross_size - 2 * j0) : at_most(job_.strip, c.outs - j0);
+        job_.interleaved ? at_most(2 * job_.strip, job_.out.cross_size - 2 * j0) : at_most(job_.strip, c.outs - j0);
     Stretch* last = nullptr;
     for (int64_t j = 0; j < outs; j += S::N * phases_together_) {
       Stretch next{.first_phase = phase,
@@ -92,7 +93,7 @@ class Stretches {
                    .masks = masks,
                    .stack = 0};
       next.beside = one_row_ && (next.last_lanes < S::N || reaches_beside(tap, taps, next.column));
-      if (!job_.joined) leave_out_taps(next, tap);
+      if (!job_.interleaved) leave_out_taps(next, tap);
       if (lat_.lines_per_out == 2)
         mark_lanes<StrideTwo<S>>(masks_ + next.masks, tap, taps, next.column);
       else
@@ -103,6 +104,7 @@ class Stretches {
         last->vectors += 1;
         last->last_lanes = next.last_lanes;
       } else {
+        DEPTHWISE_REQUIRE(count_ < lat_.cross_phase_count * (job_.strip / S::N + 1), "the stretches fit");
         last = &(stretches_[count_++] = next);
       }
     }
@@ -126,6 +128,7 @@ class Stretches {
       s.vectors /= lines;
       s.stack = lines;
       if (!rest) continue;
+      DEPTHWISE_REQUIRE(count_ < lat_.cross_phase_count * (job_.strip / S::N + 1), "the stretches fit");
       for (int64_t k = count_++; k > i + 1; --k) stretches_[k] = stretches_[k - 1];
       Stretch& last = stretches_[i + 1] = s;
       last.column += s.vectors * lines * S::N;

@@ -244,6 +244,8 @@ class WeightGradPlanar {
   // All taps of tiles [begin, end), of one height.
   void run_taps(RowProducts<E>& p, const Source& from, const LinePhase& c, const TilesOfRows& tiles, int64_t begin,
                 int64_t end) {
+    DEPTHWISE_REQUIRE(end - begin <= tiles_kept && tiles.lines(begin) == tiles.lines(end - 1),
+                      "the tiles fit and have one height");
     ProductTile list[tiles_kept];
     p.tiles = list;
     p.tile_count = end - begin;

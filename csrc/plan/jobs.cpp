@@ -30,26 +30,7 @@ Correlation correlation_of(const Facts& f, const LatticeView& lattice, bool chan
           .divide = f.gradient ? 1 : p.multiplier,
           .sum = f.gradient ? p.multiplier : 1,
           .lattice = lattice,
-          .rows = {},
-          .strip = 1,
-          .strips = 1,
-          .joined = false,
-          .channels_together = 0,
-          .spare = 0,
-          .ring = 1,
-          .packed_sum = f.gradient ? p.multiplier : 1,
-          .fetch_bytes = 0,
-          .non_temporal = false,
-          .rows_packed = 0,
-          .columns_packed = 0,
-          .band = 1,
-          .bands = 1,
-          .group = 1,
-          .groups = 1,
-          .rows_innermost = false,
-          .streams = false,
-          .fetches = false,
-          .units = 1};
+          .packed_sum = f.gradient ? p.multiplier : 1};
 }
 
 WeightGradient weight_gradient_of(const Facts& f, const LatticeView& lattice, bool channel_lanes, bool x_direct,
@@ -57,9 +38,6 @@ WeightGradient weight_gradient_of(const Facts& f, const LatticeView& lattice, bo
   const Problem& p = f.p;
   return {.x = f.side(p.x, true, channel_lanes, x_direct),
           .g = f.side(p.y, false, channel_lanes, g_direct),
-          .sums = nullptr,
-          .gb_sums = nullptr,
-          .gW = nullptr,
           .gW_multiplier = p.W.strides[0],
           .gW_channel = p.W.strides[1],
           .kernel_lines = channel_lanes ? p.w.kernel : p.h.kernel,
@@ -69,23 +47,7 @@ WeightGradient weight_gradient_of(const Facts& f, const LatticeView& lattice, bo
           .batch = p.batch,
           .out_channels = f.outs,
           .divide = p.multiplier,
-          .lattice = lattice,
-          .rows = {},
-          .strip = 1,
-          .ring = 1,
-          .rows_packed = 0,
-          .columns_packed = 0,
-          .band = 1,
-          .bands = 1,
-          .parts = 1,
-          .group = 1,
-          .groups = 1,
-          .channels_together = 0,
-          .spare = 0,
-          .fetches = false,
-          .vectors_outermost = false,
-          .row_by_row = false,
-          .units = 1};
+          .lattice = lattice};
 }
 
 }  // namespace depthwise

@@ -155,7 +155,7 @@ void check_fixed(const Plan& a, const Plan& b) {
           "the order of a weight gradient's sums hangs on the machine", a);
   } else {
     const Correlation &x = a.correlation, &y = b.correlation;
-    check(x.strip == y.strip && x.ring == y.ring && x.packed_sum == y.packed_sum && x.joined == y.joined &&
+    check(x.strip == y.strip && x.ring == y.ring && x.packed_sum == y.packed_sum && x.interleaved == y.interleaved &&
               x.channels_together == y.channels_together && x.in.direct == y.in.direct &&
               x.rows.elements == y.rows.elements,
           "what a correlation packs hangs on the machine", a);
