@@ -22,7 +22,7 @@ struct Runtime {
   std::atomic<ThreadNumber> thread_number{nullptr};
 } runtime;
 
-class OpenMPCrew final : public Executor {
+class OpenMPExecutor final : public Executor {
  public:
   bool run(int ranges, int helpers, Call call, const void* job) override {
     const Parallel parallel = runtime.parallel.load(std::memory_order_acquire);
@@ -67,7 +67,7 @@ bool find_openmp(const char* library) {
 bool has_openmp() { return runtime.parallel.load(std::memory_order_acquire) != nullptr; }
 
 Executor& openmp_executor() {
-  static OpenMPCrew executor;
+  static OpenMPExecutor executor;
   return executor;
 }
 

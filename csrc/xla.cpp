@@ -22,9 +22,9 @@ namespace {
 // XLA's own threads, so that no second pool contends for the cores, and so that all have the same floating-point
 // control word. Helpers that come too late find nothing left to do, which may be after the call: they own what they
 // look at.
-class XlaCrew final : public Executor {
+class XlaExecutor final : public Executor {
  public:
-  explicit XlaCrew(ffi::ThreadPool& threads) : threads_(threads) {}
+  explicit XlaExecutor(ffi::ThreadPool& threads) : threads_(threads) {}
 
   bool run(int ranges, int helpers, Call call, const void* job) override {
     const auto shared = std::make_shared<Shared>(ranges, call, job);
@@ -146,7 +146,7 @@ ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer sec
   const Target& target = targets[active_target.load(std::memory_order_relaxed)];
   want_huge_pages(*result);
   try {
-    XlaCrew executor(threads);
+    XlaExecutor executor(threads);
     execute(Plan(problem, target, static_cast<int>(std::clamp<int64_t>(threads.num_threads(), 1, 4096))), executor);
   } catch (const std::bad_alloc&) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted, "depthwise: no memory for a thread's scratch");

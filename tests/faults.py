@@ -60,7 +60,7 @@ FAULTS = [
         "tile.t0 = heights.begin(k) - (FAULT && k > 0);",
     ),
     Fault(
-        "stride two: second class of columns not stored",
+        "stride two: second phase of columns not stored",
         K + "rows.hpp",
         "if (lanes > S::N) store_lines",
         "if (lanes > S::N && !FAULT) store_lines",
@@ -201,13 +201,13 @@ FAULTS = [
         "for (int64_t part = 0; part < parts - (FAULT && parts > 1); ++part) total",
     ),
     Fault(
-        "dilation between the rows of a class ignored",
+        "dilation between the rows of a phase ignored",
         "csrc/lattice.cpp",
         "add_tap_set(phase * a.stride + tap * a.dilate - a.pad, line_in_step_,",
         "add_tap_set(phase * a.stride + tap * (FAULT ? 1 : a.dilate) - a.pad, line_in_step_,",
     ),
     Fault(
-        "input gradient with stride: a tap of another class",
+        "input gradient with stride: a tap of another phase",
         "csrc/lattice.cpp",
         "found.push_back({out, tap});",
         "found.push_back({out, FAULT && tap ? tap - 1 : tap});",

@@ -102,7 +102,7 @@ def test_version():
     assert depthwise.__version__ == importlib.metadata.version("depthwise")
 
 
-def test_signature_of_the_seed():
+def test_the_signature_is_chainers():
     parameters = inspect.signature(depthwise.depthwise_convolution_2d).parameters.values()
     kinds = [p.kind.name for p in parameters]
     assert [p.name for p in parameters] == ["x", "W", "b", "stride", "pad", "dilate"]

@@ -187,10 +187,10 @@ def test_subclasses_see_the_call():
     assert Wrapped.calls == 1
 
 
-# The seed's function.
+# Chainer's function.
 
 
-def test_seed_function_takes_tensors():
+def test_chainers_function_takes_tensors():
     x, W, b = integers(2, 3, 8, 8), integers(2, 3, 3, 3), integers(6)
     for a in (x, W, b):
         a.requires_grad_()
@@ -216,7 +216,7 @@ def test_seed_function_takes_tensors():
         ({"pad": -1}, ValueError, "pad"),
     ],
 )
-def test_seed_function_errors(change, error, words):
+def test_chainers_function_errors(change, error, words):
     arguments = {"x": torch.ones(1, 3, 8, 8), "W": torch.ones(1, 3, 3, 3), "b": torch.ones(3)} | change
     with pytest.raises(error, match=words):
         depthwise.depthwise_convolution_2d(**arguments)

@@ -16,12 +16,13 @@ double sum_run(const T* p, Step step, int64_t count) {
   if constexpr (vector_converts<S, T>)
     if (step == 1)
       while (count - i >= S::N) {
-        constexpr int runs = 4;
-        const int64_t vectors = at_most((count - i) / S::N, steps_kept), fours = vectors / runs * runs;
-        typename S::V sum[runs] = {S::zero(), S::zero(), S::zero(), S::zero()};
-        for (int64_t v = 0; v < fours; v += runs, i += runs * S::N)
+        constexpr int chains_of_sums = 4;
+        const int64_t vectors = at_most((count - i) / S::N, steps_kept),
+                      fours = vectors / chains_of_sums * chains_of_sums;
+        typename S::V sum[chains_of_sums] = {S::zero(), S::zero(), S::zero(), S::zero()};
+        for (int64_t v = 0; v < fours; v += chains_of_sums, i += chains_of_sums * S::N)
 #pragma GCC unroll 4
-          for (int k = 0; k < runs; ++k) sum[k] = S::add(sum[k], S::load(p + i + k * S::N));
+          for (int k = 0; k < chains_of_sums; ++k) sum[k] = S::add(sum[k], S::load(p + i + k * S::N));
         for (int64_t v = fours; v < vectors; ++v, i += S::N) sum[0] = S::add(sum[0], S::load(p + i));
         if constexpr (__is_same(T, E))
           if (count - i < S::N) {

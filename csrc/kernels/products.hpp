@@ -43,7 +43,7 @@ struct Products {
   Step sums_cross, sums_tap;  // elements between them
   int64_t lanes;              // edge: so many count
   // Runs of pixels that are fetched meanwhile, so many bytes of each for a tile of a vector.
-  const E* runs[3];
+  const E* spans[3];
   Step spans_ahead, span_bytes[3];
 };
 
@@ -69,7 +69,7 @@ DEPTHWISE_NOINLINE void add_products(const Products<typename S::E>& p) {
       for (int a = 0; a < A; ++a) sum[o][a] = S::load(sums + o * p.sums_cross + a * p.sums_tap);
     for (const PixelTile* tile = p.tiles; tile < p.tiles + p.tile_count; ++tile) {
       for (Step run = 0; run < p.spans_ahead; ++run)
-        fetch_span(p.runs[run], p.span_bytes[run], vector * p.tile_count + (tile - p.tiles), false);
+        fetch_span(p.spans[run], p.span_bytes[run], vector * p.tile_count + (tile - p.tiles), false);
       const E *x = p.x + vector * S::N + tile->x, *gy = p.g + vector * S::N + tile->g;
       for (Step row = 0; row < p.rows; ++row, x += p.x_row, gy += p.g_row) {
         V g[T];

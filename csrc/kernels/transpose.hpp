@@ -11,7 +11,7 @@ inline void copy_apart(typename S::E* to, Step to_column, Step to_lane, const ty
     for (int64_t l = 0; l < S::N; ++l) to[i * to_column + l * to_lane] = from[i * column + l * lane];
 }
 
-// From N runs of columns, `lane` apart, to pixels of N lanes. The last block laps over the one before it, so that
+// From N spans of columns, `lane` apart, to pixels of N lanes. The last block laps over the one before it, so that
 // nothing beside the columns is touched.
 template <class S>
 inline void columns_to_pixels(typename S::E* to, const typename S::E* from, Step lane, int64_t columns) {

@@ -195,10 +195,10 @@ class WeightGradChannelsLast {
   void fetch_next_row(Products<E>& p, const PhaseRows& rows, const Tiles& tiles) const {
     const Step pixels = tiles.T * S::N * Step{sizeof(E)};
     const E* next = p.x + (rows.x_offset[rows.tap_count - 1] + x_.row());
-    p.runs[0] = p.g + p.g_row;
+    p.spans[0] = p.g + p.g_row;
     p.span_bytes[0] = pixels * tiles.phase.out_step;
     for (p.spans_ahead = 1; p.spans_ahead <= at_most(lat_.cross_in_step, 2); ++p.spans_ahead) {
-      p.runs[p.spans_ahead] = next - (p.spans_ahead - 1) * job_.x.cross;
+      p.spans[p.spans_ahead] = next - (p.spans_ahead - 1) * job_.x.cross;
       p.span_bytes[p.spans_ahead] = pixels * at_most(lat_.line_in_step, 2);
     }
   }

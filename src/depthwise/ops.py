@@ -188,8 +188,8 @@ def weight_grad(
 
     Notes
     -----
-    Threads and GIL as :func:`forward`. The order of summation is a function of the shapes alone, so the result has the
-    same bits for any number of threads.
+    Threads and GIL as :func:`forward`. The order of summation is a function of the shapes and the target alone, so the
+    result has the same bits for any number of threads.
 
     Examples
     --------

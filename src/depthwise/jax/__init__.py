@@ -1,6 +1,6 @@
 """Depthwise convolution for JAX: on CPUs by this package's engine, on every other platform by XLA.
 
-``conv`` has the seed's weight layout, ``conv_general_dilated`` the arguments of :func:`jax.lax.conv_general_dilated`.
+``conv`` has Chainer's weight layout, ``conv_general_dilated`` the arguments of :func:`jax.lax.conv_general_dilated`.
 """
 
 from .. import _core as _engine
