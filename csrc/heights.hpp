@@ -5,6 +5,7 @@
 #include <cstdint>
 
 namespace depthwise {
+namespace {  // a target's object exports nothing of this
 
 constexpr bool is_tile_height(int64_t lines, int64_t most) {
   return lines >= 1 && lines <= most && (most < 8 || (lines != 3 && lines != 5));
@@ -40,4 +41,5 @@ class Heights {
   int64_t count_, least_, longer_;  // the first `longer_` tiles have a line more
 };
 
+}  // namespace
 }  // namespace depthwise
