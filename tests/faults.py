@@ -257,8 +257,8 @@ FAULTS = [
     Fault(
         "weights of planes done together not looked at",
         K + "correlate_planar.hpp",
-        "return S::masked_fma || weights_.finite(most) ? most : 1;",
-        "return S::masked_fma || FAULT || weights_.finite(most) ? most : 1;",
+        "while (!S::masked_fma && most > 1 && !weights_.finite(most))",
+        "while (!S::masked_fma && !FAULT && most > 1 && !weights_.finite(most))",
     ),
     Fault(
         "gy beside a row counted where it is not finite",

@@ -35,9 +35,17 @@ def guarded(a, at_end):
 @pytest.mark.parametrize("at_end", [True, False])
 def test_guard_pages(target, at_end, dtype, layout):
     rng = np.random.default_rng(8)
-    for c, size, k, stride in ((3, (5, 33), 3, 1), (17, (7, 7), 5, 1), (17, (9, 18), 3, 2), (5, (4, 15), 4, 3)):
+    for c, m, size, k, stride in (
+        (3, 1, (5, 33), 3, 1),
+        (17, 1, (7, 7), 5, 1),
+        (17, 1, (9, 18), 3, 2),
+        (5, 1, (4, 15), 4, 3),
+        (3, 2, (1, 40), 5, 1),
+        (3, 1, (21, 1), 3, 1),
+        (2, 3, (3, 2), 7, 2),
+    ):
         x = guarded(layout(integers(rng, (1, c, *size), dtype)), at_end)
-        W = guarded(integers(rng, (1, c, k, k), dtype), at_end)
+        W = guarded(integers(rng, (m, c, k, k), dtype), at_end)
         expected = reference.forward(x, W, stride=stride, pad=k // 2)
         y = guarded(layout(np.zeros(expected.shape, dtype)), at_end)
         gy = guarded(layout(integers(rng, expected.shape, dtype)), at_end)
@@ -48,6 +56,25 @@ def test_guard_pages(target, at_end, dtype, layout):
         gW = guarded(np.zeros(W.shape, dtype), at_end)
         ops.weight_grad(x, gy, (k, k), stride=stride, pad=k // 2, out=gW)
         assert_same(gW, reference.weight_grad(x, gy, (k, k), stride=stride, pad=k // 2))
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+@pytest.mark.parametrize("flip", [(1, 1, -1, 1), (1, -1, -1, 1)])
+def test_guard_pages_beside_reversed_arrays_that_are_not_finite(target, flip, at_end):
+    """Whole vectors lie across rows: what they load beside a row, or do again with care, stays inside the array."""
+    rng = np.random.default_rng(9)
+    turned = tuple(slice(None, None, step) for step in flip)
+    x, W = (guarded(integers(rng, shape, np.float32), at_end) for shape in ((2, 5, 6, 21), (1, 5, 3, 5)))
+    gy = guarded(integers(rng, (2, 5, 6, 21), np.float32), at_end)
+    kw = {"pad": (1, 2)}
+    assert_same(ops.forward(x[turned], W, **kw), reference.forward(x[turned], W, **kw))
+    assert_same(ops.weight_grad(x[turned], gy, (3, 5), **kw), reference.weight_grad(x[turned], gy, (3, 5), **kw))
+    W[0, 3, 0, 0] = gy[1, 3, 5, 20] = np.inf
+    y, gW = ops.forward(x[turned], W, **kw), ops.weight_grad(x[turned], gy, (3, 5), **kw)
+    finite = [0, 1, 2, 4]
+    x, W, gy = x[turned][:, finite], W[:, finite], gy[:, finite]
+    assert_same(y[:, finite], reference.forward(x, W, **kw))
+    assert_same(gW[:, finite], reference.weight_grad(x, gy, (3, 5), **kw))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import timeit
 
 import numpy as np
 import pytest
@@ -68,6 +69,35 @@ def test_threads_context_is_its_python_threads_own():
         assert depthwise.get_num_threads() == 3
     finally:
         depthwise.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_weight_gradient_has_the_same_bits_at_any_place(target, dtype):
+    """Planes at an array's ends, where whole vectors would leave it, are summed as the others, by any thread."""
+    rng = np.random.default_rng(4)
+    for n, (h, w), kernel in (
+        (1, (10, 100), (1, 161)),
+        (1, (12, 65), (3, 3)),
+        (3, (11, 40), (3, 3)),
+        (2, (17, 9), (5, 3)),
+    ):
+        x, gy = (np.repeat(rng.standard_normal((n, 1, h, w)).astype(dtype), 20, 1) for _ in range(2))
+        pad = (kernel[0] // 2, kernel[1] // 2)
+        out = np.empty((1, 20, *kernel), np.float32)
+        for count in 1, 2, 3:
+            with depthwise.threads(count):
+                ops.weight_grad(x, gy, kernel, pad=pad, out=out)
+            np.testing.assert_array_equal(out, np.broadcast_to(out[:, 7:8], out.shape))
+
+
+def test_one_weight_that_is_not_finite_costs_no_more_than_its_plane(target):
+    def seconds(W):
+        return min(timeit.repeat(lambda: ops.forward(x, W, pad=1), number=1, repeat=5))
+
+    x, W = np.ones((1, 8192, 4, 4), np.float32), np.ones((1, 8192, 3, 3), np.float32)
+    ordinary = seconds(W)
+    W[0, -4, 0, 0] = np.inf
+    assert seconds(W) < 20 * ordinary  # 400 times where every plane looks at all that follow
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])

@@ -93,7 +93,8 @@ class CorrelatePlanar {
     if (most < 2) return 1;
     if (!plane_stays_inside()) return 1;
     while (most > 1 && !inside(plane_extent_, in_ + (most - 1) * in_plane())) --most;
-    return S::masked_fma || weights_.finite(most) ? most : 1;
+    while (!S::masked_fma && most > 1 && !weights_.finite(most)) most /= 2;
+    return most;
   }
   Step in_plane() const { return job_.divide > 1 ? 0 : job_.sum * job_.in.channel; }
 

@@ -46,7 +46,7 @@ class GradientPieces {
       const Cut chunks = fewest_pieces(set.taps, S::max_taps);
       for (int64_t k = 0; k < chunks.count; ++k) {
         const int taps = static_cast<int>(chunks.length(k));
-        const Cut groups = fewest_pieces(rows.tap_count, max_cross_taps<S>(taps));
+        const Cut groups = fewest_pieces(rows.tap_count, most_cross_taps<S>(taps));
         for (int64_t j = 0; j < groups.count; ++j)
           add_group(rows, set, chunks.begin(k), taps, {groups.begin(j), groups.end(j)});
       }

@@ -17,14 +17,6 @@ inline int product_lines(int64_t left) {
   return left >= most ? most : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
-// Most taps across the lines that are summed at once: their sums, eight gy lines and an x line fit the registers.
-template <class S>
-constexpr int max_cross_taps(int taps) {
-  constexpr int registers = S::registers;
-  const int fit = (registers - 9) / taps;
-  return fit > 3 ? 3 : fit < 1 ? 1 : fit;
-}
-
 struct PixelTile {
   Step x, g;      // elements to the first x line and gy line
   uint32_t live;  // bit s: x line s is inside the image
@@ -68,8 +60,8 @@ DEPTHWISE_NOINLINE void add_products(const Products<typename S::E>& p) {
 #pragma GCC unroll 16
       for (int a = 0; a < A; ++a) sum[o][a] = S::load(sums + o * p.sums_cross + a * p.sums_tap);
     for (const PixelTile* tile = p.tiles; tile < p.tiles + p.tile_count; ++tile) {
-      for (Step run = 0; run < p.spans_ahead; ++run)
-        fetch_span(p.spans[run], p.span_bytes[run], vector * p.tile_count + (tile - p.tiles), false);
+      for (Step span = 0; span < p.spans_ahead; ++span)
+        fetch_span(p.spans[span], p.span_bytes[span], vector * p.tile_count + (tile - p.tiles), false);
       const E *x = p.x + vector * S::N + tile->x, *gy = p.g + vector * S::N + tile->g;
       for (Step row = 0; row < p.rows; ++row, x += p.x_row, gy += p.g_row) {
         V g[T];
@@ -102,10 +94,10 @@ DEPTHWISE_NOINLINE void add_products(const Products<typename S::E>& p) {
 // The products of tiles of `lines` gy lines under `taps` by `cross_taps` taps.
 template <class S, bool Edge>
 inline void add_products_of(int lines, int taps, int cross_taps, const Products<typename S::E>& p) {
-  DEPTHWISE_REQUIRE(taps > 0 && taps <= S::max_taps && cross_taps > 0 && cross_taps <= max_cross_taps<S>(taps),
+  DEPTHWISE_REQUIRE(taps > 0 && taps <= S::max_taps && cross_taps > 0 && cross_taps <= most_cross_taps<S>(taps),
                     "the sums fit the registers");
   with_number<S::max_taps>(taps, [&](auto A) {
-    with_number<Edge ? 1 : max_cross_taps<S>(decltype(A)::value)>(cross_taps, [&](auto O) {
+    with_number<Edge ? 1 : most_cross_taps<S>(decltype(A)::value)>(cross_taps, [&](auto O) {
       const auto with_lines = [&](auto T) {
         add_products<S, decltype(T)::value, decltype(A)::value, decltype(O)::value, Edge>(p);
       };

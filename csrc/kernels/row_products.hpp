@@ -15,6 +15,22 @@ enum class Beside {
   masked,  // their products are left out
 };
 
+// Rows [begin, end) of a phase in tiles.
+struct TilesOfRows {
+  int64_t first;
+  depthwise::Heights heights;
+  TilesOfRows(int64_t begin, int64_t end) : first(begin), heights(end - begin, max_lines) {}
+  int64_t count() const { return heights.count(); }
+  int64_t begin(int64_t tile) const { return first + heights.begin(tile); }
+  int64_t lines(int64_t tile) const { return heights.height(tile); }
+  // The end of the tiles from this one on that are as high.
+  int64_t alike(int64_t tile) const {
+    int64_t end = tile + 1;
+    while (end < count() && lines(end) == lines(tile)) ++end;
+    return end;
+  }
+};
+
 struct ProductTile {
   Step x, g;      // elements from the plane's start to the first line that it meets, and to its first gy row
   uint32_t live;  // bit s: x line s is inside the image
@@ -128,21 +144,13 @@ DEPTHWISE_NOINLINE void add_row_products(const RowProducts<typename S::E>& p) {
 // Tiles of fewer lines take one column of taps at a time.
 constexpr int low_lines = max_lines / 2;
 
-// Most columns of taps that are summed at once: their sums, eight gy rows and an x row fit the registers.
-template <class S>
-constexpr int max_columns(int taps) {
-  constexpr int registers = S::registers;
-  const int fit = (registers - 9) / taps;
-  return fit > 3 ? 3 : fit < 1 ? 1 : fit;
-}
-
 // So many gy rows, under so many rows and columns of taps, `most` rows of taps at most.
 template <class S, Beside B, int most>
 inline void add_row_products(int64_t lines, int64_t taps, int64_t columns, const RowProducts<typename S::E>& p) {
   DEPTHWISE_REQUIRE(depthwise::is_tile_height(lines, max_lines) && taps >= 1 && taps <= most, "it is compiled");
   constexpr bool one_column = B == Beside::masked && !S::masked_fma;
   with_number<most>(taps, [&](auto A) {
-    with_number<one_column ? 1 : max_columns<S>(decltype(A)::value)>(columns, [&](auto O) {
+    with_number<one_column ? 1 : most_cross_taps<S>(decltype(A)::value)>(columns, [&](auto O) {
       with_height(lines, [&](auto T) {
         // Low tiles come one column of taps at a time: they are few.
         constexpr bool low = decltype(T)::value < low_lines;

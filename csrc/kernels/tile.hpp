@@ -131,6 +131,7 @@ DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, co
   const Step x_line = taps.x_line, w_tap = c.w_tap;
   constexpr int apart = lines_per_out<S>, lines_in = (T - 1) * apart + A;
   uint32_t live = c.live;
+  DEPTHWISE_PIN_INTEGER(live);
   typename S::M mask[O] = {};
   V weight[O][A];
   Step offset[O];
@@ -152,7 +153,6 @@ DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, co
 #pragma GCC unroll 32
   for (int s = 0; s < lines_in; ++s) {
     const auto* line = lines.line(s);
-    DEPTHWISE_PIN_INTEGER(live);  // else GCC takes all bits apart first
     if (Clip && __builtin_expect(!(live & (1u << s)), 0)) continue;
     V v[O];
     load_taps<S, L, O>(line, offset, mask, v);
@@ -281,7 +281,8 @@ DEPTHWISE_NOINLINE void run_tile(const Tile<S>& tile) {
           fetch_lines<T, 0>(x_start + tile.x_ahead[place], tile.x_line);
         fetch_lines<T, 1>(y + tile.y_ahead, tile.y_line);
       }
-      for (Step run = 0; run < tile.spans_ahead; ++run) fetch_span(tile.x_spans[run], tile.span_bytes, vector, false);
+      for (Step span = 0; span < tile.spans_ahead; ++span)
+        fetch_span(tile.x_spans[span], tile.span_bytes, vector, false);
       add_chunks<S, L, T>(sum, tile.chunks, tile.chunk_count, tile, x_start, w_start);
       Walk<typename S::E> lines(y, tile.y_line);
 #pragma GCC unroll 16
@@ -312,6 +313,15 @@ DEPTHWISE_INLINE void with_height(int64_t lines, const F& f) {
 template <class S, Lanes L>
 inline void run_tile(int64_t lines, const Tile<S>& tile) {
   with_height(lines, [&](auto T) { run_tile<S, L, decltype(T)::value>(tile); });
+}
+
+// Most taps across the lines that a weight gradient sums at once: their sums, eight gy lines and an x line fit the
+// registers.
+template <class S>
+constexpr int most_cross_taps(int taps) {
+  constexpr int registers = S::registers;
+  const int fit = (registers - 9) / taps;
+  return fit > 3 ? 3 : fit < 1 ? 1 : fit;
 }
 
 // How many tiles of so many chunks are kept once they are worked out.

@@ -17,22 +17,6 @@ using depthwise::LinePhase;
 using depthwise::TapSet;
 using depthwise::WeightGradient;
 
-// Rows [begin, end) of a phase in tiles.
-struct TilesOfRows {
-  int64_t first;
-  depthwise::Heights heights;
-  TilesOfRows(int64_t begin, int64_t end) : first(begin), heights(end - begin, max_lines) {}
-  int64_t count() const { return heights.count(); }
-  int64_t begin(int64_t tile) const { return first + heights.begin(tile); }
-  int64_t lines(int64_t tile) const { return heights.height(tile); }
-  // The end of the tiles from this one on that are as high.
-  int64_t alike(int64_t tile) const {
-    int64_t end = tile + 1;
-    while (end < count() && lines(end) == lines(tile)) ++end;
-    return end;
-  }
-};
-
 template <class S>
 class WeightGradPlanar {
   using E = typename S::E;
@@ -64,10 +48,14 @@ class WeightGradPlanar {
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
   void run(int64_t begin, int64_t end) {
+    const bool whole = sums_whole_planes();
     for (int64_t unit = begin; unit < end;) {
-      const int64_t o = unit / job_.parts, part = unit % job_.parts, planes = planes_together(o, end - unit);
+      const int64_t o = unit / job_.parts, part = unit % job_.parts;
+      const int64_t planes = whole ? planes_together(o, end - unit) : 0;
       if (planes)
         with_care([&] { run_planes(o, planes); });
+      else if (whole)
+        with_care([&] { run_plane(o); });
       else if (taps_)
         with_care([&] { run_part(o, part); });
       if (job_.gb_sums)
@@ -99,6 +87,10 @@ class WeightGradPlanar {
     sums_.clear();
     for (int64_t cell = cells.begin(part); cell < cells.end(part); ++cell)
       run_cell(o, cell / job_.bands, cell % job_.bands);
+    store_sums(o, part);
+  }
+
+  void store_sums(int64_t o, int64_t part) {
     for (int64_t tap = 0; tap < taps_; ++tap)
       if (job_.gW)
         weights_of(o)[tap] = static_cast<E>(sums_.all_lanes(0, tap));
@@ -123,16 +115,23 @@ class WeightGradPlanar {
     job_.gb_sums[part * job_.out_channels + o] = total;
   }
 
-  // How many channels, from this one on, are summed by calls of their own for each chunk of taps, lanes and all; 0
-  // where sums have to be kept between calls.
-  int64_t planes_together(int64_t o, int64_t most) {
-    if (!taps_ || !job_.batch || !job_.g.lines || !job_.g.cross_size || job_.g.lines > tiles_kept * max_lines) return 0;
-    const TilesOfRows tiles(0, job_.g.lines);
-    if (!job_.gW || job_.parts != 1 || !job_.x.direct || !job_.g.direct || lat_.line_phase_count != 1 ||
-        job_.g.cross_size > job_.strip || tiles.count() > tiles_kept)
-      return 0;
+  // Whether all images of a channel are so small that their sums need not be emptied: then tiles of one height follow
+  // one another through the images, whether channels are done together or one has its rows packed.
+  bool sums_whole_planes() {
+    if (!taps_ || !job_.batch || !job_.g.lines || !job_.g.cross_size || job_.g.lines > tiles_kept * max_lines)
+      return false;
+    if (job_.parts != 1 || !job_.x.direct || !job_.g.direct || lat_.line_phase_count != 1 ||
+        job_.g.cross_size > job_.strip || TilesOfRows(0, job_.g.lines).count() > tiles_kept)
+      return false;
     strip_.enter(0, job_.g.cross_size);
-    if (job_.batch * job_.g.lines * strip_.vectors() > steps_kept) return 0;
+    return job_.batch * job_.g.lines * strip_.vectors() <= steps_kept;
+  }
+
+  // How many channels, from this one on, are summed by calls of their own for each chunk of taps, lanes and all; 0
+  // where whole vectors would leave the array.
+  int64_t planes_together(int64_t o, int64_t most) {
+    if (!job_.gW) return 0;
+    const TilesOfRows tiles(0, job_.g.lines);
     const int64_t bytes =
         job_.batch * (job_.x.lines * job_.x.cross_size + job_.g.lines * job_.g.cross_size) * Step{sizeof(E)};
     if (tiles.alike(0) < tiles.count()) most = 1;
@@ -147,6 +146,20 @@ class WeightGradPlanar {
     if (!inside(o)) return 0;
     while (most > 1 && !inside(o + most - 1)) --most;
     return most;
+  }
+
+  // The same, tile by tile: in the same order, so that a channel's bits do not hang on its place.
+  void run_plane(int64_t o) {
+    const TilesOfRows tiles(0, job_.g.lines);
+    sums_.clear();
+    for (int64_t begin = 0, end; begin < tiles.count(); begin = end) {
+      end = tiles.alike(begin);
+      for (int64_t n = 0; n < job_.batch; ++n)
+        for (int64_t k = begin; k < end; ++k)
+          run_tile_of_rows(lat_.line_phases[0], tiles, k, n * job_.x.batch + o / job_.divide * job_.x.channel,
+                           n * job_.g.batch + o * job_.g.channel);
+    }
+    store_sums(o, 0);
   }
 
   // What whole vectors of rows [t0, t1) of a phase read, from a plane's start.
@@ -290,7 +303,7 @@ class WeightGradPlanar {
     const Step step = packed && !job_.x.direct ? 1 : lat_.cross_in_step;  // from lane to lane
     p.x_vector = S::N * step;
     p.g_vector = S::N;
-    const int64_t most = careful_ || lines < low_lines ? 1 : max_columns<S>(static_cast<int>(taps));
+    const int64_t most = careful_ || lines < low_lines ? 1 : most_cross_taps<S>(static_cast<int>(taps));
     const Cut columns = fewest_pieces(job_.kernel_cross, most);
     for (int64_t k = 0; k < columns.count; ++k) {
       const int64_t o0 = columns.begin(k);
