@@ -1,5 +1,5 @@
 // `size` things cut into `count` nearly equal pieces. Where the pieces are taps, the cut depends on the taps alone, so
-// that every output is summed in the same order whatever tile it lies in.
+// that no output's order of summation hangs on the tile that it lies in.
 #pragma once
 #include "../simd/common.hpp"
 

@@ -1,8 +1,7 @@
 // The numbers that steer the plan, each with its unit, its reason and what it was measured on. Two kinds:
 //
-//   fixed    bits hang on it: what a result's bits hang on is decided from the shapes and the target alone, so these
-//   are
-//            the same on every machine. Where one stands for a cache it is a typical machine's.
+//   fixed    bits hang on it: they are decided from the shapes and the target alone, so these are the same on every
+//            machine. Where one stands for a cache it is a typical machine's.
 //   machine  no bit hangs on it: how memory is walked. Sizes are shares of the caches that machine.hpp has found.
 //
 // "Multiply-adds" are those of one vector. `python benchmarks/tune.py` measures every number again.
@@ -28,7 +27,8 @@ struct FixedNumbers {
   // Times the multiply-adds of use that rows take whose neighbours lie apart, channels being closest in memory, for
   // each plane that an output sums: more than lanes along the channels, of which half may be idle.
   double gathering_cost = 2.1;
-  // Times ... that a single row takes, which is summed by chains of one vector where taps reach beside it.
+  // Times the multiply-adds of use that a single row takes, which is summed by chains of one vector where taps reach
+  // beside it.
   double chains_cost = 2.5;
   // A planar weight gradient on targets that cannot mask products at no cost. At a row's ends columns of taps are taken
   // one by one, which costs as much as so many vectors of the row; a stride adds so many times the multiply-adds of
