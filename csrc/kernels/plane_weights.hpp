@@ -16,9 +16,12 @@ inline bool all_finite(const typename S::E* from, int64_t count) {
   int64_t i = 0;
   for (; i + 4 * S::N <= count; i += 4 * S::N)
     for (int k = 0; k < 4; ++k) nothing[k] = S::fma(S::load(from + i + k * S::N), S::zero(), nothing[k]);
-  typename S::E rest = S::sum(S::add(S::add(nothing[0], nothing[1]), S::add(nothing[2], nothing[3])));
-  for (; i < count; ++i) rest += 0 * from[i];
-  return rest == 0;
+  for (int k = 0; i < count; i += S::N, ++k) {
+    const bool whole = i + S::N <= count;
+    const typename S::V last = whole ? S::load(from + i) : S::load(from + i, S::mask(0, count - i));
+    nothing[k] = S::fma(last, S::zero(), nothing[k]);
+  }
+  return S::sum(S::add(S::add(nothing[0], nothing[1]), S::add(nothing[2], nothing[3]))) == 0;
 }
 
 template <class S>
