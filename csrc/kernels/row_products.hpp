@@ -51,7 +51,7 @@ struct RowProducts {
   E* sums;
   Step sums_cross, sums_tap, totals_plane, totals_cross, totals_tap;
   E* totals;
-  E* unfinished;  // Beside::zero: a vector that becomes NaN where gy is not finite beside the inner vectors
+  E* not_finite;  // Beside::zero: a vector that becomes NaN where gy is not finite beside the inner vectors
   bool adds;      // totals are of what the sums hold, too
   bool fetch;     // the lines behind those of a tile meanwhile
 };
@@ -97,10 +97,10 @@ DEPTHWISE_NOINLINE void add_row_products(const RowProducts<typename S::E>& p) {
           }
           if constexpr (B == Beside::zero)
             if (v < p.inner_begin || v >= p.inner_end) {
-              V unfinished = G::load(p.unfinished);
+              V not_finite = G::load(p.not_finite);
 #pragma GCC unroll 16
-              for (int t = 0; t < T; ++t) unfinished = S::fma(g[t], S::zero(), unfinished);
-              G::store(p.unfinished, unfinished);
+              for (int t = 0; t < T; ++t) not_finite = S::fma(g[t], S::zero(), not_finite);
+              G::store(p.not_finite, not_finite);
             }
           uint32_t live = tile->live;
           DEPTHWISE_PIN_INTEGER(live);

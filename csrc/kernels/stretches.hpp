@@ -15,7 +15,7 @@ using depthwise::CrossTap;
 
 struct Stretch {
   int64_t first_phase;                  // of columns; two phases that are interleaved are done together
-  bool beside;                          // a lane lies beside the row under some tap
+  bool beside;                          // of a single row: a lane lies beside it under some tap
   int64_t column, vectors, last_lanes;  // first output of the phase, vectors, lanes of the last to store
   int64_t taps_begin, taps_end;         // taps of a phase that some lane has inside the row
   int64_t masks;                        // index of the first

@@ -55,7 +55,7 @@ struct Tile : Taps<S> {
   // the hardware's own prefetching (3x3 on 32x112x112: 0.50 of the limit without, 0.57 with, over nine large layers).
   Step x_ahead[4], places_ahead, y_ahead;
   bool fetch;  // not where both lie in the cache already
-  // Where whole pixels follow one another they are fetched in that order instead, so many bytes of each run for each
+  // Where whole pixels follow one another they are fetched in that order instead, so many bytes of each span for each
   // vector: then the hardware's prefetching joins in.
   const E* x_spans[2];
   Step spans_ahead, span_bytes;

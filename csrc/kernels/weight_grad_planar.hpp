@@ -37,7 +37,7 @@ class WeightGradPlanar {
     Arena arena(scratch);
     strip_.take(arena);
     sums_.take(arena, 1, taps_);
-    unfinished_ = arena.take<E>(S::N);
+    not_finite_ = arena.take<E>(S::N);
     x_rows_.take(arena, lat_.max_sets, job.ring);
     if (!job.g.direct) g_rows_.take(arena, 1, max_lines);
     scratch_bytes_ = arena.used_bytes();
@@ -69,10 +69,10 @@ class WeightGradPlanar {
   // at a time, with products that are left out.
   template <class F>
   void with_care(const F& sum) {
-    for (int64_t i = 0; i < S::N; ++i) unfinished_[i] = 0;
+    for (int64_t i = 0; i < S::N; ++i) not_finite_[i] = 0;
     sum();
     if constexpr (!S::masked_fma) {
-      for (int64_t i = 0; i < S::N; ++i) careful_ |= unfinished_[i] != 0;
+      for (int64_t i = 0; i < S::N; ++i) careful_ |= not_finite_[i] != 0;
       if (careful_) sum();
       careful_ = false;
     }
@@ -218,7 +218,7 @@ class WeightGradPlanar {
     p.sums_cross = job_.sum_cross * S::N;
     p.totals_plane = job_.divide > 1 ? job_.gW_multiplier : job_.gW_channel;
     p.totals_cross = job_.sum_cross;
-    p.unfinished = unfinished_;
+    p.not_finite = not_finite_;
     p.fetch = job_.fetches && !from.packs_x && !from.packed_g;
     return p;
   }
@@ -340,7 +340,7 @@ class WeightGradPlanar {
   PackedRows<S> g_rows_;
   Sums<S> sums_;
   const int64_t taps_;
-  E* unfinished_ = nullptr;  // not zero where gy was found not to be finite
+  E* not_finite_ = nullptr;  // not zero where gy was found not to be finite
   int64_t scratch_bytes_ = 0;
   Extent bounds_{};
   bool careful_ = false;

@@ -22,8 +22,7 @@ double idle_in_rows(const Facts& f) {
   return (chains ? numbers.fixed.chains_cost : 1.0) * phases * lanes * taps / std::max(1.0, f.taps_w);
 }
 
-// The same of a weight gradient on targets that cannot mask products at no cost, which takes single columns of taps at
-// the rows' ends.
+// The same of a weight gradient on targets that cannot mask products at no cost: see row_ends_cost.
 double ends_of_rows(const Facts& f) {
   const double ends = f.p.w.kernel > 1 ? numbers.fixed.row_ends_cost * static_cast<double>(f.N) /
                                              static_cast<double>(std::max<int64_t>(1, f.p.w.out))

@@ -18,7 +18,7 @@ double packed_by_channels(const Facts&);
 // What is left out above: planar memory of another dtype, or with gaps, is packed for either kind of lanes.
 double packed_by_all(const Facts&);
 
-// Such takes single columns of taps at the rows' ends.
+// Such has costs of its own: see row_ends_cost.
 bool weight_gradient_without_masks(const Facts&);
 
 }  // namespace depthwise

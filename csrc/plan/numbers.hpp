@@ -30,10 +30,13 @@ struct FixedNumbers {
   // Times the multiply-adds of use that a single row takes, which is summed by chains of one vector where taps reach
   // beside it.
   double chains_cost = 2.5;
-  // A planar weight gradient on targets that cannot mask products at no cost. At a row's ends columns of taps are taken
-  // one by one, which costs as much as so many vectors of the row; a stride adds so many times the multiply-adds of
-  // use, and lanes along the channels take so many times them in all (AVX2, EPYC of the second generation, one thread,
-  // 3x3: 512x14x14 216 us by columns, 103 by channels; 128x56x56 350 and 287).
+  // A planar weight gradient on targets that cannot mask products at no cost: the ends of a row cost as much as so many
+  // vectors of it, a stride adds so many times the multiply-adds of use, and lanes along the channels take so many
+  // times them in all. Set when columns of taps were taken one by one at a row's ends (AVX2, EPYC of the second
+  // generation, one thread, 3x3: 512x14x14 216 us by columns, 103 by channels; 128x56x56 350 and 287). With lanes that
+  // are zeroed there columns win for 3x3 and lose beyond (AVX2, instructions for each multiply-add of use, by channels
+  // and by columns: 128x56x56 with 3x3 6.2 and 4.8, 512x14x14 7.8 and 7.0, 240x28x28 with 5x5 4.8 and 5.5, 192x28x28
+  // with 7x7 5.0 and 6.0).
   double row_ends_cost = 8.1, strided_cost = 1.5, transposed_cost = 2;
   // Pixels a power of two apart are copied together for a kernel of so many taps (AVX-512, EPYC of the fifth
   // generation, one thread: 128x56x56 with 31x31 4.9 ms as they lie and 3.1 copied, 1024x7x7 with 13x13 144 us and 73;
