@@ -46,10 +46,11 @@ class SequenceWindow {
     if (in_place() && columns.begin >= 0 && columns.end <= side_.cross_size)
       return static_cast<const E*>(side_.data) + row;
     DEPTHWISE_REQUIRE(columns.size() <= most_, "the columns fit");
-    const int64_t first = clamp(columns.begin, 0, side_.cross_size), last = clamp(columns.end, first, side_.cross_size);
-    clear<S>(padded_, first - columns.begin);
-    clear<S>(padded_ + (last - columns.begin), columns.end - last);
-    widen(padded_ + (first - columns.begin), row, {first, last});
+    Range read = inside(columns, side_.cross_size);
+    if (read.empty()) read = {columns.end, columns.end};
+    clear<S>(padded_, read.begin - columns.begin);
+    clear<S>(padded_ + (read.end - columns.begin), columns.end - read.end);
+    widen(padded_ + (read.begin - columns.begin), row, read);
     return padded_ - columns.begin;
   }
 

@@ -11,6 +11,7 @@
 #include "weight_grad_converted.hpp"
 #include "weight_grad_planar.hpp"
 #include "weight_grad_sequence.hpp"
+#include "weight_grad_sequence_pixels.hpp"
 
 namespace {
 
@@ -33,6 +34,7 @@ constexpr depthwise::Kernels kernels_of_this_target = {
     {kernel<WeightGradient, WeightGradConverted<F32>>, kernel<WeightGradient, WeightGradConverted<F64>>},
     {kernel<WeightGradient, WeightGradChannelsLast<F32>>, kernel<WeightGradient, WeightGradChannelsLast<F64>>},
     {kernel<WeightGradient, WeightGradSequence<F32>>, kernel<WeightGradient, WeightGradSequence<F64>>},
+    {kernel<WeightGradient, WeightGradSequencePixels<F32>>, kernel<WeightGradient, WeightGradSequencePixels<F64>>},
     {spend_multiply_adds<F32>, spend_multiply_adds<F64>},
     {multiply_add_flop<F32>, multiply_add_flop<F64>},
 };

@@ -75,7 +75,10 @@ const Candidate candidates[candidate_count] = {
                      .kernels = &Kernels::correlate_sequence_pixels,
                      .plan = plan_sequence_pixels,
                      .walk = walk_sequence_pixels},
-     .weight_gradient = {},
+     .weight_gradient = {.file = "weight_grad_sequence_pixels",
+                         .kernels = &Kernels::weight_grad_sequence_pixels,
+                         .plan = plan_sequence_pixels,
+                         .walk = walk_sequence},
      .misfit = [](const Facts& f) -> const char* {
        if (f.p.multiplier != 1 || f.read.strides[1] != 1 || f.written.strides[1] != 1)
          return "channels are not neighbours";

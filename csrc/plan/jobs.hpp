@@ -12,6 +12,7 @@ Planned<Correlation> plan_planar(const Facts&, const LatticeView&, const Kernel<
 Planned<Correlation> plan_channels_last(const Facts&, const LatticeView&, const Kernel<Correlation>&, Form);
 Planned<Correlation> plan_sequence(const Facts&, const LatticeView&, const Kernel<Correlation>&, Form);
 Planned<Correlation> plan_sequence_pixels(const Facts&, const LatticeView&, const Kernel<Correlation>&, Form);
+Planned<WeightGradient> plan_sequence_pixels(const Facts&, const LatticeView&, const Kernel<WeightGradient>&, Form);
 Planned<WeightGradient> plan_sequence(const Facts&, const LatticeView&, const Kernel<WeightGradient>&, Form);
 Planned<WeightGradient> plan_planar(const Facts&, const LatticeView&, const Kernel<WeightGradient>&, Form);
 Planned<WeightGradient> plan_channels_last(const Facts&, const LatticeView&, const Kernel<WeightGradient>&, Form);

@@ -102,7 +102,7 @@ void walk_sequence_pixels(const Facts& f, const Machine&, int threads, Correlati
   const int64_t units = std::max<int64_t>(1, job.batch * job.groups), dilation = f.p.w.dilate;
   const int64_t wanted = threads > 1 ? ceil_div(units_a_thread * threads, units) : 1;
   const int64_t columns = std::max<int64_t>(1, job.out.cross_size), tile = f.k.max_lines * dilation;
-  job.band = std::min(columns, ceil_div(ceil_div(columns, wanted), tile) * tile);
+  job.band = std::min(job.band, ceil_div(ceil_div(columns, wanted), tile) * tile);
   job.bands = ceil_div(columns, job.band);
   job.units = job.batch * job.bands * job.groups;
 }
