@@ -30,9 +30,7 @@ def depthwise_convolution_2d(
 def depthwise_convolution_2d(
     x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1
 ) -> Any: ...
-def depthwise_convolution_2d(
-    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1
-) -> Any:
+def depthwise_convolution_2d(x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1) -> Any:
     """Two-dimensional depthwise convolution: ``chainer.functions.depthwise_convolution_2d``.
 
     Each channel of x is correlated with filters of its own; nothing is added up over channels.
