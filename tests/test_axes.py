@@ -162,3 +162,30 @@ def test_two_ints_are_sizes_of_two_axes():
     assert depthwise.output_size(9, 3) == (7, 7)
     assert depthwise.output_size(9, (3,)) == (7,)
     assert depthwise.output_size(9, (3, 3, 3)) == (7, 7, 7)
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "W_shape", "pad", "products"),
+    [
+        ((1, 2, 9), (1, 2, 4), "causal", 2 * (1 + 2 + 3 + 6 * 4)),
+        ((3, 2, 9), (2, 2, 4), 0, 12 * 6 * 4),
+        ((1, 1, 3, 4, 5), (1, 1, 3, 3, 3), 1, 7 * 10 * 13),
+        ((1, 1, 3, 4, 5), (1, 1, 2, 1, 1), ((1, 0), (0, 0), (0, 0)), 5 * 20),
+    ],
+)
+def test_explain_counts_what_is_not_padding(x_shape, W_shape, pad, products):
+    for kind in ("forward", "input_grad", "weight_grad"):
+        assert depthwise.explain(x_shape, W_shape, pad=pad, kind=kind)["flop"] == 2 * products
+
+
+@pytest.mark.parametrize(("size", "kernel"), [((3000,), (4,)), ((700,), (31,)), ((6, 20, 40), (3, 3, 3))])
+def test_same_bits_for_any_number_of_threads(target, size, kernel):
+    rng = np.random.default_rng(24)
+    x, W = rng.normal(size=(2, 37, *size)).astype("f"), rng.normal(size=(1, 37, *kernel)).astype("f")
+    results = []
+    for n in (1, 2, 5):
+        with depthwise.threads(n):
+            y = ops.forward(x, W, pad="same")
+            gx, gW = ops.input_grad(y, W, size, pad="same"), ops.weight_grad(x, y, kernel, pad="same")
+            results.append([a.tobytes() for a in (y, gx, gW, ops.bias_grad(y))])
+    assert results[0] == results[1] == results[2]
