@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from ..arguments import Ints, Pad, spatial_axes
 from ..enums import DTYPES
-from ..geometry import Ints, Pad, axes
+from ..geometry import axes
 from . import primitives
 from .activations import ACTIVATIONS
 from .steps import LAYOUTS, Steps
@@ -97,7 +98,7 @@ def conv(
         if a is not None and a.dtype not in _DTYPES:
             msg = f"{name} must be float16, bfloat16, float32 or float64, got {a.dtype}"
             raise TypeError(msg)
-    layout = _layout(layout, x)
+    layout = _layout(layout, x, W)
     shape = tuple(x.shape[layout.index(axis)] for axis in "NC" + layout.strip("NC"))
     try:
         steps = _steps(shape, W.shape, stride, pad, dilate, layout)
@@ -111,18 +112,13 @@ def conv(
     return primitives.conv(*arrays, steps=steps, activation=_activation(activation))
 
 
-def _layout(layout: Any, x: Any) -> str:
+def _layout(layout: Any, x: Any, W: Any) -> str:
     """The layout given, or channels first; one that x can have."""
-    if layout is None and 3 <= x.ndim <= 5:
-        return "NC" + "DHW"[5 - x.ndim :]
     if layout is not None and layout not in LAYOUTS:
         msg = f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}"
         raise ValueError(msg)
-    if layout is None or len(layout) != x.ndim:
-        axes = "3 to 5 axes" if layout is None else f"{len(layout)} axes, {layout},"
-        msg = f"x must have {axes} got {x.ndim}: shape {x.shape}"
-        raise ValueError(msg)
-    return str(layout)
+    count = spatial_axes(None if layout is None else len(layout) - 2, W=W.shape, x=x.shape)
+    return layout or f"NC{'DHW'[3 - count :]}"
 
 
 def _activation(name: Any) -> str | None:
@@ -148,8 +144,8 @@ def _steps(x_shape: Sequence[Any], W_shape: Sequence[Any], stride: Any, pad: Any
     return Steps(tuple(a.stride for a in each), tuple(a.pad for a in each), tuple(a.dilate for a in each), layout)
 
 
-def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Array:
-    """:func:`depthwise.depthwise_convolution_2d` where x is a JAX array."""
+def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Array:
+    """:func:`depthwise.depthwise_convolution_2d` and its like where x is a JAX array."""
     for name, a in (("W", W), ("b", b)):
         if not isinstance(a, jax.Array) and not (name == "b" and a is None):
             msg = f"{name} must be a JAX array, as x is, got {type(a).__name__}"
@@ -157,6 +153,7 @@ def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dila
     if b is not None and b.dtype != x.dtype:
         msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
         raise TypeError(msg)
+    spatial_axes(spatial, W=W.shape, x=x.shape)
     return conv(x, W, b, stride=stride, pad=pad, dilate=dilate)
 
 
