@@ -4,7 +4,9 @@ from functools import partial
 
 import jax
 
-ACTIVATIONS = {
+from ..enums import ACTIVATIONS as CODES
+
+_FUNCTIONS = {
     "silu": jax.nn.silu,
     "relu": jax.nn.relu,
     "relu6": jax.nn.relu6,
@@ -12,3 +14,4 @@ ACTIVATIONS = {
     "gelu": partial(jax.nn.gelu, approximate=False),
     "gelu_tanh": partial(jax.nn.gelu, approximate=True),
 }
+ACTIVATIONS = {code: _FUNCTIONS[name] for name, code in CODES.items()}

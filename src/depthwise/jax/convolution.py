@@ -11,10 +11,9 @@ import numpy as np
 from jax import Array, lax
 
 from ..arguments import Ints, Pad, spatial_axes
-from ..enums import DTYPES
+from ..enums import DTYPES, activation_code
 from ..geometry import axes
 from . import primitives
-from .activations import ACTIVATIONS
 from .steps import LAYOUTS, Steps
 
 _DTYPES = tuple(map(jnp.dtype, DTYPES))
@@ -109,7 +108,7 @@ def conv(
         msg = f"b must have shape ({outs},) (x {x.shape}, W {W.shape}), got {b.shape}"
         raise ValueError(msg)
     arrays = (jnp.asarray(a) for a in (x, W, b) if a is not None)  # float64 of NumPy's is float32 without x64
-    return primitives.conv(*arrays, steps=steps, activation=_activation(activation))
+    return primitives.conv(*arrays, steps=steps, activation=activation_code(activation))
 
 
 def _layout(layout: Any, x: Any, W: Any) -> str:
@@ -119,20 +118,6 @@ def _layout(layout: Any, x: Any, W: Any) -> str:
         raise ValueError(msg)
     count = spatial_axes(None if layout is None else len(layout) - 2, W=W.shape, x=x.shape)
     return layout or f"NC{'DHW'[3 - count :]}"
-
-
-def _activation(name: Any) -> str | None:
-    """The engine's name of an activation."""
-    names = {**{known: known for known in ACTIVATIONS}, "swish": "silu"}
-    if name is None:
-        return None
-    if not isinstance(name, str):
-        msg = f"activation must be None or a name, got {type(name).__name__}"
-        raise TypeError(msg)
-    if name not in names:
-        msg = f"activation must be None or one of {', '.join(names)}, got {name!r}"
-        raise ValueError(msg)
-    return names[name]
 
 
 def _steps(x_shape: Sequence[Any], W_shape: Sequence[Any], stride: Any, pad: Any, dilate: Any, layout: str) -> Steps:

@@ -33,10 +33,10 @@ class _Job(NamedTuple):
 
     kind: int
     steps: Steps
-    activation: str | None = None
+    activation: int = 0
 
 
-def conv(x: Any, W: Any, *b: Any, steps: Steps, activation: str | None = None) -> Any:
+def conv(x: Any, W: Any, *b: Any, steps: Steps, activation: int = 0) -> Any:
     """Y of x and W, and b where it is given; the activation, if any, in the same pass."""
     return _run(_Job(FORWARD, steps, activation), (x, W, *b), steps.y_shape(x.shape, W.shape), x.dtype)
 
@@ -68,7 +68,7 @@ def _call(job: _Job, operands: Sequence[Any], shape: Sequence[Any], dtype: Any) 
         *operands,
         kind=np.int64(job.kind),
         channels_last=steps.channel_axis != 1,
-        activation=np.int64(_core.activations[job.activation or "none"]),
+        activation=np.int64(job.activation),
         stride=np.array(steps.stride, np.int64),
         pad=np.array([before for before, _ in steps.pad], np.int64),
         dilate=np.array(steps.dilate, np.int64),

@@ -43,7 +43,7 @@ def _conv_aval(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
     return _aval((x, W, *b), shape, x.dtype, _spec(x, 0), _spec(x, steps.channel_axis), steps.layout)
 
 
-def _conv_fused_aval(x: Any, W: Any, *b: Any, steps: Steps, activation: str | None) -> Any:
+def _conv_fused_aval(x: Any, W: Any, *b: Any, steps: Steps, activation: int) -> Any:
     return _conv_aval(x, W, *b, steps=steps)
 
 
@@ -74,9 +74,9 @@ def _bind(p: Any, *operands: Any, **parameters: Any) -> Any:
     return p.bind(*operands, **parameters)
 
 
-def conv(x: Any, W: Any, *b: Any, steps: Steps, activation: str | None = None) -> Any:
+def conv(x: Any, W: Any, *b: Any, steps: Steps, activation: int = 0) -> Any:
     """Y, of x's dtype."""
-    if not b and activation is None:
+    if not b and not activation:
         return _bind(conv_p, x, W, steps=steps)
     return _bind(conv_fused_p, x, W, *b, steps=steps, activation=activation)
 
@@ -124,7 +124,7 @@ ad.defbilinear(
 )
 
 
-def _conv_fused_jvp(primals: Any, tangents: Any, *, steps: Steps, activation: str | None) -> tuple[Any, Any]:
+def _conv_fused_jvp(primals: Any, tangents: Any, *, steps: Steps, activation: int) -> tuple[Any, Any]:
     (x, W, *_), (dx, dW, *db) = primals, tangents
     y = conv(*primals, steps=steps, activation=activation)
     terms = []
@@ -135,10 +135,10 @@ def _conv_fused_jvp(primals: Any, tangents: Any, *, steps: Steps, activation: st
     if db and type(db[0]) is not ad.Zero:
         terms.append(_bias(db[0], y, steps))
     dz = sum(terms[1:], terms[0])
-    return y, dz if activation is None else _through(activation, dz, *primals, steps=steps)
+    return y, _through(activation, dz, *primals, steps=steps) if activation else dz
 
 
-def _through(activation: str, dz: Any, *primals: Any, steps: Steps) -> Any:
+def _through(activation: int, dz: Any, *primals: Any, steps: Steps) -> Any:
     """The activation's tangent. Backward, z is made then, not kept since the forward pass; slopes are float32 or wider."""
 
     def at(dz: Any, *primals: Any) -> Any:
@@ -170,7 +170,7 @@ def _unfold(a: Any, n: int, axis: int, size: Any) -> tuple[Any, int]:
     return a.reshape(*a.shape[:axis], n, size, *a.shape[axis + 1 :]), axis
 
 
-def _conv_batch(n: int, operands: Any, dims: Any, *, steps: Steps, activation: str | None = None) -> Any:
+def _conv_batch(n: int, operands: Any, dims: Any, *, steps: Steps, activation: int = 0) -> Any:
     (x, W, *b), (x_dim, W_dim, *b_dim), axis = operands, dims, steps.channel_axis
     multiplier, channels = _one(W, W_dim)[:2]
     if W_dim is None and set(b_dim) <= {None}:
@@ -213,7 +213,7 @@ batching.primitive_batchers[weight_grad_p] = partial(_batch, _weight_grad_batch)
 
 
 # XLA's own convolution says what each means; platforms without the engine run it.
-def _xla_conv(x: Any, W: Any, *b: Any, steps: Steps, activation: str | None = None) -> Any:
+def _xla_conv(x: Any, W: Any, *b: Any, steps: Steps, activation: int = 0) -> Any:
     multiplier, channels, *size = W.shape
     wide = jnp.promote_types(x.dtype, W.dtype)
     if 0 in W.shape:  # JAX's function takes neither zero groups nor zero taps
