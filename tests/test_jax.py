@@ -15,17 +15,16 @@ import depthwise
 from depthwise import _core, reference
 from helpers import combinations, in_turn
 from jax_helpers import (
+    ALL_OF_IT,
     CASES,
     DIMS,
     DTYPES,
-    FIRST,
     PLACES,
     assert_exact,
     conv,
     integers,
     jax,
     jnp,
-    layout,
     planar,
     primitives,
     primitives_in,
@@ -115,17 +114,21 @@ def test_huge_pads(pad, stride):
     jax.tree.map(np.testing.assert_array_equal, everything(x, W), tuple(expected))
 
 
-def test_the_seed_function_takes_and_gives_jax_arrays():
-    (x, W, b), _ = problem(FIRST)
-    y = depthwise.depthwise_convolution_2d(jnp.asarray(x), jnp.asarray(W), jnp.asarray(b), 1, 1)
+@pytest.mark.parametrize("dims", DIMS)
+def test_the_functions_for_any_array_take_and_give_jax_arrays(dims):
+    function = getattr(depthwise.functions, f"depthwise_convolution_{dims}d")
+    (x, W, b), _ = problem(ALL_OF_IT[dims])
+    y = function(jnp.asarray(x), jnp.asarray(W), jnp.asarray(b), 1, 1)
     assert isinstance(y, jax.Array)
     assert_exact(y, reference.forward(x, W, b, pad=1))
-    traced = jax.jit(lambda x: depthwise.depthwise_convolution_2d(x, jnp.asarray(W), pad=1))
+    traced = jax.jit(lambda x: function(x, jnp.asarray(W), pad=1))
     assert_exact(traced(x), reference.forward(x, W, pad=1))
     with pytest.raises(TypeError, match="W must be a JAX array, as x is, got ndarray"):
-        depthwise.depthwise_convolution_2d(jnp.asarray(x), W)
+        function(jnp.asarray(x), W)
     with pytest.raises(TypeError, match="b must have x's dtype float32, got float16"):
-        depthwise.depthwise_convolution_2d(jnp.asarray(x), jnp.asarray(W), jnp.asarray(b, jnp.float16))
+        function(jnp.asarray(x), jnp.asarray(W), jnp.asarray(b, jnp.float16))
+    with pytest.raises(ValueError, match=f"must have {2 + dims} axes"):
+        function(jnp.asarray(x)[None], jnp.asarray(W)[None])
 
 
 X, KERNEL = np.ones((2, 4, 8, 8), np.float32), np.ones((1, 4, 3, 3), np.float32)
@@ -155,8 +158,8 @@ LINE, TAPS = X[..., 0], KERNEL[..., 0]
         ((LINE, TAPS), {"stride": (1, 1)}, ValueError, r"stride must be an int or a tuple \(length,\)"),
         ((LINE, TAPS[:, :3]), {"layout": "NWC"}, ValueError, r"W has 3 input channels but x has 8 \(x \(2, 4, 8\)"),
         ((X, KERNEL), {"pad": "causal"}, ValueError, "pad must be"),
-        ((X, KERNEL), {"activation": "tanh"}, ValueError, "activation must be None or one of silu, .*, got 'tanh'"),
-        ((X, KERNEL), {"activation": jax.nn.silu}, TypeError, "activation must be None or a name, got"),
+        ((X, KERNEL), {"activation": "tanh"}, ValueError, "activation must be None, \"silu\", .* got 'tanh'"),
+        ((X, KERNEL), {"activation": jax.nn.silu}, TypeError, 'activation must be None, "silu", .* got'),
         ((X, KERNEL), {"stride": 0}, ValueError, "stride must be at least 1, got 0"),
         ((X, KERNEL), {"pad": "full"}, ValueError, "pad must be"),
         ((X, KERNEL), {"dilate": 5}, ValueError, "height of the output would be"),

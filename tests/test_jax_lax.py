@@ -128,6 +128,7 @@ def of(*arguments, **options):
         (((1, 1), [(-6, 0), (0, 0)]), {}),
         (((1, 1), "FULL"), {}),
         (((1, 1), None), {}),
+        (((1, 1), "VALID"), {"feature_group_count": 0}),
         (((1, 1), "VALID"), {"lhs_dilation": (1,)}),
         (((1, 1), "VALID"), {"lhs_dilation": (1, 1, 1)}),
         (((1, 1), "VALID"), {"rhs_dilation": (1,)}),
@@ -137,7 +138,7 @@ def of(*arguments, **options):
     ids=str,
 )
 def test_conv_general_dilated_has_jax_errors(arguments, options):
-    theirs, ours = of(jnp.ones((1, 4, 5, 5)), jnp.ones((4, 1, 3, 3)), *arguments, **options, feature_group_count=4)
+    theirs, ours = of(jnp.ones((1, 4, 5, 5)), jnp.ones((4, 1, 3, 3)), *arguments, **{"feature_group_count": 4, **options})
     assert ours == theirs
 
 

@@ -44,7 +44,11 @@ def test_shards_stay_where_they_are(axes, place, multiplier, kind, dims, activat
     expected = f(x, W, b), step(x, W, b)
     mesh = jax.make_mesh((2, 2), ("a", "c"), axis_types=(kind, kind))
     batch, channels = axes
-    specs = [P(*({"N": batch, "C": channels}.get(axis) for axis in layout(dims, place))), P(None, channels), P(channels)]
+    specs = [
+        P(*({"N": batch, "C": channels}.get(axis) for axis in layout(dims, place))),
+        P(None, channels),
+        P(channels),
+    ]
     with jax.set_mesh(mesh):
         args = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip((x, W, b), specs, strict=True)]
         y, gradients = jax.jit(f)(*args), jax.jit(step)(*args)

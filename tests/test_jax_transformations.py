@@ -31,7 +31,6 @@ from jax_helpers import (
     without_elements,
 )
 
-
 FEW = {
     1: (2, 2, (6,), 2, (3,), {"stride": 2, "pad": 2, "dilate": 2}),
     2: (2, 2, (6, 5), 2, (3, 2), {"stride": (2, 1), "pad": 1, "dilate": (1, 2)}),
@@ -86,9 +85,7 @@ def test_vmap_rounds_once(dims):
         np.testing.assert_array_equal(y, f(*one))
 
 
-@pytest.mark.parametrize(
-    ("p", "channels", "dims"), combinations(["input_grad", "weight_grad"], PLACES, DIMS)
-)
+@pytest.mark.parametrize(("p", "channels", "dims"), combinations(["input_grad", "weight_grad"], PLACES, DIMS))
 def test_vmap_of_the_gradients_themselves(p, channels, dims):
     (x, W, _), f = problem(ALL_OF_IT[dims], channels=channels)
     y = f(x, W)

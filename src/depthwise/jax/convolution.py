@@ -247,7 +247,7 @@ def _depthwise(
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     batch, channels, *size = (lhs.shape[i] for i in numbers.lhs_spec)
     outs, inputs, *kernel = (rhs.shape[i] for i in numbers.rhs_spec)
-    if groups == 1:  # one channel: a dense convolution, which XLA does by a matrix product
+    if groups in (0, 1):  # JAX's error, and one channel: a dense convolution, which XLA does by a matrix product
         return None
     if groups != channels or inputs != 1 or outs % groups or not all(isinstance(s, int) and s for s in rhs.shape):
         return None
@@ -269,20 +269,21 @@ def _in_our_order(lhs: Any, rhs: Any, numbers: Any, steps: Steps) -> tuple[Array
 
     Here they have the order that they have in lhs, so that images need not be transposed for their names' sake.
     """
-    n, c, *spatial = numbers.lhs_spec
-    order = sorted(range(len(spatial)), key=spatial.__getitem__)
-    channels_last = c == lhs.ndim - 1
-    x_axes = [n, *(spatial[i] for i in order)]
-    y_axes = [numbers.out_spec[0], *(numbers.out_spec[2 + i] for i in order)]
-    for axes, channel_axis in (x_axes, c), (y_axes, numbers.out_spec[1]):
-        axes.insert(len(axes) if channels_last else 1, channel_axis)
-    letters = steps.spatial
-    steps = Steps(
-        *(tuple(values[i] for i in order) for values in steps[:3]), f"N{letters}C" if channels_last else steps.layout
-    )
+    channels_last = numbers.lhs_spec[1] == lhs.ndim - 1
+    order = np.argsort(numbers.lhs_spec[2:])
+
+    def ordered(values: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(values[i] for i in order)
+
+    def image_axes(spec: Sequence[int]) -> tuple[int, ...]:
+        n, c, *spatial = spec
+        return (n, *ordered(spatial), c) if channels_last else (n, c, *ordered(spatial))
+
+    layout = f"N{steps.spatial}C" if channels_last else steps.layout
+    steps = Steps(ordered(steps.stride), ordered(steps.pad), ordered(steps.dilate), layout)
     x, W = (jnp.asarray(a) if isinstance(a, np.ndarray) else a for a in (lhs, rhs))
-    out, _, *kernel = numbers.rhs_spec
-    W = W.transpose(out, numbers.rhs_spec[1], *(kernel[i] for i in order))
-    channels, taps = lhs.shape[c], W.shape[2:]
-    W = W.reshape(channels, W.shape[0] // channels, *taps).swapaxes(0, 1)
-    return x.transpose(x_axes), W, steps, np.argsort(y_axes).tolist()
+    x = x.transpose(image_axes(numbers.lhs_spec))
+    W = W.transpose(*numbers.rhs_spec[:2], *ordered(numbers.rhs_spec[2:]))
+    channels = x.shape[steps.channel_axis]
+    W = W.reshape(channels, W.shape[0] // channels, *W.shape[2:]).swapaxes(0, 1)
+    return x, W, steps, np.argsort(image_axes(numbers.out_spec)).tolist()

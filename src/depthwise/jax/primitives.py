@@ -1,8 +1,8 @@
 """The three bilinear primitives, each the transpose of the others, and what JAX has to know of them.
 
-``conv(x, W)``, ``input_grad(gy, W)`` and ``weight_grad(x, gy)``; a fourth, ``conv`` with a bias, an activation or both in
-the same pass, has the first as its derivative. Weights are (c_M, c_I, kernel ...), for one to three spatial axes. Callers
-check their arguments first: x and gy share a dtype.
+``conv(x, W)``, ``input_grad(gy, W)`` and ``weight_grad(x, gy)``; a fourth, ``conv`` with a bias, an activation or both
+in the same pass, has the first in its derivative. Weights are (c_M, c_I, kernel ...), of one to three spatial axes.
+Callers check their arguments first: x and gy share a dtype.
 """
 
 from __future__ import annotations
@@ -139,10 +139,10 @@ def _conv_fused_jvp(primals: Any, tangents: Any, *, steps: Steps, activation: in
 
 
 def _through(activation: int, dz: Any, *primals: Any, steps: Steps) -> Any:
-    """The activation's tangent. Backward, z is made then, not kept since the forward pass; slopes are float32 or wider."""
+    """The activation's tangent, from z's. The sums z are made again backward, not kept since the forward pass."""
 
     def at(dz: Any, *primals: Any) -> Any:
-        wide = jnp.promote_types(dz.dtype, jnp.float32)
+        wide = jnp.promote_types(dz.dtype, jnp.float32)  # what lies between z and the result is rounded once
         z = conv(*primals, steps=steps).astype(wide)
         return jax.jvp(ACTIVATIONS[activation], (z,), (dz.astype(wide),))[1].astype(dz.dtype)
 
