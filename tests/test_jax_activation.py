@@ -60,13 +60,12 @@ def test_values(activation, dtype, dims, channels, target):
         assert np.all(error <= units * unit * scale)
 
 
-@pytest.mark.parametrize(("activation", "channels"), in_turn(ACTIVATIONS, PLACES))
-@pytest.mark.parametrize("with_bias", [True, False])
-def test_derivatives_are_those_of_jax_function_of_the_sum(activation, channels, with_bias):
-    """Forward, reverse, and one over the other."""
+@pytest.mark.parametrize(("activation", "with_bias"), in_turn(ACTIVATIONS, [True, False]))
+def test_derivatives_are_those_of_jax_function_of_the_sum(activation, with_bias):
+    """Forward, reverse, and the third order by one over the other."""
     with jax.enable_x64(True):
-        arrays, fused = problem(ALL_OF_IT[1], "float64", channels, activation)
-        _, plain = problem(ALL_OF_IT[1], "float64", channels)
+        arrays, fused = problem(ALL_OF_IT[1], "float64", "last", activation)
+        _, plain = problem(ALL_OF_IT[1], "float64", "last")
         rng = np.random.default_rng(0)
         arrays = [jnp.asarray(rng.standard_normal(a.shape)) for a in arrays[: 2 + with_bias]]
         tangents = [jnp.asarray(rng.standard_normal(a.shape)) for a in arrays]
@@ -79,9 +78,8 @@ def test_derivatives_are_those_of_jax_function_of_the_sum(activation, channels, 
             def directional(*a):
                 return jax.jvp(jax.grad(loss, which), a, tuple(tangents))[1]
 
-            second = jax.grad(lambda *a: sum((g**2).sum() for g in jax.grad(loss, which)(*a)), which)
             third = jax.grad(lambda *a: sum((g**2).sum() for g in directional(*a)), which)
-            return jax.jvp(f, arrays, tangents), jax.grad(loss, which)(*arrays), second(*arrays), third(*arrays)
+            return jax.jit(lambda *a: (jax.jvp(f, a, tuple(tangents)), jax.grad(loss, which)(*a), third(*a)))(*arrays)
 
         expected = results(lambda *a: JAX_FUNCTIONS[activation](plain(*a)))
         jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e, 1e-9, 1e-9), results(fused), expected)

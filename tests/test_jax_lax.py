@@ -138,7 +138,9 @@ def of(*arguments, **options):
     ids=str,
 )
 def test_conv_general_dilated_has_jax_errors(arguments, options):
-    theirs, ours = of(jnp.ones((1, 4, 5, 5)), jnp.ones((4, 1, 3, 3)), *arguments, **{"feature_group_count": 4, **options})
+    theirs, ours = of(
+        jnp.ones((1, 4, 5, 5)), jnp.ones((4, 1, 3, 3)), *arguments, **{"feature_group_count": 4, **options}
+    )
     assert ours == theirs
 
 

@@ -61,9 +61,10 @@ def conv(
     Raises
     ------
     TypeError
-        An argument is not an array, or of another dtype; a stride, pad or dilate is not made of ints.
+        An argument is not an array, or of another dtype; a stride, pad or dilate is not made of ints; an activation is
+        no name.
     ValueError
-        Shapes do not fit each other, a value is out of range, or the output would be empty.
+        Shapes do not fit each other, a value is out of range or unknown, or the output would be empty.
 
     Notes
     -----
