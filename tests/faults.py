@@ -393,7 +393,7 @@ FAULTS = [
         "XLA: pads of rows and columns exchanged",
         "csrc/xla.cpp",
         "out > 1 ? stride[i] : 1, pad[i],",
-        "out > 1 ? stride[i] : 1, pad[FAULT ? 1 - i : i],",
+        "out > 1 ? stride[i] : 1, pad[FAULT ? pad.size() - 1 - i : i],",
     ),
     Fault("XLA: results returned before helpers end", "csrc/xla.cpp", "shared->wait();", "if (!FAULT) shared->wait();"),
     Fault(
@@ -405,8 +405,14 @@ FAULTS = [
     Fault(
         "JAX: the bias has no derivative",
         P + "jax/primitives.py",
-        "if type(db) is not ad.Zero:",
-        "if type(db) is not ad.Zero and not (FAULT and terms):",
+        "if db and type(db[0]) is not ad.Zero:",
+        "if db and type(db[0]) is not ad.Zero and not (FAULT and terms):",
+    ),
+    Fault(
+        "JAX: an activation's slope at sums without the bias",
+        P + "jax/primitives.py",
+        "z = conv(*primals, steps=steps).astype(wide)",
+        "z = conv(*(primals[:2] if FAULT else primals), steps=steps).astype(wide)",
     ),
     Fault(
         "JAX: vmap over W mixes channels and examples",
@@ -417,15 +423,21 @@ FAULTS = [
     Fault(
         "JAX: shards of a weight gradient not added",
         P + "jax/lowering.py",
-        'return lax.psum(_call(kind, a, local_shape, wide, steps), found["n"]).astype(dtype)',
-        'return lax.psum(_call(kind, a, local_shape, wide, steps), () if FAULT else found["n"]).astype(dtype)',
+        'return lax.psum(_call(job, a, local_shape, wide), found["n"]).astype(dtype)',
+        'return lax.psum(_call(job, a, local_shape, wide), () if FAULT else found["n"]).astype(dtype)',
     ),
     Fault(
         "JAX: filters of lax's kernel in another order",
         P + "jax/convolution.py",
-        "W = W.transpose(numbers.rhs_spec).reshape(channels, outs // channels, *kernel).transpose(1, 0, 2, 3)",
-        "W = W.transpose(numbers.rhs_spec).reshape(*((outs // channels, channels, *kernel) if FAULT else "
-        "(channels, outs // channels, *kernel)))\n    W = W if FAULT else W.transpose(1, 0, 2, 3)",
+        "W = W.reshape(channels, W.shape[0] // channels, *W.shape[2:]).swapaxes(0, 1)",
+        "W = W.reshape(*((-1, channels) if FAULT else (channels, W.shape[0] // channels)), *W.shape[2:])\n"
+        "    W = W if FAULT else W.swapaxes(0, 1)",
+    ),
+    Fault(
+        "JAX: taps of lax's kernel in the order of their names, not of the image's axes",
+        P + "jax/convolution.py",
+        "*ordered(numbers.rhs_spec[2:])",
+        "*(numbers.rhs_spec[2:] if FAULT else ordered(numbers.rhs_spec[2:]))",
     ),
 ]
 
