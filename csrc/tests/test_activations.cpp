@@ -106,9 +106,8 @@ double bound(Activation kind) {
     case Activation::silu:
       return 2;
     case Activation::gelu:
-      return 4;
     case Activation::gelu_tanh:
-      return 3;
+      return 4;
     default:
       return 0;
   }
