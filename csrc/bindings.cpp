@@ -9,6 +9,7 @@
 #include <array>
 #include <span>
 
+#include "activation_grad.hpp"
 #include "buffer.hpp"
 #include "cpu.hpp"
 #include "engine.hpp"
@@ -76,24 +77,32 @@ const Target& target_at(int index) {
   return targets[index];
 }
 
+Activation activation_at(int code) {
+  if (code < 0 || code > static_cast<int>(Activation::gelu_tanh)) throw nb::value_error("no such activation");
+  return static_cast<Activation>(code);
+}
+
+// The gradient of an activation for arrays of this shape.
+template <class Size>
+void run_activation_grad(int activation, std::span<const Size> shape, const Array& z, const Array& gy, const Array& gz,
+                         int target, int threads, Executor& executor) {
+  const int count = static_cast<int>(shape.size());
+  if (count > array_axes) throw nb::value_error("an array has at most five axes");
+  int64_t sizes[array_axes] = {1, 1, 1, 1, 1};
+  for (int i = 0; i < count; ++i) sizes[place_of_axis(i, count)] = shape[static_cast<size_t>(i)];
+  const Activation kind = activation_at(activation);
+  const Target& t = target_at(target);
+  nb::gil_scoped_release released;
+  activation_grad(kind, sizes, z, gy, gz, t, threads, executor);
+}
+
 Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const Array& b, const Array& y,
                 int activation) {
   if (pass < 0 || pass > static_cast<int>(Pass::weight_grad)) throw nb::value_error("no such pass");
-  if (activation < 0 || activation > static_cast<int>(Activation::gelu_tanh))
-    throw nb::value_error("no such activation");
+  const Activation kind = activation_at(activation);
   if (activation && pass) throw nb::value_error("only a forward pass has an activation");
-  return {static_cast<Pass>(pass),
-          s.batch,
-          s.channels,
-          s.multiplier,
-          s.axes[0],
-          s.axes[1],
-          s.axes[2],
-          x,
-          W,
-          b,
-          y,
-          static_cast<Activation>(activation)};
+  return {
+      static_cast<Pass>(pass), s.batch, s.channels, s.multiplier, s.axes[0], s.axes[1], s.axes[2], x, W, b, y, kind};
 }
 
 }  // namespace
@@ -156,6 +165,26 @@ NB_MODULE(_core, m) {
       },
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
       nb::arg(), nb::arg(), nb::arg(), nb::arg());
+
+  // gz = gy * activation'(z) for arrays of one shape. Throws Refused where one has to be copied first.
+  m.def("activation_grad", [](int activation, nb::handle z, int z_dtype, nb::handle gy, int gy_dtype, nb::handle gz,
+                              int gz_dtype, int target, int threads) {
+    const Held held[3] = {hold(z, z_dtype), hold(gy, gy_dtype), hold(gz, gz_dtype)};
+    const char* const names[] = {"z", "gy", "gz"};
+    for (int i = 0; i < 3; ++i)
+      if (const char* why = held[i].refusal()) throw Refused(std::string(names[i]) + " " + why);
+    if (!held[1].has_shape(held[0].shape()) || !held[2].has_shape(held[0].shape()))
+      throw nb::value_error("the arrays are not of one shape");
+    run_activation_grad(activation, held[0].shape(), held[0].array(), held[1].array(), held[2].array(), target, threads,
+                        pool());
+  });
+  m.def("activation_grad_at", [](int activation, const std::vector<int64_t>& shape, const Place& z, const Place& gy,
+                                 const Place& gz, int target, int threads) {
+    for (const Place* place : {&z, &gy, &gz})
+      if (std::get<1>(*place).size() != shape.size()) throw nb::value_error("a stride for each axis");
+    run_activation_grad(activation, std::span(shape), as_array(z), as_array(gy), as_array(gz), target, threads,
+                        openmp_executor());
+  });
 
   // Bytes from an array's first element on to an address that whole vectors like.
   m.def("misaligned_bytes",

@@ -1,5 +1,6 @@
 // The kernels of one target, as its file in targets/ exports them.
 #pragma once
+#include "activation_grad.hpp"
 #include "correlate_channels_last.hpp"
 #include "correlate_converted.hpp"
 #include "correlate_converted_pixels.hpp"
@@ -35,6 +36,7 @@ constexpr depthwise::Kernels kernels_of_this_target = {
     {kernel<WeightGradient, WeightGradChannelsLast<F32>>, kernel<WeightGradient, WeightGradChannelsLast<F64>>},
     {kernel<WeightGradient, WeightGradSequence<F32>>, kernel<WeightGradient, WeightGradSequence<F64>>},
     {kernel<WeightGradient, WeightGradSequencePixels<F32>>, kernel<WeightGradient, WeightGradSequencePixels<F64>>},
+    {kernel<ActivationGradient, ActivationGrad<F32>>, kernel<ActivationGradient, ActivationGrad<F64>>},
     {spend_multiply_adds<F32>, spend_multiply_adds<F64>},
     {multiply_add_flop<F32>, multiply_add_flop<F64>},
 };
