@@ -1,11 +1,13 @@
 // Python's arrays to Problems. No arithmetic, no policy; the GIL is released around the work.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include "buffer.hpp"
+#include "causal_update.hpp"
 #include "cpu.hpp"
 #include "engine.hpp"
 #include "machine.hpp"
@@ -118,6 +120,25 @@ NB_MODULE(_core, m) {
     nb::gil_scoped_release released;
     execute(plan, openmp_executor());
   });
+
+  // A decode step on PyTorch's tensors. `sizes` are those of CausalUpdateProblem; integers are (address, stride, bytes).
+  // False, and nothing done, where another array has to be copied first because it may share memory with the state.
+  m.def("causal_update_at",
+        [](const std::array<int64_t, 6>& sizes, const Place& x, const Place& state, const Place& W, const Place& b,
+           const Place& y, const std::tuple<uintptr_t, int64_t, int64_t>& starts,
+           const std::tuple<uintptr_t, int64_t, int64_t>& rows, int activation, int target, int threads) {
+          const auto integers = [](const auto& place) {
+            const auto& [address, stride, bytes] = place;
+            return Integers{reinterpret_cast<const void*>(address), stride, bytes};
+          };
+          const auto& [batch, channels, length, width, states, state_length] = sizes;
+          const CausalUpdateProblem p{batch,       channels,        length,      width,       states,
+                                      state_length, as_array(x),     as_array(state), as_array(W), as_array(b),
+                                      as_array(y), integers(starts), integers(rows)};
+          const Target& t = target_at(target);
+          nb::gil_scoped_release released;
+          return update_causally(p, t, threads, openmp_executor());
+        });
 
   m.def("describe", [](int pass, const Sizes& s, const std::vector<int64_t>& x, int x_dtype, int W_dtype,
                        const std::vector<int64_t>& y, int y_dtype, int target, int threads) {

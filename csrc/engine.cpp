@@ -13,11 +13,6 @@ namespace {
 
 std::atomic<int64_t> executed[most_targets];
 
-void count_execution(const Kernels* kernels) {
-  for (int i = 0; i < target_count; ++i)
-    if (targets[i].kernels == kernels) executed[i].fetch_add(1, std::memory_order_relaxed);
-}
-
 template <class Job>
 void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Executor& executor) {
   struct Call {
@@ -89,6 +84,11 @@ void store_biases(const Plan& plan, const double* sums) {
 }
 
 }  // namespace
+
+void count_execution(const Kernels* kernels) {
+  for (int i = 0; i < target_count; ++i)
+    if (targets[i].kernels == kernels) executed[i].fetch_add(1, std::memory_order_relaxed);
+}
 
 int64_t executions(int target) { return executed[target]; }
 
