@@ -6,6 +6,9 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <array>
+#include <span>
+
 #include "buffer.hpp"
 #include "causal_update.hpp"
 #include "cpu.hpp"
@@ -26,7 +29,24 @@ namespace {
 // Sizes of one call, made once for each geometry and passed by reference.
 struct Sizes {
   int64_t batch, channels, multiplier;
-  Axis h, w;
+  int spatial;   // axes that the arrays have
+  Axis axes[3];  // depth, height, width; the first are lacking where there are fewer
+  const Axis* first() const { return axes + 3 - spatial; }
+};
+
+// Shape of an array of a call.
+class Shape {
+ public:
+  Shape(int64_t first, int64_t second, const Sizes& s, int64_t Axis::* size) : count_(2 + s.spatial) {
+    sizes_[0] = first;
+    sizes_[1] = second;
+    for (int i = 0; i < s.spatial; ++i) sizes_[2 + i] = s.first()[i].*size;
+  }
+  operator std::span<const int64_t>() const { return {sizes_, static_cast<size_t>(count_)}; }
+
+ private:
+  int count_;
+  int64_t sizes_[array_axes];
 };
 
 using Place = std::tuple<uintptr_t, std::vector<int64_t>, int>;
@@ -38,11 +58,17 @@ DType dtype_at(int code) {
 
 Held hold(nb::handle a, int dtype) { return Held(a.ptr(), dtype_at(dtype)); }
 
+Array strided(void* data, const std::vector<int64_t>& strides, int dtype) {
+  const int count = static_cast<int>(strides.size());
+  if (count > array_axes) throw nb::value_error("an array has at most five axes");
+  Array out{data, dtype_at(dtype), {}};
+  for (int i = 0; i < count; ++i) out.strides[place_of_axis(i, count)] = strides[static_cast<size_t>(i)];
+  return out;
+}
+
 Array as_array(const Place& place) {
   const auto& [address, strides, dtype] = place;
-  Array out{reinterpret_cast<void*>(address), dtype_at(dtype), {}};
-  for (size_t i = 0; i < strides.size() && i < 4; ++i) out.strides[i] = strides[i];
-  return out;
+  return strided(reinterpret_cast<void*>(address), strides, dtype);
 }
 
 const Target& target_at(int index) {
@@ -51,9 +77,24 @@ const Target& target_at(int index) {
   return targets[index];
 }
 
-Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const Array& b, const Array& y) {
+Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const Array& b, const Array& y,
+                int activation) {
   if (pass < 0 || pass > static_cast<int>(Pass::weight_grad)) throw nb::value_error("no such pass");
-  return {static_cast<Pass>(pass), s.batch, s.channels, s.multiplier, s.h, s.w, x, W, b, y};
+  if (activation < 0 || activation > static_cast<int>(Activation::gelu_tanh))
+    throw nb::value_error("no such activation");
+  if (activation && pass) throw nb::value_error("only a forward pass has an activation");
+  return {static_cast<Pass>(pass),
+          s.batch,
+          s.channels,
+          s.multiplier,
+          s.axes[0],
+          s.axes[1],
+          s.axes[2],
+          x,
+          W,
+          b,
+          y,
+          static_cast<Activation>(activation)};
 }
 
 }  // namespace
@@ -72,15 +113,23 @@ NB_MODULE(_core, m) {
   dtypes["bfloat16"] = static_cast<int>(DType::bf16);
   dtypes["float32"] = static_cast<int>(DType::f32);
   dtypes["float64"] = static_cast<int>(DType::f64);
+  nb::dict activations;
+  const char* const names[] = {"none", "silu", "relu", "relu6", "hardswish", "gelu", "gelu_tanh"};
+  for (int i = 0; i <= static_cast<int>(Activation::gelu_tanh); ++i) activations[names[i]] = i;
+  m.attr("activations") = activations;
   m.attr("passes") = passes;
   m.attr("dtypes") = dtypes;
 
   nb::class_<Sizes>(m, "Sizes")
       .def("__init__", [](Sizes* self, int64_t batch, int64_t channels, int64_t multiplier,
-                          const std::vector<int64_t>& h, const std::vector<int64_t>& w) {
-        if (h.size() != 6 || w.size() != 6) throw nb::value_error("an axis has six sizes");
-        const auto axis = [](const std::vector<int64_t>& a) { return Axis{a[0], a[1], a[2], a[3], a[4], a[5]}; };
-        new (self) Sizes{batch, channels, multiplier, axis(h), axis(w)};
+                          const std::vector<std::array<int64_t, 6>>& axes) {
+        if (axes.empty() || axes.size() > 3) throw nb::value_error("there are one to three axes");
+        const int spatial = static_cast<int>(axes.size());
+        new (self) Sizes{batch, channels, multiplier, spatial, {no_axis, no_axis, no_axis}};
+        for (int i = 0; i < spatial; ++i) {
+          const auto& a = axes[static_cast<size_t>(i)];
+          self->axes[3 - spatial + i] = {a[0], a[1], a[2], a[3], a[4], a[5]};
+        }
       });
 
   nb::exception<Refused>(m, "Refused", PyExc_ValueError);
@@ -90,23 +139,24 @@ NB_MODULE(_core, m) {
   m.def(
       "run",
       [](int pass, const Sizes& s, nb::handle x, int x_dtype, nb::handle W, int W_dtype, nb::handle b, int b_dtype,
-         nb::handle y, int y_dtype, int target, int threads) {
+         nb::handle y, int y_dtype, int target, int threads, int activation) {
         const Held held[4] = {hold(x, x_dtype), hold(W, W_dtype), hold(b, b_dtype), hold(y, y_dtype)};
         for (int i = 0; i < 4; ++i)
           if (const char* why = held[i].refusal()) throw Refused(std::string("xWby").substr(i, 1) + " " + why);
         // Another thread may have changed what the caller has checked.
         const int64_t outs = s.channels * s.multiplier;
-        if (!held[0].has_shape({s.batch, s.channels, s.h.size, s.w.size}) ||
-            !held[1].has_shape({s.multiplier, s.channels, s.h.kernel, s.w.kernel}) || !held[2].has_shape({outs}) ||
-            !held[3].has_shape({s.batch, outs, s.h.out, s.w.out}))
+        if (!held[0].has_shape(Shape(s.batch, s.channels, s, &Axis::size)) ||
+            !held[1].has_shape(Shape(s.multiplier, s.channels, s, &Axis::kernel)) ||
+            !held[2].has_shape(std::span(&outs, 1)) || !held[3].has_shape(Shape(s.batch, outs, s, &Axis::out)))
           throw nb::value_error("an array has changed its shape during the call");
-        const Plan plan(problem(pass, s, held[0].array(), held[1].array(), held[2].array(), held[3].array()),
-                        target_at(target), threads);
+        const Plan plan(
+            problem(pass, s, held[0].array(), held[1].array(), held[2].array(), held[3].array(), activation),
+            target_at(target), threads);
         nb::gil_scoped_release released;
         execute(plan, pool());
       },
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
-      nb::arg(), nb::arg(), nb::arg());
+      nb::arg(), nb::arg(), nb::arg(), nb::arg());
 
   // Bytes from an array's first element on to an address that whole vectors like.
   m.def("misaligned_bytes",
@@ -115,8 +165,9 @@ NB_MODULE(_core, m) {
   // The same on PyTorch's tensors, which the caller keeps alive, without the toll of an exchange protocol.
   // Each array is (address, strides in elements, dtype); an address of 0 is no bias.
   m.def("run_at", [](int pass, const Sizes& s, const Place& x, const Place& W, const Place& b, const Place& y,
-                     int target, int threads) {
-    const Plan plan(problem(pass, s, as_array(x), as_array(W), as_array(b), as_array(y)), target_at(target), threads);
+                     int target, int threads, int activation) {
+    const Plan plan(problem(pass, s, as_array(x), as_array(W), as_array(b), as_array(y), activation), target_at(target),
+                    threads);
     nb::gil_scoped_release released;
     execute(plan, openmp_executor());
   });
@@ -142,21 +193,20 @@ NB_MODULE(_core, m) {
 
   m.def("describe", [](int pass, const Sizes& s, const std::vector<int64_t>& x, int x_dtype, int W_dtype,
                        const std::vector<int64_t>& y, int y_dtype, int target, int threads) {
-    const auto array = [](const std::vector<int64_t>& strides, int dtype) {
-      Array a{nullptr, dtype_at(dtype), {}};
-      for (size_t i = 0; i < strides.size() && i < 4; ++i) a.strides[i] = strides[i];
-      return a;
-    };
-    const int64_t taps = s.h.kernel * s.w.kernel;
-    const Array W = array({s.channels * taps, taps, s.w.kernel, 1}, W_dtype);
-    const Plan plan(problem(pass, s, array(x, x_dtype), W, {}, array(y, y_dtype)), target_at(target), threads);
+    const int64_t width = s.axes[2].kernel, plane = s.axes[1].kernel * width, taps = s.axes[0].kernel * plane;
+    const Array W{nullptr, dtype_at(W_dtype), {s.channels * taps, taps, plane, width, 1}};
+    const Plan plan(problem(pass, s, strided(nullptr, x, x_dtype), W, {}, strided(nullptr, y, y_dtype), 0),
+                    target_at(target), threads);
     return nb::make_tuple(describe(plan), describe_candidates(plan), plan.threads, 2 * plan.facts.products,
                           plan.facts.bytes);
   });
 
   m.def("channels_last", [](const std::vector<int64_t>& strides, const std::vector<int64_t>& shape) {
-    return strides.size() == 4 && shape.size() == 4 &&
-           channels_are_closest(strides.data(), shape[1], shape[2], shape[3]);
+    if (strides.size() != shape.size() || shape.size() < 3 || shape.size() > array_axes) return false;
+    int64_t sizes[array_axes] = {1, 1, 1, 1, 1};
+    const int count = static_cast<int>(shape.size());
+    for (int i = 0; i < count; ++i) sizes[place_of_axis(i, count)] = shape[static_cast<size_t>(i)];
+    return channels_are_closest(strided(nullptr, strides, static_cast<int>(DType::f32)).strides, sizes);
   });
 
   m.def("targets", [] {

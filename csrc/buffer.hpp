@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <initializer_list>
+#include <span>
 #include <stdexcept>
 
 #include "problem.hpp"
@@ -23,6 +23,9 @@ constexpr bool is_native(char order, bool little = std::endian::native == std::e
 }
 static_assert(is_native('<', true) && !is_native('>', true) && !is_native('!', true) && is_native('=', true));
 static_assert(!is_native('<', false) && is_native('>', false) && is_native('!', false) && is_native('f', false));
+
+// Where axis i of `count` stands in a Problem's arrays: spatial axes are the last ones there.
+constexpr int place_of_axis(int i, int count) { return i < 2 ? i : array_axes - count + i; }
 
 class Held {
  public:
@@ -52,13 +55,14 @@ class Held {
       if (buffer_.strides[i] % buffer_.itemsize) return "has strides that are no whole elements";
     return nullptr;
   }
-  bool has_shape(std::initializer_list<int64_t> shape) const {
+  bool has_shape(std::span<const int64_t> shape) const {
     return !held_ ||
            (static_cast<size_t>(buffer_.ndim) == shape.size() && std::equal(shape.begin(), shape.end(), buffer_.shape));
   }
   Array array() const {
     Array out{held_ ? buffer_.buf : nullptr, dtype_, {}};
-    for (int i = 0; held_ && i < buffer_.ndim && i < 4; ++i) out.strides[i] = buffer_.strides[i] / buffer_.itemsize;
+    for (int i = 0; held_ && i < buffer_.ndim; ++i)
+      out.strides[place_of_axis(i, buffer_.ndim)] = buffer_.strides[i] / buffer_.itemsize;
     return out;
   }
 

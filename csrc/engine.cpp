@@ -39,11 +39,12 @@ void clear(const Plan& plan, Executor& executor) {
         const auto item = static_cast<size_t>(item_bytes(dtype));
         const bool last = strides[1] == 1;
         const int64_t outer = last ? w : channels, inner = last ? channels : w;
-        const int64_t outer_step = strides[last ? 3 : 1], inner_step = strides[last ? 1 : 3];
+        const int64_t outer_step = strides[last ? width_axis : 1], inner_step = strides[last ? 1 : width_axis];
         for (int64_t row = begin; row < end; ++row)
           for (int64_t i = 0; i < outer; ++i) {
-            char* at = static_cast<char*>(data) +
-                       (row / h * strides[0] + row % h * strides[2] + i * outer_step) * static_cast<int64_t>(item);
+            char* at =
+                static_cast<char*>(data) +
+                (row / h * strides[0] + row % h * strides[height_axis] + i * outer_step) * static_cast<int64_t>(item);
             if (inner_step == 1)
               std::memset(at, 0, static_cast<size_t>(inner) * item);
             else
@@ -70,7 +71,7 @@ void store_weights(const Plan& plan, const double* sums) {
     T* plane = static_cast<T*>(gW.data) + o % job.divide * gW.strides[0] + o / job.divide * gW.strides[1];
     for (int64_t k = 0; k < kernel_h; ++k)
       for (int64_t l = 0; l < kernel_w; ++l, ++sums)
-        plane[k * gW.strides[2] + l * gW.strides[3]] =
+        plane[k * gW.strides[height_axis] + l * gW.strides[width_axis]] =
             convert<T>(sum_of_parts(sums, job.parts, job.out_channels * kernel_h * kernel_w));
   }
 }

@@ -83,8 +83,8 @@ std::optional<Dense> dense(const ffi::AnyBuffer& a, bool channels_last) {
   const auto d = a.dimensions();
   if (!dtype || d.size() != 4) return std::nullopt;
   if (channels_last)
-    return Dense{d[0], d[3], d[1], d[2], {a.untyped_data(), *dtype, {d[1] * d[2] * d[3], 1, d[2] * d[3], d[3]}}};
-  return Dense{d[0], d[1], d[2], d[3], {a.untyped_data(), *dtype, {d[1] * d[2] * d[3], d[2] * d[3], d[3], 1}}};
+    return Dense{d[0], d[3], d[1], d[2], {a.untyped_data(), *dtype, {d[1] * d[2] * d[3], 1, 0, d[2] * d[3], d[3]}}};
+  return Dense{d[0], d[1], d[2], d[3], {a.untyped_data(), *dtype, {d[1] * d[2] * d[3], d[2] * d[3], 0, d[3], 1}}};
 }
 
 // XLA's arrays are fresh pages of 4 KiB, and the first touch of each takes longer than the layer. NumPy asks for huge
@@ -141,8 +141,9 @@ ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer sec
   const auto axis = [&](int i, int64_t size, int64_t kernel, int64_t out) {
     return Axis{size, kernel, out > 1 ? stride[i] : 1, pad[i], kernel > 1 ? dilate[i] : 1, out};
   };
-  const Problem problem{kind,     x->batch, channels, multiplier, axis(0, x->h, W->h, y->h), axis(1, x->w, W->w, y->w),
-                        x->array, W->array, b,        y->array};
+  const Problem problem{
+      kind,     x->batch, channels, multiplier, no_axis, axis(0, x->h, W->h, y->h), axis(1, x->w, W->w, y->w),
+      x->array, W->array, b,        y->array};
   const Target& target = targets[active_target.load(std::memory_order_relaxed)];
   want_huge_pages(*result);
   try {

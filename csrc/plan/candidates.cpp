@@ -16,8 +16,8 @@ bool pixels_are_read_in_place(const Facts& f) {
 
 bool pixels_are_dense(const Facts& f) {
   const int64_t channels = f.out_channels();
-  return f.p.multiplier == 1 && f.read.strides[1] == 1 && f.read.strides[3] == channels && f.written.strides[1] == 1 &&
-         f.written.strides[3] == channels;
+  return f.p.multiplier == 1 && f.read.strides[1] == 1 && f.read.strides[width_axis] == channels &&
+         f.written.strides[1] == 1 && f.written.strides[width_axis] == channels;
 }
 
 // Why lanes are not to hold channels, however these are read.

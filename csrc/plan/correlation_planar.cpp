@@ -11,7 +11,7 @@ bool joins_phases(const Facts& f, const LatticeView& lat) {
 }
 
 bool rows_are_written_in_place(const Facts& f) {
-  return f.written.dtype == f.sums && (f.written.strides[3] == 1 || f.written_width() <= 1) &&
+  return f.written.dtype == f.sums && (f.written.strides[width_axis] == 1 || f.written_width() <= 1) &&
          f.row_is_written_in_steps();
 }
 

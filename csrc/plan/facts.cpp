@@ -11,7 +11,7 @@ namespace {
 void lay_down(Problem& p) {
   if (p.w.size != 1 || p.w.kernel != 1 || p.w.out != 1) return;
   std::swap(p.h, p.w);
-  for (Array* a : {&p.x, &p.W, &p.y}) std::swap(a->strides[2], a->strides[3]);
+  for (Array* a : {&p.x, &p.W, &p.y}) std::swap(a->strides[height_axis], a->strides[width_axis]);
 }
 
 // Kernels look at an output or a filter to find where its taps read: a weight gradient of no outputs is one of no
@@ -48,12 +48,18 @@ double array_bytes(const Problem& p) {
 }
 
 int64_t planes_converted_together(const Problem& p, DType sums) {
-  if (p.x.dtype == sums || p.x.strides[3] != 1 || p.y.strides[3] != 1) return 0;
+  if (p.x.dtype == sums || p.x.strides[width_axis] != 1 || p.y.strides[width_axis] != 1) return 0;
   const int64_t image_bytes = (p.h.size * p.w.size + p.multiplier * p.h.out * p.w.out) * item_bytes(sums);
   if (image_bytes > numbers.fixed.most_converted_bytes) return 0;
   const int64_t cell_bytes = image_bytes * (p.pass == Pass::weight_grad ? std::max<int64_t>(1, p.batch) : 1);
   return std::clamp<int64_t>(numbers.fixed.converted_bytes / std::max<int64_t>(1, cell_bytes), 1,
                              std::max<int64_t>(1, p.channels));
+}
+
+bool pixels_lie_together(const Facts& f) {
+  const int64_t sizes[array_axes] = {f.p.batch, f.gradient ? f.outs : f.p.channels, f.read_depth(), f.read_height(),
+                                     f.read_width()};
+  return channels_are_closest(f.read.strides, sizes);
 }
 
 // Whether an output row, or a phase of one, fits a vector of so many lanes of float32.
@@ -64,7 +70,7 @@ bool rows_fit(const Problem& p, DType sums, int64_t lanes) {
 
 bool takes_pairs(const Problem& p, DType sums, int64_t planes_together) {
   return p.pass != Pass::input_grad && sums == DType::f32 && p.h.stride == 2 && p.w.stride == 2 && p.h.dilate == 1 &&
-         p.w.dilate == 1 && (planes_together || (p.x.dtype == sums && (p.x.strides[3] == 1 || p.w.size <= 1)));
+         p.w.dilate == 1 && (planes_together || (p.x.dtype == sums && (p.x.strides[width_axis] == 1 || p.w.size <= 1)));
 }
 
 }  // namespace
@@ -86,11 +92,11 @@ Facts::Facts(const Problem& problem, const Kernels& kernels, int64_t narrow)
       products(static_cast<double>(p.batch * outs) * taps_h * taps_w),
       bytes(array_bytes(p)),
       elements(bytes / static_cast<double>(item_bytes(p.x.dtype))),
-      channels_closest(channels_are_closest(read.strides, gradient ? outs : p.channels, read_height(), read_width())),
+      channels_closest(pixels_lie_together(*this)),
       planes_together(planes_converted_together(p, sums)),
       pairs(takes_pairs(p, sums, planes_together)),
       planes_converted(planes_together && row_is_read_in_steps() && row_is_written_in_steps()),
-      rows_in_place(!planes_converted && read.dtype == sums && (read.strides[3] == 1 || read_width() <= 1) &&
+      rows_in_place(!planes_converted && read.dtype == sums && (read.strides[width_axis] == 1 || read_width() <= 1) &&
                     row_is_read_in_steps()) {}
 
 Problem normalised(const Problem& asked) {
@@ -107,7 +113,7 @@ bool Facts::row_is_written_in_steps() const {
 }
 
 Side Facts::side(const Array& a, bool image, bool channel_lanes, bool direct) const {
-  const int line = channel_lanes ? 3 : 2, cross = channel_lanes ? 2 : 3;
+  const int line = channel_lanes ? width_axis : height_axis, cross = channel_lanes ? height_axis : width_axis;
   const int64_t height = image ? p.h.size : p.h.out, width = image ? p.w.size : p.w.out;
   return {.data = a.data,
           .dtype = a.dtype,
@@ -147,7 +153,7 @@ bool pixels_crowd(const Facts& f) {
   const Axis &h = f.p.h, &w = f.p.w;
   const int64_t pixels = (std::min(f.read_width(), f.k.max_lines) + w.kernel - 1) * h.kernel;
   return h.kernel * w.kernel > numbers.fixed.crowding_taps &&
-         pixels > numbers.fixed.ways * places_of_pixels(f.read.strides[3], f.item);
+         pixels > numbers.fixed.ways * places_of_pixels(f.read.strides[width_axis], f.item);
 }
 
 int64_t converted_band_bytes(const Facts& f, int64_t rows) {
@@ -155,12 +161,16 @@ int64_t converted_band_bytes(const Facts& f, int64_t rows) {
   return (read * f.read_width() + rows * f.written_width()) * f.out_channels() * f.item;
 }
 
-bool channels_are_closest(const int64_t strides[4], int64_t channels, int64_t height, int64_t width) {
+bool channels_are_closest(const int64_t strides[array_axes], const int64_t sizes[array_axes]) {
   const int64_t c = std::abs(strides[1]);
-  if (channels < 2 || c == 0) return false;
-  if (height < 2 && width < 2) return false;
-  const auto further = [&](int64_t stride) { return stride == 0 || c < std::abs(stride); };
-  return (height < 2 || further(strides[2])) && (width < 2 || further(strides[3]));
+  if (sizes[1] < 2 || c == 0) return false;
+  bool one_pixel = true;
+  for (int i = depth_axis; i < array_axes; ++i) {
+    if (sizes[i] < 2) continue;
+    if (strides[i] != 0 && std::abs(strides[i]) <= c) return false;
+    one_pixel = false;
+  }
+  return !one_pixel;
 }
 
 }  // namespace depthwise

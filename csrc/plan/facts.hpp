@@ -29,6 +29,7 @@ struct Facts {
   const bool rows_in_place;     // lanes along the columns are loaded from the array itself
 
   // Of the array that is read, and of the other.
+  int64_t read_depth() const { return gradient ? p.d.out : p.d.size; }
   int64_t read_height() const { return gradient ? p.h.out : p.h.size; }
   int64_t read_width() const { return gradient ? p.w.out : p.w.size; }
   int64_t written_height() const { return gradient ? p.h.size : p.h.out; }
@@ -68,7 +69,7 @@ bool pixels_crowd(const Facts&);
 // Bytes that bands of so many output rows take, of input and output together, as pixels of the sums' type.
 int64_t converted_band_bytes(const Facts&, int64_t rows);
 
-// Whether an array (batch, channels, height, width) is laid out with neighbouring channels closest.
-bool channels_are_closest(const int64_t strides[4], int64_t channels, int64_t height, int64_t width);
+// Whether an array is laid out with neighbouring channels closest.
+bool channels_are_closest(const int64_t strides[array_axes], const int64_t sizes[array_axes]);
 
 }  // namespace depthwise

@@ -18,8 +18,8 @@ int64_t parts_of(const Facts& f, const WeightGradient& job) {
 
 void* kept_sums(const Facts& f, const WeightGradient& job, bool placed) {
   const Array& gW = f.p.W;
-  const bool taps_together =
-      (f.p.w.kernel == 1 || gW.strides[3] == 1) && (f.p.h.kernel == 1 || gW.strides[2] == f.p.w.kernel);
+  const bool taps_together = (f.p.w.kernel == 1 || gW.strides[width_axis] == 1) &&
+                             (f.p.h.kernel == 1 || gW.strides[height_axis] == f.p.w.kernel);
   return job.parts == 1 && !job.channels_together && placed && gW.dtype == f.sums && taps_together ? gW.data : nullptr;
 }
 

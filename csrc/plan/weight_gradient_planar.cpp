@@ -9,7 +9,7 @@ Planned<WeightGradient> plan_planar(const Facts& f, const LatticeView& lat, cons
                                     Form form) {
   const Problem& p = f.p;
   const bool direct = form != Form::packed, converted = form == Form::converted;
-  const bool gy_in_place = p.y.dtype == f.sums && (p.y.strides[3] == 1 || p.w.out <= 1);
+  const bool gy_in_place = p.y.dtype == f.sums && (p.y.strides[width_axis] == 1 || p.w.out <= 1);
   WeightGradient job = weight_gradient_of(f, lat, false, direct, converted || gy_in_place);
   const int64_t out_step = lat.line_phase_count ? lat.line_phases[0].out_step : 1;
   const int64_t widest = std::min(numbers.fixed.direct_strip, steps_kept / f.k.max_lines * f.N);

@@ -53,15 +53,15 @@ struct Tensor {
   Tensor(const int64_t (&s)[4], DType t, bool last, bool at_end)
       : bytes(static_cast<size_t>(s[0] * s[1] * s[2] * s[3] * item_bytes(t))), memory(bytes, at_end) {
     std::memcpy(shape, s, sizeof(shape));
-    array = {memory.data, t, {s[1] * s[2] * s[3], s[2] * s[3], s[3], 1}};
+    array = {memory.data, t, {s[1] * s[2] * s[3], s[2] * s[3], 0, s[3], 1}};
     if (last) {
-      const int64_t strides[4] = {s[1] * s[2] * s[3], 1, s[1] * s[3], s[1]};
+      const int64_t strides[array_axes] = {s[1] * s[2] * s[3], 1, 0, s[1] * s[3], s[1]};
       std::memcpy(array.strides, strides, sizeof(strides));
     }
     for (int64_t i = 0; i < s[0] * s[1] * s[2] * s[3]; ++i) set_flat(i, static_cast<double>(draw(-3, 3)));
   }
   int64_t at(int64_t a, int64_t b, int64_t c, int64_t d) const {
-    return a * array.strides[0] + b * array.strides[1] + c * array.strides[2] + d * array.strides[3];
+    return a * array.strides[0] + b * array.strides[1] + c * array.strides[height_axis] + d * array.strides[width_axis];
   }
   double get(int64_t a, int64_t b, int64_t c, int64_t d) const {
     return load_as<double>(memory.data, array.dtype, at(a, b, c, d));

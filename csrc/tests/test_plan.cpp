@@ -66,8 +66,8 @@ Axis draw_axis(double size, double kernel, double step) {
 
 void lay_out(Array& a, DType dtype, bool last, int64_t gap, int64_t channels, int64_t h, int64_t w) {
   a.dtype = dtype;
-  const int64_t planar[] = {channels * h * w * gap, h * w * gap, w * gap, gap};
-  const int64_t channels_last[] = {h * w * channels * gap, gap, w * channels * gap, channels * gap};
+  const int64_t planar[] = {channels * h * w * gap, h * w * gap, 0, w * gap, gap};
+  const int64_t channels_last[] = {h * w * channels * gap, gap, 0, w * channels * gap, channels * gap};
   std::memcpy(a.strides, last ? channels_last : planar, sizeof(planar));
 }
 
@@ -193,8 +193,10 @@ void test_far_taps(const Target& target) {
 }
 
 int64_t elements_of(const Array& a, std::initializer_list<int64_t> shape) {
-  int64_t last = 0, i = 0;
-  for (const int64_t size : shape) last += (size - 1) * a.strides[i++];
+  int64_t last = 0;
+  int i = 0;
+  const int count = static_cast<int>(shape.size());
+  for (const int64_t size : shape) last += (size - 1) * a.strides[i < 2 ? i : array_axes - count + i], ++i;
   return last + 1;
 }
 

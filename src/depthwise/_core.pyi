@@ -4,12 +4,13 @@ from typing import Any, TypeAlias
 version: str
 passes: dict[str, int]
 dtypes: dict[str, int]
+activations: dict[str, int]
 Place: TypeAlias = tuple[int, Sequence[int], int]
 
 class Refused(ValueError): ...  # noqa: N818
 
 class Sizes:
-    def __init__(self, batch: int, channels: int, multiplier: int, h: Sequence[int], w: Sequence[int]) -> None: ...
+    def __init__(self, batch: int, channels: int, multiplier: int, axes: Sequence[Sequence[int]]) -> None: ...
 
 def run(
     kind: int,
@@ -24,11 +25,14 @@ def run(
     y_dtype: int,
     target: int,
     threads: int,
+    activation: int,
     /,
 ) -> None: ...
 def fits(a: Any, dtype: int, /) -> bool: ...
 def misaligned_bytes(a: Any, /) -> int: ...
-def run_at(kind: int, sizes: Sizes, x: Place, W: Place, b: Place, y: Place, target: int, threads: int, /) -> None: ...
+def run_at(
+    kind: int, sizes: Sizes, x: Place, W: Place, b: Place, y: Place, target: int, threads: int, activation: int, /
+) -> None: ...
 def describe(
     kind: int,
     sizes: Sizes,

@@ -189,7 +189,7 @@ def _engine_axis(a: Axis) -> list[int]:
 def _geometry(x_shape: tuple[int, ...], W_shape: tuple[int, ...], stride: Any, pad: Any, dilate: Any) -> Geometry:
     h, w = _axes(x_shape, W_shape, stride, pad, dilate)
     batch, channels, multiplier = x_shape[0], x_shape[1], W_shape[0]
-    sizes = _core.Sizes(batch, channels, multiplier, _engine_axis(h), _engine_axis(w))
+    sizes = _core.Sizes(batch, channels, multiplier, [_engine_axis(h), _engine_axis(w)])
     return Geometry(batch, channels, multiplier, h, w, sizes)
 
 

@@ -78,7 +78,7 @@ def bias_grad(gy: AnyArray, out: AnyArray | None = None) -> AnyArray:
     n, c, h, w = gy.shape
     gb, gb_code = _weights_to_write(out, (c,), gy.dtype, ("gy", gy))
     # The weight gradient of a kernel without taps, which has a bias all the same.
-    sizes = _core.Sizes(n, c, 1, [h, 0, 1, 0, 1, h], [w, 0, 1, 0, 1, w])
+    sizes = _core.Sizes(n, c, 1, [[h, 0, 1, 0, 1, h], [w, 0, 1, 0, 1, w]])
     no_taps = np.empty((1, c, 0, 0), np.float32)
     _run(WEIGHT_GRAD, sizes, gy, no_taps, gb, gy, (code, DTYPES["float32"], gb_code, code))
     return written(gb, out, gy.dtype)
@@ -116,7 +116,7 @@ def _run(
         b = None if b is None else bits(b, b_code)
     target, threads = active_target(), get_num_threads()
     try:
-        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads)
+        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads, 0)
     except _core.Refused:  # copies of what is read; what is written has to be taken as it is
         if kind != INPUT_GRAD:
             x = fitting(x, x_code)
@@ -124,4 +124,4 @@ def _run(
             W, b = fitting(W, W_code), None if b is None else fitting(b, b_code)
         if kind != FORWARD:
             y = fitting(y, y_code)
-        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads)
+        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads, 0)

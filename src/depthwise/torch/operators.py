@@ -93,6 +93,7 @@ def _run(kind: int, g: Geometry, x: Tensor, weight: Tensor, bias: Tensor | None,
         _place(y),
         active_target(),
         torch.get_num_threads(),
+        0,
     )
 
 
