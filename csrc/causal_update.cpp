@@ -14,9 +14,9 @@
 namespace depthwise {
 namespace {
 
-constexpr int64_t most_columns = 64;        // of what is new, at once
-constexpr int64_t unit_bytes = 24 << 10;    // scratch memory of a unit: what a first-level cache holds beside arrays
-constexpr int64_t most_vectors = 32;        // of a unit
+constexpr int64_t most_columns = 64;      // of what is new, at once
+constexpr int64_t unit_bytes = 24 << 10;  // scratch memory of a unit: what a first-level cache holds beside arrays
+constexpr int64_t most_vectors = 32;      // of a unit
 
 std::vector<int64_t> read(const Integers& from, int64_t count) {
   std::vector<int64_t> all(from.data ? static_cast<size_t>(count) : 0);
@@ -59,6 +59,10 @@ bool update_causally(const CausalUpdateProblem& p, const Target& target, int thr
     if (row >= p.states)
       throw std::out_of_range("conv_state_indices has " + std::to_string(row) + ", but conv_state has only " +
                               std::to_string(p.states) + " states");
+  const int64_t state_shape[] = {p.states, p.channels, p.state_length};
+  for (int i = 0; i < 3; ++i)
+    if (state_shape[i] > 1 && !p.state.strides[i])
+      throw std::invalid_argument("conv_state has elements that share memory: it cannot be updated in place");
   if (meets_state(p, p.x, {p.batch, p.channels, p.length}) || meets_state(p, p.W, {p.channels, p.width}) ||
       meets_state(p, p.b, {p.channels}))
     return false;
@@ -79,7 +83,8 @@ bool update_causally(const CausalUpdateProblem& p, const Target& target, int thr
                    .width = p.width,
                    .state_length = p.state_length,
                    .starts = p.starts.data && p.state_length ? starts.data() : nullptr,
-                   .rows = p.rows.data ? rows.data() : nullptr};
+                   .rows = p.rows.data ? rows.data() : nullptr,
+                   .activation = p.activation};
   job.piece = std::min(p.length, most_columns);
   const int64_t vector_bytes = lanes * (wide ? 8 : 4) * (2 * p.state_length + 2 * p.width + 2 * job.piece);
   const int64_t shared = (vectors + threads - 1) / threads;

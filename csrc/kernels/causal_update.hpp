@@ -124,8 +124,7 @@ class UpdateCausally {
   void store_zeros(int64_t n) const {
     clear<S>(sums_, vectors_ * job_.piece * S::N);
     for (int64_t t = 0; t < job_.length; t += job_.piece)
-      store(job_.y, sums_, job_.piece * S::N, n * job_.y.batch + t * job_.y.line,
-            at_most(job_.piece, job_.length - t));
+      store(job_.y, sums_, job_.piece * S::N, n * job_.y.batch + t * job_.y.line, at_most(job_.piece, job_.length - t));
   }
 
   // A step of one column, of a state of few columns that lie as lanes want them, never leaves the registers.

@@ -82,14 +82,15 @@ struct WeightGradient {
   int64_t units = 1;               // groups (or planes) * parts
 };
 
-// A decode step: causal_update.hpp says what its arrays are. The line axis of x, y and the state is time, of W its taps.
+// A decode step: causal_update.hpp says what its arrays are. The line axis of x, y and the state is time, of W its
+// taps.
 struct CausalUpdate {
   Side x, state, W, b, y;
   int64_t batch, channels, length, width, state_length;
   const int64_t *starts, *rows;  // null: no circle, each its own
   int64_t piece = 1;             // columns of x that are taken at once
   int64_t group = 1;             // vectors of channels of a unit
-  int activation = 0;
+  Activation activation = Activation::none;
 };
 
 // A kernel does the units [begin, end) of a job with scratch memory of its own.

@@ -1,0 +1,170 @@
+"""The decode step of a causal convolution: the function ``causal_conv1d_update`` of the package causal_conv1d."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
+from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
+
+from .. import _core
+from ..runtime import active_target
+from .internals import sees_every_operator
+from .operators import DTYPES
+
+_ACTIVATIONS = {None: 0, "swish": _core.activations["silu"]} | _core.activations
+_INTEGERS = {torch.int32: 4, torch.int64: 8}
+_NO_BIAS, _NO_INTEGERS = (0, (), 0), (0, 0, 4)
+
+
+def _error(e: type[Exception], *words: object) -> Exception:
+    return e(" ".join(map(str, words)))
+
+
+def _check(
+    x: Any, conv_state: Any, weight: Any, bias: Any, activation: Any, cache_seqlens: Any, conv_state_indices: Any
+) -> None:
+    """Refuse what is no decode step, in the caller's words."""
+    numbers = {"x": x, "conv_state": conv_state, "weight": weight, "bias": bias}
+    integers = {"cache_seqlens": cache_seqlens, "conv_state_indices": conv_state_indices}
+    for name, a in (numbers | integers).items():
+        if a is None and name in ("bias", *integers):
+            continue
+        if not isinstance(a, Tensor):
+            raise _error(TypeError, name, "must be a tensor, got", type(a).__name__)
+        if a.layout is not torch.strided or hasattr(a, "__tensor_flatten__"):
+            raise _error(TypeError, name, "must be a plain strided tensor")
+        if a.device != x.device:
+            raise _error(ValueError, name, "must be on x's device", f"{x.device}, got", a.device)
+        if name in numbers and a.dtype not in DTYPES:
+            raise _error(TypeError, name, "must be float16, bfloat16, float32 or float64, got", a.dtype)
+        if name in integers and a.dtype not in _INTEGERS:
+            raise _error(TypeError, name, "must be int32 or int64, got", a.dtype)
+    if activation not in _ACTIVATIONS:
+        raise _error(ValueError, "activation must be one of", [*_ACTIVATIONS], "got", repr(activation))
+    if x.dim() not in (2, 3):
+        raise _error(ValueError, "x must be (batch, dim) or (batch, dim, seqlen), got shape", tuple(x.shape))
+    batch, dim = x.shape[:2]
+    if weight.dim() != 2 or weight.shape[0] != dim or weight.shape[1] < 1:
+        raise _error(ValueError, f"weight must be (dim, width) = ({dim}, at least 1), got shape", tuple(weight.shape))
+    if bias is not None and tuple(bias.shape) != (dim,):
+        raise _error(ValueError, f"bias must be (dim,) = ({dim},), got shape", tuple(bias.shape))
+    for name, a in integers.items():
+        if a is not None and tuple(a.shape) != (batch,):
+            raise _error(ValueError, f"{name} must be (batch,) = ({batch},), got shape", tuple(a.shape))
+    shape, least = tuple(conv_state.shape), weight.shape[1] - 1
+    rows = "any" if conv_state_indices is not None else batch
+    if len(shape) != 3 or rows not in ("any", shape[0]) or shape[1] != dim or shape[2] < least:
+        wanted = f"({rows}, {dim}, at least width - 1 = {least})"
+        raise _error(ValueError, "conv_state must be (batch, dim, state_len) =", wanted + ", got shape", shape)
+
+
+def _place(a: Tensor) -> tuple[int, tuple[int, ...], int]:
+    return a.data_ptr(), a.stride(), DTYPES[a.dtype]
+
+
+def _integers(a: Tensor | None) -> tuple[int, int, int]:
+    return _NO_INTEGERS if a is None else (a.data_ptr(), a.stride(0), _INTEGERS[a.dtype])
+
+
+def _update(
+    x: Tensor,
+    conv_state: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str | None,
+    cache_seqlens: Tensor | None,
+    conv_state_indices: Tensor | None,
+) -> Tensor:
+    y = torch.empty_like(x)
+    batch, dim, *length = x.shape
+    states, _, state_len = conv_state.shape
+    done = _core.causal_update_at(
+        (batch, dim, length[0] if length else 1, weight.shape[1], states, state_len),
+        _place(x),
+        _place(conv_state),
+        _place(weight),
+        _NO_BIAS if bias is None else _place(bias),
+        _place(y),
+        _integers(cache_seqlens),
+        _integers(conv_state_indices),
+        active_target(),
+        torch.get_num_threads(),
+        _ACTIVATIONS[activation],
+    )
+    if not done:  # what is read may be changed meanwhile
+        apart = x.clone(), conv_state, weight.clone(), None if bias is None else bias.clone()
+        return _update(*apart, activation, cache_seqlens, conv_state_indices)
+    return y
+
+
+def _update_fake(x: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(x)
+
+
+torch.library.define(
+    "depthwise::causal_conv1d_update",
+    "(Tensor x, Tensor(a!) conv_state, Tensor weight, Tensor? bias, str? activation, Tensor? cache_seqlens,"
+    " Tensor? conv_state_indices) -> Tensor",
+    tags=torch.Tag.pt2_compliant_tag,
+)
+torch.library.impl("depthwise::causal_conv1d_update", "cpu", _update)
+torch.library.register_fake("depthwise::causal_conv1d_update", _update_fake)
+_operator = torch.ops.depthwise.causal_conv1d_update.default
+
+
+def _differentiable(
+    x: Tensor,
+    conv_state: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str | None,
+    start: int | None,
+) -> Tensor:
+    """The same in operators of PyTorch, for x of three axes."""
+    width, state_len, length = weight.shape[1], conv_state.shape[2], x.shape[2]
+    if start is None or not state_len:
+        window = torch.cat([conv_state, x], 2)
+        conv_state.copy_(window[:, :, length:])
+    else:
+        kept, new = ([(start + i) % state_len for i in steps] for steps in (range(1 - width, 0), range(length)))
+        window = torch.cat([conv_state[:, :, kept], x], 2)
+        conv_state[:, :, new[-state_len:]] = x[:, :, -state_len:].to(conv_state.dtype)
+    window = window[:, :, window.shape[2] - length - (width - 1) :]
+    sums = torch.promote_types(torch.promote_types(window.dtype, weight.dtype), torch.float32)
+    y = F.conv1d(window.to(sums), weight.to(sums)[:, None], None if bias is None else bias.to(sums), groups=x.shape[1])
+    return _PYTORCH[activation](y).to(x.dtype)
+
+
+def _differentiably(
+    x: Tensor,
+    conv_state: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str | None,
+    cache_seqlens: Tensor | None,
+    conv_state_indices: Tensor | None,
+) -> Tensor:
+    """One of a batch after another where each has a place of its own."""
+    if x.dim() == 2:
+        rest = conv_state, weight, bias, activation, cache_seqlens, conv_state_indices
+        return _differentiably(x[:, :, None], *rest)[:, :, 0]
+    if cache_seqlens is None and conv_state_indices is None:
+        return _differentiable(x, conv_state, weight, bias, activation, None)
+    batch = x.shape[0]
+    starts = [None] * batch if cache_seqlens is None else cache_seqlens.tolist()
+    rows = range(batch) if conv_state_indices is None else conv_state_indices.tolist()
+    if max(rows) >= conv_state.shape[0]:
+        states = conv_state.shape[0]
+        raise _error(IndexError, f"conv_state_indices has {max(rows)}, but conv_state has only {states} states")
+    ys = [
+        torch.zeros_like(x[n : n + 1])
+        if row < 0
+        else _differentiable(x[n : n + 1], conv_state[row : row + 1], weight, bias, activation, starts[n])
+        for n, row in enumerate(rows)
+    ]
+    return torch.cat(ys)
