@@ -3,6 +3,7 @@
 // whole batch: its weights are packed once, and of states that a batch names twice the second use sees what the first
 // has left, whatever the number of threads.
 #pragma once
+#include "activation.hpp"
 #include "job.hpp"
 #include "pack.hpp"
 #include "packed_pixels.hpp"
@@ -118,6 +119,7 @@ class UpdateCausally {
           total = S::fma(S::load(weights + k * S::N), S::load(window + k * S::N), total);
         S::store(sums_ + (v * job_.piece + t) * S::N, total);
       }
+      activate_span<S>(job_.activation, sums_ + v * job_.piece * S::N, columns * S::N);
     }
   }
 
@@ -132,7 +134,8 @@ class UpdateCausally {
     const depthwise::Side &x = job_.x, &state = job_.state;
     const bool dense = state.line == 1 && state.channel == kept_;
     return whole_ && job_.length == 1 && !job_.starts && kept_ >= 1 && kept_ <= most_in_registers &&
-           x.dtype == state.dtype && x.channel == 1 && job_.y.channel == 1 && (state.channel == 1 || dense);
+           x.dtype == state.dtype && x.dtype == job_.y.dtype && x.channel == 1 && job_.y.channel == 1 &&
+           (state.channel == 1 || dense);
   }
 
   // Vectors that Memory can hold: whole ones, and where it reads and writes what is beside them, not the last of the
@@ -159,6 +162,7 @@ class UpdateCausally {
           else
             step<columns.value, Planar<T, columns.value>>(at(job_.x, n), at(job_.state, row), y, vectors);
         });
+        activate_span<S>(job_.activation, y, vectors * S::N);
         if constexpr (!__is_same(T, E)) narrow_span<S, T>(at(job_.y, n), 1, y, vectors * S::N);
       }
     });
@@ -176,7 +180,7 @@ class UpdateCausally {
   template <int columns, class Memory, bool all, class T>
   void step(const T* x, T* state, E* y, int64_t vectors, int64_t first) const {
     const Step line = job_.state.line;
-    const E* weights = weights_ - first * S::N;
+    const E* weights = weights_;
     typename S::V window[columns + 1], next[columns];
     if (vectors) Memory::load(next, state, line);
     for (int64_t v = 0; v < vectors; ++v, weights += job_.width * S::N) {
@@ -186,7 +190,7 @@ class UpdateCausally {
       auto total = S::load(bias_ + v * S::N);
 #pragma GCC unroll 5
       for (int k = all ? 0 : 1; k <= columns; ++k)
-        if (all || k >= first) total = S::fma(S::load(weights + k * S::N), window[k], total);
+        if (all || k >= first) total = S::fma(S::load(weights + (k - first) * S::N), window[k], total);
       S::store(y + v * S::N, total);
       // Before what is stored beside this vector, of which a load would have to wait for.
       if (v + 1 < vectors) Memory::load(next, state + (v + 1) * S::N * Memory::apart, line);
@@ -278,8 +282,9 @@ class UpdateCausally {
       if constexpr (__is_same(T, E)) {
         for (; done < whole_; ++done)
           columns_to_pixels<S>(to + done * apart, data + done * S::N * side.channel, side.channel, columns);
-      } else if (side.channel == columns) {
-        widen_span<S, T>(dense_, data, 1, whole_ * S::N * columns);
+      } else if (side.channel == columns && done < whole_) {
+        const int64_t first = done * S::N * columns;
+        widen_span<S, T>(dense_ + first, data + first, 1, whole_ * S::N * columns - first);
         for (; done < whole_; ++done)
           columns_to_pixels<S>(to + done * apart, dense_ + done * S::N * columns, columns, columns);
       }
@@ -304,11 +309,10 @@ class UpdateCausally {
         for (; done < whole_; ++done)
           pixels_to_columns<S>(data + done * S::N * side.channel, side.channel, from + done * apart, columns);
       } else if (side.channel == columns && done < whole_) {
-        const int64_t first = done;
+        const int64_t first = done * S::N * columns;
         for (; done < whole_; ++done)
           pixels_to_columns<S>(dense_ + done * S::N * columns, columns, from + done * apart, columns);
-        narrow_span<S, T>(data + first * S::N * columns, 1, dense_ + first * S::N * columns,
-                          (whole_ - first) * S::N * columns);
+        narrow_span<S, T>(data + first, 1, dense_ + first, whole_ * S::N * columns - first);
       }
     });
     const PackedPixels<S> pixels = general(side);
