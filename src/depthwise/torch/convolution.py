@@ -201,8 +201,8 @@ def convolve(
     return operators.conv2d(input, weight, bias, *steps)
 
 
-def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Tensor:
-    """:func:`depthwise.depthwise_convolution_2d` where x is a tensor: arguments and errors are Chainer's."""
+def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Tensor:
+    """:func:`depthwise.depthwise_convolution_2d` and its like where x is a tensor: arguments and errors are Chainer's."""
     for name, a in (("x", x), ("W", W), ("b", b)):
         if not isinstance(a, Tensor) and not (name == "b" and a is None):
             msg = f"{name} must be a tensor, as x is, got {type(a).__name__}"
@@ -210,7 +210,7 @@ def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dila
         if a is not None and a.dtype not in operators.DTYPES:
             msg = f"{name} must be float16, bfloat16, float32 or float64, got {a.dtype}"
             raise TypeError(msg)
-    g = geometry(tuple(x.shape), tuple(W.shape), stride, pad, dilate)
+    g = geometry(tuple(x.shape), tuple(W.shape), stride, pad, dilate, spatial)
     if b is not None and b.dtype != x.dtype:
         msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
         raise TypeError(msg)
@@ -218,8 +218,9 @@ def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dila
         msg = f"b must have shape ({g.y_shape[1]},) (x {tuple(x.shape)}, W {tuple(W.shape)}), got {tuple(b.shape)}"
         raise ValueError(msg)
     weight = W.transpose(0, 1).reshape(g.y_shape[1], 1, *W.shape[2:])
-    steps = [(g.h.stride, g.w.stride), (*g.h.pad, *g.w.pad), (g.h.dilate, g.w.dilate)]
-    if all(a is None or _is_ours(a, a.dtype) for a in (x, weight, b)):
-        return operators.conv2d(x, weight, b, *steps)
-    padded = F.pad(x, (*g.w.pad, *g.h.pad))
-    return F.conv2d(padded, weight, b, steps[0], 0, steps[2], x.shape[1])
+    strides, dilations = tuple(a.stride for a in g.axes), tuple(a.dilate for a in g.axes)
+    if spatial == 2 and all(a is None or _is_ours(a, a.dtype) for a in (x, weight, b)):
+        return operators.conv2d(x, weight, b, strides, [p for a in g.axes for p in a.pad], dilations)
+    padded = F.pad(x, [p for a in reversed(g.axes) for p in a.pad])
+    convolution = (F.conv1d, F.conv2d, F.conv3d)[spatial - 1]
+    return convolution(padded, weight, b, strides, 0, dilations, x.shape[1])
