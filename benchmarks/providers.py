@@ -134,7 +134,7 @@ def tensorflow_lite(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> 
     import tensorflow as tf
 
     same = geometry(a["x"].shape, a["W"].shape, (layer.SH, layer.SW), "same", (layer.DH, layer.DW))
-    is_same = same.h.pad == (layer.PH, layer.PH) and same.w.pad == (layer.PW, layer.PW)
+    is_same = [a.pad for a in same.axes] == [(layer.PH, layer.PH), (layer.PW, layer.PW)]
     pads = [(0, 0), (layer.PH, layer.PH), (layer.PW, layer.PW), (0, 0)]
     x = np.ascontiguousarray(a["x"].transpose(0, 2, 3, 1))
     W = np.ascontiguousarray(a["W"].transpose(2, 3, 1, 0))

@@ -192,7 +192,7 @@ def bias_out(out, of_gy=False):
         (lambda: ops.weight_grad(x, array((2, 6, 2, 4)), (3, 3)), ValueError, "gy must have shape (2, 6, 2, 5)"),
         (lambda: ops.weight_grad(x, array((2, 6, 2, 5)), (3, -3)), ValueError, "kernel_size must be at least 0"),
         (lambda: ops.weight_grad(x, array(3), (3, 3)), ValueError, "gy must have 4 axes"),
-        (lambda: ops.bias_grad(array(3)), ValueError, "gy must have 4 axes"),
+        (lambda: ops.bias_grad(array(3)), ValueError, "gy must have 3 to 5 axes, got 1: shape (3,)"),
         (lambda: ops.bias_grad(array((1, 2, 3, 4)), out=array(3)), ValueError, "out must have shape (2,)"),
         (lambda: bias_out(array(3)), ValueError, "bias_out must have shape (2,), got (3,)"),
         (lambda: bias_out([0, 0]), TypeError, "bias_out must be a NumPy array"),

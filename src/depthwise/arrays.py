@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -106,31 +107,33 @@ def fitting(a: AnyArray, code: int) -> AnyArray:
 
 
 def is_channels_last(a: AnyArray) -> bool:
-    """Whether the channels of `a` (n, c, h, w) are its closest elements, as they are then to be in what is computed."""
+    """Whether the channels of `a` (n, c, ...) are its closest elements, as they are then to be in what is computed."""
     return not a.flags.c_contiguous and _core.channels_last(a.strides, a.shape)
 
 
 def new_strides(shape: tuple[int, ...], channels_last: bool) -> list[int]:
     """Strides, in elements, of a new array in one of the two layouts."""
-    _, c, h, w = shape
-    return [c * h * w, 1, c * w, c] if channels_last else [c * h * w, h * w, w, 1]
+    n, c, *size = shape
+    order = [n, *size, c] if channels_last else shape
+    strides = [prod(order[i + 1 :]) for i in range(len(order))]
+    return [strides[0], strides[-1], *strides[1:-1]] if channels_last else strides
 
 
-def empty(shape: tuple[int, int, int, int], dtype: np.dtype[Any], channels_last: bool) -> AnyArray:
-    """A new array (n, c, h, w) in one of the two layouts."""
-    n, c, h, w = shape
-    n_bytes = n * c * h * w * dtype.itemsize
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any], channels_last: bool) -> AnyArray:
+    """A new array (n, c, ...) in one of the two layouts."""
+    n_bytes = prod(shape) * dtype.itemsize
     if channels_last:
-        shape = n, h, w, c
+        n, c, *size = shape
+        shape = n, *size, c
     if n_bytes < _ALIGNED_BYTES:
         y: AnyArray = np.empty(shape, dtype)
     else:
         memory = np.empty(n_bytes + 64, np.uint8)
         y = np.ndarray(shape, dtype, memory, _core.misaligned_bytes(memory))
-    return y.transpose(0, 3, 1, 2) if channels_last else y
+    return y.transpose(0, -1, *range(1, len(shape) - 1)) if channels_last else y
 
 
-def image_to_write(out: AnyArray | None, shape: tuple[int, int, int, int], like: AnyArray, code: int) -> AnyArray:
+def image_to_write(out: AnyArray | None, shape: tuple[int, ...], like: AnyArray, code: int) -> AnyArray:
     """`out` where the engine can write it, else a new native array of `like`'s dtype and layout."""
     if out is not None and fits(out, code):
         return out

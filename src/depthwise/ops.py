@@ -7,8 +7,9 @@ from typing import Any
 import numpy.typing as npt
 
 from . import passes
+from .arguments import Ints, Pad, spatial_axes
 from .arrays import check_array
-from .geometry import IntPair, Pad, geometry, input_grad_geometry, weight_grad_geometry
+from .geometry import geometry, input_grad_geometry, weight_grad_geometry
 
 __all__ = ["bias_grad", "forward", "input_grad", "weight_grad"]
 
@@ -20,9 +21,9 @@ def forward(
     W: AnyArray,
     b: AnyArray | None = None,
     *,
-    stride: IntPair = 1,
+    stride: Ints = 1,
     pad: Pad = 0,
-    dilate: IntPair = 1,
+    dilate: Ints = 1,
     out: AnyArray | None = None,
 ) -> AnyArray:
     """Depthwise 2-D convolution (cross-correlation) of arrays.
@@ -86,11 +87,11 @@ def forward(
 def input_grad(
     gy: AnyArray,
     W: AnyArray,
-    input_size: tuple[int, int],
+    input_size: Ints,
     *,
-    stride: IntPair = 1,
+    stride: Ints = 1,
     pad: Pad = 0,
-    dilate: IntPair = 1,
+    dilate: Ints = 1,
     out: AnyArray | None = None,
 ) -> AnyArray:
     """Gradient of :func:`forward` for x.
@@ -146,11 +147,11 @@ def input_grad(
 def weight_grad(
     x: AnyArray,
     gy: AnyArray,
-    kernel_size: tuple[int, int],
+    kernel_size: Ints,
     *,
-    stride: IntPair = 1,
+    stride: Ints = 1,
     pad: Pad = 0,
-    dilate: IntPair = 1,
+    dilate: Ints = 1,
     out: AnyArray | None = None,
     bias_out: AnyArray | None = None,
 ) -> AnyArray:
@@ -204,7 +205,7 @@ def weight_grad(
     check_array("gy", gy)
     if out is not None:
         check_array("out", out)
-    multiplier = out.shape[0] if out is not None and out.ndim == 4 else 0
+    multiplier = out.shape[0] if out is not None and out.ndim > 0 else 0
     g = weight_grad_geometry(x.shape, gy.shape, kernel_size, stride, pad, dilate, multiplier)
     return passes.weight_grad(g, x, gy, out, bias_out)
 
@@ -237,7 +238,5 @@ def bias_grad(gy: AnyArray, *, out: AnyArray | None = None) -> AnyArray:
     array([40., 40., 40.], dtype=float32)
     """
     check_array("gy", gy)
-    if gy.ndim != 4:
-        msg = f"gy must have 4 axes (n, c_I * c_M, h_O, w_O), got {gy.ndim}: shape {gy.shape}"
-        raise ValueError(msg)
+    spatial_axes(gy=gy.shape)
     return passes.bias_grad(gy, out)

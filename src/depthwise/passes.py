@@ -75,11 +75,11 @@ def weight_grad(
 def bias_grad(gy: AnyArray, out: AnyArray | None = None) -> AnyArray:
     """The gradient for b, as :func:`depthwise.ops.bias_grad`."""
     code = dtype_code("gy", gy.dtype)
-    n, c, h, w = gy.shape
+    n, c, *size = gy.shape
     gb, gb_code = _weights_to_write(out, (c,), gy.dtype, ("gy", gy))
     # The weight gradient of a kernel without taps, which has a bias all the same.
-    sizes = _core.Sizes(n, c, 1, [[h, 0, 1, 0, 1, h], [w, 0, 1, 0, 1, w]])
-    no_taps = np.empty((1, c, 0, 0), np.float32)
+    sizes = _core.Sizes(n, c, 1, [[s, 0, 1, 0, 1, s] for s in size])
+    no_taps = np.empty((1, c, *[0] * len(size)), np.float32)
     _run(WEIGHT_GRAD, sizes, gy, no_taps, gb, gy, (code, DTYPES["float32"], gb_code, code))
     return written(gb, out, gy.dtype)
 

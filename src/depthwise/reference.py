@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .arguments import Ints, Pad
 from .arrays import check_array
-from .geometry import Axis, Geometry, IntPair, Pad, geometry
+from .geometry import Axis, Geometry, geometry, input_grad_geometry, weight_grad_geometry
 
 Array = npt.NDArray[np.float64]
 
@@ -29,12 +30,22 @@ def _meeting(a: Axis, tap: int) -> tuple[slice, slice]:
     return slice(first, last), slice(start, start + (last - first) * a.stride, a.stride)
 
 
-def _meetings(g: Geometry) -> Iterator[tuple[int, int, tuple[Any, ...], tuple[Any, ...]]]:
+def _meetings(g: Geometry) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]]:
     """Each tap, and where outputs and inputs meet under it; taps in the padding add nothing."""
-    for p, q in np.ndindex(g.h.kernel, g.w.kernel):
-        (rows, in_rows), (columns, in_columns) = _meeting(g.h, p), _meeting(g.w, q)
-        if rows.start < rows.stop and columns.start < columns.stop:
-            yield p, q, (..., rows, columns), (..., in_rows, in_columns)
+    for tap in np.ndindex(g.W_shape[2:]):
+        outputs, inputs = zip(*map(_meeting, g.axes, tap), strict=True)
+        if all(met.start < met.stop for met in outputs):
+            yield (..., *tap), (..., *outputs), (..., *inputs)
+
+
+def _by_channel(gy: Array, g: Geometry) -> Array:
+    """An array of y's shape as (n, c_I, c_M, ...)."""
+    return gy.reshape(g.batch, g.channels, g.multiplier, *g.y_shape[2:])
+
+
+def _over_image(a: Array, g: Geometry) -> Array:
+    """`a` with an axis of one for each spatial axis."""
+    return a.reshape(*a.shape, *[1] * len(g.axes))
 
 
 def forward(
@@ -42,64 +53,61 @@ def forward(
     W: npt.NDArray[Any],
     b: npt.NDArray[Any] | None = None,
     *,
-    stride: IntPair = 1,
+    stride: Ints = 1,
     pad: Pad = 0,
-    dilate: IntPair = 1,
+    dilate: Ints = 1,
 ) -> Array:
     """As :func:`depthwise.ops.forward`, in float64."""
     _check(x=x, W=W, b=b)
     g = geometry(x.shape, W.shape, stride, pad, dilate)
     x, W = x.astype(np.float64), W.astype(np.float64)
-    y = np.zeros((g.batch, g.channels, g.multiplier, g.h.out, g.w.out))
-    for p, q, outputs, inputs in _meetings(g):
-        y[outputs] += x[inputs][:, :, None] * W[:, :, p, q].T[None, :, :, None, None]
-    y = y.reshape(g.y_shape)
-    return y if b is None else y + b.astype(np.float64)[None, :, None, None]
+    y = np.zeros(g.y_shape)
+    for tap, outputs, inputs in _meetings(g):
+        _by_channel(y, g)[outputs] += x[inputs][:, :, None] * _over_image(W[tap].T, g)
+    return y if b is None else y + _over_image(b.astype(np.float64), g)
 
 
 def input_grad(
     gy: npt.NDArray[Any],
     W: npt.NDArray[Any],
-    input_size: tuple[int, int],
+    input_size: Ints,
     *,
-    stride: IntPair = 1,
+    stride: Ints = 1,
     pad: Pad = 0,
-    dilate: IntPair = 1,
+    dilate: Ints = 1,
 ) -> Array:
     """As :func:`depthwise.ops.input_grad`, in float64."""
     _check(gy=gy, W=W)
-    g = geometry((gy.shape[0], W.shape[1], *input_size), W.shape, stride, pad, dilate)
-    W = W.astype(np.float64)
+    g = input_grad_geometry(gy.shape, W.shape, input_size, stride, pad, dilate)
+    W, gy = W.astype(np.float64), _by_channel(gy.astype(np.float64), g)
     gx = np.zeros(g.x_shape)
-    gy5 = gy.astype(np.float64).reshape(g.batch, g.channels, g.multiplier, g.h.out, g.w.out)
-    for p, q, outputs, inputs in _meetings(g):
-        gx[inputs] += np.einsum("ncmij,mc->ncij", gy5[outputs], W[:, :, p, q])
+    for tap, outputs, inputs in _meetings(g):
+        gx[inputs] += np.einsum("ncm...,mc->nc...", gy[outputs], W[tap])
     return gx
 
 
 def weight_grad(
     x: npt.NDArray[Any],
     gy: npt.NDArray[Any],
-    kernel_size: tuple[int, int],
+    kernel_size: Ints,
     *,
-    stride: IntPair = 1,
+    stride: Ints = 1,
     pad: Pad = 0,
-    dilate: IntPair = 1,
+    dilate: Ints = 1,
 ) -> Array:
     """As :func:`depthwise.ops.weight_grad`, in float64."""
     _check(x=x, gy=gy)
-    multiplier = gy.shape[1] // max(x.shape[1], 1)
-    g = geometry(x.shape, (multiplier, x.shape[1], *kernel_size), stride, pad, dilate)
-    x = x.astype(np.float64)
-    gy5 = gy.astype(np.float64).reshape(g.batch, g.channels, g.multiplier, g.h.out, g.w.out)
+    g = weight_grad_geometry(x.shape, gy.shape, kernel_size, stride, pad, dilate, 0)
+    x, gy = x.astype(np.float64), _by_channel(gy.astype(np.float64), g)
     gW = np.zeros(g.W_shape)
-    for p, q, outputs, inputs in _meetings(g):
-        gW[:, :, p, q] = np.einsum("ncij,ncmij->mc", x[inputs], gy5[outputs])
+    spatial = "ijk"[: len(g.axes)]
+    for tap, outputs, inputs in _meetings(g):
+        gW[tap] = np.einsum(f"nc{spatial},ncm{spatial}->mc", x[inputs], gy[outputs])
     return gW
 
 
 def bias_grad(gy: npt.NDArray[Any]) -> Array:
     """As :func:`depthwise.ops.bias_grad`, in float64."""
     _check(gy=gy)
-    total: Array = gy.astype(np.float64).sum(axis=(0, 2, 3))
+    total: Array = gy.astype(np.float64).sum(axis=(0, *range(2, gy.ndim)))
     return total

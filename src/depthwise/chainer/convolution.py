@@ -101,11 +101,11 @@ class BiasGrad(Function):
         return passes.bias_grad(arrays[0]) if gb is None else gb
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
-        return (BroadcastTo(self.before)(Reshape((1, -1, 1, 1))(gy)),)
+        return (BroadcastTo(self.before)(Reshape((-1, *[1] * (len(self.before) - 2)))(gy)),)
 
 
-def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Variable:
-    """:func:`depthwise.depthwise_convolution_2d` of NumPy arrays and Variables."""
+def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Variable:
+    """:func:`depthwise.depthwise_convolution_2d`, or its like for one or three, of NumPy arrays and Variables."""
     for name, a in (("x", x), ("W", W), ("b", b)):
         if not isinstance(a, np.ndarray | Variable) and not (name == "b" and a is None):
             msg = f"{name} must be a NumPy array or a Variable, got {type(a).__name__}"
@@ -119,4 +119,5 @@ def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dila
         msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
         raise TypeError(msg)
     inputs = (x, W) if b is None else (x, W, b)
-    return Convolution(geometry(x.shape, W.shape, stride, pad, dilate))(*(as_variable(a) for a in inputs))
+    g = geometry(x.shape, W.shape, stride, pad, dilate, spatial)
+    return Convolution(g)(*(as_variable(a) for a in inputs))

@@ -7,7 +7,7 @@ from typing import Any, overload
 import numpy.typing as npt
 
 from .. import dispatch
-from ..geometry import IntPair, Pad
+from ..arguments import Ints, Pad
 from . import arithmetic, padding
 from .variable import Variable, as_variable
 
@@ -21,17 +21,17 @@ def depthwise_convolution_2d(
     x: Variable | AnyArray,
     W: Variable | AnyArray,
     b: Variable | AnyArray | None = None,
-    stride: IntPair = 1,
+    stride: Ints = 1,
     pad: Pad = 0,
     *,
-    dilate: IntPair = 1,
+    dilate: Ints = 1,
 ) -> Variable: ...
 @overload
 def depthwise_convolution_2d(
-    x: Any, W: Any, b: Any = None, stride: IntPair = 1, pad: Pad = 0, *, dilate: IntPair = 1
+    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1
 ) -> Any: ...
 def depthwise_convolution_2d(
-    x: Any, W: Any, b: Any = None, stride: IntPair = 1, pad: Pad = 0, *, dilate: IntPair = 1
+    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1
 ) -> Any:
     """Two-dimensional depthwise convolution: ``chainer.functions.depthwise_convolution_2d``.
 
@@ -89,7 +89,7 @@ def depthwise_convolution_2d(
     >>> y.shape
     (2, 6, 2, 5)
     """
-    return dispatch.convolution(x, W, b, stride, pad, dilate)
+    return dispatch.convolution(2, x, W, b, stride, pad, dilate)
 
 
 def sum(x: Variable | AnyArray, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Variable:

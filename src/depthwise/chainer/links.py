@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from ..geometry import IntPair, Pad, pair
+from ..arguments import Ints, Pad, per_axis
 from .functions import depthwise_convolution_2d
 from .initializers import HeNormal, Zero
 from .link import Link
@@ -68,8 +68,8 @@ class DepthwiseConvolution2D(Link):
         self,
         in_channels: int | None,
         channel_multiplier: int,
-        ksize: IntPair,
-        stride: IntPair = 1,
+        ksize: Ints,
+        stride: Ints = 1,
         pad: Pad = 0,
         nobias: bool = False,
         initialW: InitialValue = None,
@@ -88,7 +88,7 @@ class DepthwiseConvolution2D(Link):
             self._initialize_params(in_channels)
 
     def _initialize_params(self, in_channels: int) -> None:
-        self.W.initialize((self.channel_multiplier, in_channels, *pair("ksize", self.ksize, 0)))
+        self.W.initialize((self.channel_multiplier, in_channels, *per_axis("ksize", self.ksize, 0, 2)))
         if self.b is not None:
             self.b.initialize((in_channels * self.channel_multiplier,))
 
@@ -105,7 +105,7 @@ class DepthwiseConvolution2D(Link):
     def _check_loaded(self, name: str, shape: tuple[int, ...]) -> None:
         fits = len(shape) == 1
         if name == "W":
-            taps = pair("ksize", self.ksize, 0)
+            taps = per_axis("ksize", self.ksize, 0, 2)
             fits = len(shape) == 4 and (shape[0], *shape[2:]) == (self.channel_multiplier, *taps)
         if not fits and name in ("W", "b"):
             msg = f"{name} has shape {shape} in the file, which does not fit {self!r}"

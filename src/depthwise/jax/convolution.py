@@ -11,7 +11,8 @@ import numpy as np
 from jax import Array, lax
 
 from ..enums import DTYPES
-from ..geometry import IntPair, Pad, axes
+from ..arguments import Ints, Pad, spatial_axes
+from ..geometry import axes
 from . import primitives
 from .steps import Steps
 
@@ -25,9 +26,9 @@ def conv(
     W: Array,
     b: Array | None = None,
     *,
-    stride: IntPair = 1,
+    stride: Ints = 1,
     pad: Pad = 0,
-    dilate: IntPair = 1,
+    dilate: Ints = 1,
     layout: str = "NCHW",
 ) -> Array:
     """Depthwise 2-D convolution (cross-correlation), a JAX primitive.
@@ -111,8 +112,8 @@ def _steps(x_shape: Sequence[Any], W_shape: Sequence[Any], stride: Any, pad: Any
     return Steps((h.stride, w.stride), (h.pad, w.pad), (h.dilate, w.dilate), layout)
 
 
-def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Array:
-    """:func:`depthwise.depthwise_convolution_2d` where x is a JAX array."""
+def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Array:
+    """:func:`depthwise.depthwise_convolution_2d` and its like where x is a JAX array."""
     for name, a in (("W", W), ("b", b)):
         if not isinstance(a, jax.Array) and not (name == "b" and a is None):
             msg = f"{name} must be a JAX array, as x is, got {type(a).__name__}"
@@ -120,6 +121,7 @@ def depthwise_convolution_2d(x: Any, W: Any, b: Any, stride: Any, pad: Any, dila
     if b is not None and b.dtype != x.dtype:
         msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
         raise TypeError(msg)
+    spatial_axes(spatial, W=W.shape, x=x.shape)
     return conv(x, W, b, stride=stride, pad=pad, dilate=dilate)
 
 

@@ -80,7 +80,7 @@ def _record_around_dispatcher(op: Any, context: Rule, backward: Rule, vmap: Rule
         a, b = ctx.saved_tensors
         terms = [] if first is None else [call(first, b, *ctx.others)]
         terms += [] if second is None else [call(a, second, *ctx.others)]
-        return sum(terms, 0 if bias is None else bias[:, None, None])
+        return sum(terms, 0 if bias is None else bias.reshape(-1, *[1] * (a.dim() - 2)))
 
     def call(*args: Any) -> Any:
         return op(*args) if torch.compiler.is_compiling() else function.apply(*args)
@@ -99,15 +99,17 @@ def is_forward_mode() -> bool:
     return IN_DISPATCHER and forward_ad._current_level >= 0
 
 
-def border(layer: nn.Conv2d) -> list[int]:
-    """How far a layer with a padding mode pads: (left, right, top, bottom), as torch.nn.functional.pad takes it."""
+def border(layer: Any) -> list[int]:
+    """How far a layer with a padding mode pads, last axis first, as torch.nn.functional.pad takes it."""
     private = getattr(layer, "_reversed_padding_repeated_twice", None)
     if private is not None:
         return list(private)
-    if isinstance(layer.padding, str):
-        same = layer.padding == "same"
-        totals = [d * (k - 1) * same for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
-        top, left = (total // 2 for total in totals)
-        return [left, totals[1] - left, top, totals[0] - top]
-    (top, left) = layer.padding
-    return [left, left, top, top]
+    sides = []
+    for axis in reversed(range(len(layer.kernel_size))):
+        if isinstance(layer.padding, str):
+            total = 0 if layer.padding == "valid" else layer.dilation[axis] * (layer.kernel_size[axis] - 1)
+            before = total if layer.padding == "causal" else total // 2
+            sides += [before, total - before]
+        else:
+            sides += [layer.padding[axis]] * 2
+    return sides
