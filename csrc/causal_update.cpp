@@ -61,7 +61,7 @@ bool update_causally(const CausalUpdateProblem& p, const Target& target, int thr
                               std::to_string(p.states) + " states");
   const int64_t state_shape[] = {p.states, p.channels, p.state_length};
   for (int i = 0; i < 3; ++i)
-    if (state_shape[i] > 1 && !p.state.strides[i])
+    if (p.state_length && state_shape[i] > 1 && !p.state.strides[i])
       throw std::invalid_argument("conv_state has elements that share memory: it cannot be updated in place");
   if (meets_state(p, p.x, {p.batch, p.channels, p.length}) || meets_state(p, p.W, {p.channels, p.width}) ||
       meets_state(p, p.b, {p.channels}))

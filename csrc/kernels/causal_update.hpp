@@ -257,6 +257,7 @@ class UpdateCausally {
 
   // Columns of this unit's channels to pixels: vector v's are at to + v * apart. `from` is channel 0 of the first.
   void load(const depthwise::Side& side, E* to, Step apart, Step from, int64_t columns) const {
+    if (!columns) return;
     int64_t done = done_;
     with_type(side.dtype, [&](auto type) {
       using T = typename decltype(type)::type;
@@ -295,6 +296,7 @@ class UpdateCausally {
 
   // The way back.
   void store(const depthwise::Side& side, const E* from, Step apart, Step to, int64_t columns) const {
+    if (!columns) return;
     int64_t done = done_;
     with_type(side.dtype, [&](auto type) {
       using T = typename decltype(type)::type;

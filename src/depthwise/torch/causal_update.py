@@ -2,23 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor
+from torch.autograd.graph import increment_version
 from torch.overrides import handle_torch_function, has_torch_function
 
 from .. import _core
 from ..runtime import active_target
-from .internals import sees_every_operator
+from . import activations
+from .internals import sees_operators
 from .operators import DTYPES
 
-_ACTIVATIONS = {None: 0, "swish": _core.activations["silu"]} | _core.activations
 _INTEGERS = {torch.int32: 4, torch.int64: 8}
 _NO_BIAS, _NO_INTEGERS = (0, (), 0), (0, 0, 4)
+_OPTIONAL = "bias", "cache_seqlens", "conv_state_indices"
+_PLAIN = Tensor, torch.nn.Parameter
+
+
+def causal_conv1d_update(
+    x: Tensor,
+    conv_state: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+    cache_seqlens: Tensor | None = None,
+    conv_state_indices: Tensor | None = None,
+) -> Tensor:
+    """``causal_conv1d.causal_conv1d_update`` for CPU tensors: the next outputs of a convolution that sees the past only.
+
+    ``conv_state`` holds the last inputs and is updated in place: x is appended to it, and its oldest are dropped.
+
+    Parameters
+    ----------
+    x : Tensor of shape (batch, dim) or (batch, dim, seqlen)
+        What is new; float16, bfloat16, float32 or float64, any strides.
+    conv_state : Tensor of shape (batch, dim, state_len)
+        The last inputs, the newest at the end; state_len is at least width - 1. Of these dtypes and any strides,
+        (batch, state_len, dim) memory seen through a transpose among them.
+    weight : Tensor of shape (dim, width)
+        Of any of these dtypes and any width.
+    bias : Tensor of shape (dim,), optional
+    activation : {None, "silu", "swish"}
+        Applied to the sum before it is rounded; both names mean the same. All others of
+        :func:`depthwise.torch.conv1d` are taken too.
+    cache_seqlens : int32 or int64 Tensor of shape (batch,), optional
+        How many inputs each sequence has had: conv_state is a circle, in which x goes to place cache_seqlens % state_len
+        and those after it.
+    conv_state_indices : int32 or int64 Tensor of shape (batch,), optional
+        Which of conv_state's entries, of which there may then be any number, belongs to each sequence. Where it is
+        negative, which is padding, y is zero and no state is touched. An entry named twice is updated twice, in order.
+
+    Returns
+    -------
+    Tensor of x's shape
+        Of x's dtype; sums are kept in float32, in float64 where x, conv_state or weight is float64.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        If an argument has another type, dtype or shape, or an index has no entry. conv_state is then as it was.
+    NotImplementedError
+        Tensors on another device, where the package causal_conv1d, which then computes, is not installed.
+
+    Notes
+    -----
+    A sequence taken step by step has the bits of one call over the whole of it. An operator with a fake implementation,
+    for ``torch.compile`` and ``torch.export``. Where a gradient is asked for, PyTorch's operators compute, many times
+    slower: decode under ``torch.inference_mode()`` or ``torch.no_grad()``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from depthwise.torch import causal_conv1d_update
+    >>> state, weight = torch.tensor([[[1.0, 2.0]]]), torch.ones(1, 3)
+    >>> causal_conv1d_update(torch.tensor([[3.0]]), state, weight)
+    tensor([[6.]])
+    >>> state
+    tensor([[[2., 3.]]])
+    """
+    arguments = x, conv_state, weight, bias, activation, cache_seqlens, conv_state_indices
+    tensors = x, conv_state, weight, bias, cache_seqlens, conv_state_indices
+    if has_torch_function(tensors):
+        return handle_torch_function(causal_conv1d_update, tensors, *arguments)  # type: ignore[no-any-return]
+    if isinstance(x, Tensor) and x.device.type not in ("cpu", "meta"):
+        return _packaged(x.device.type)(*arguments)  # type: ignore[no-any-return]
+    name = _check(*arguments)
+    if torch.is_grad_enabled() and (
+        x.requires_grad or conv_state.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+    ):
+        return _differentiably(x, conv_state, weight, bias, name, cache_seqlens, conv_state_indices)
+    if sees_operators() or x.is_meta or not all(a is None or type(a) in _PLAIN for a in tensors):
+        return _operator(x, conv_state, weight, bias, name, cache_seqlens, conv_state_indices)  # type: ignore[no-any-return]
+    # The dispatcher would have nothing to do but to take time.
+    return _update(x, conv_state, weight, bias, name, cache_seqlens, conv_state_indices)
+
+
+def _packaged(device: str) -> Any:
+    try:
+        function = import_module("causal_conv1d").causal_conv1d_update
+    except (ImportError, AttributeError):
+        function = causal_conv1d_update
+    if function is causal_conv1d_update:
+        msg = f"depthwise computes on the CPU: for tensors on {device} the package causal_conv1d has to be installed"
+        raise NotImplementedError(msg)
+    return function
 
 
 def _error(e: type[Exception], *words: object) -> Exception:
@@ -27,12 +118,12 @@ def _error(e: type[Exception], *words: object) -> Exception:
 
 def _check(
     x: Any, conv_state: Any, weight: Any, bias: Any, activation: Any, cache_seqlens: Any, conv_state_indices: Any
-) -> None:
-    """Refuse what is no decode step, in the caller's words."""
+) -> str:
+    """Refuse what is no decode step, in the caller's words; the engine's name of the activation."""
     numbers = {"x": x, "conv_state": conv_state, "weight": weight, "bias": bias}
     integers = {"cache_seqlens": cache_seqlens, "conv_state_indices": conv_state_indices}
     for name, a in (numbers | integers).items():
-        if a is None and name in ("bias", *integers):
+        if a is None and name in _OPTIONAL:
             continue
         if not isinstance(a, Tensor):
             raise _error(TypeError, name, "must be a tensor, got", type(a).__name__)
@@ -44,8 +135,6 @@ def _check(
             raise _error(TypeError, name, "must be float16, bfloat16, float32 or float64, got", a.dtype)
         if name in integers and a.dtype not in _INTEGERS:
             raise _error(TypeError, name, "must be int32 or int64, got", a.dtype)
-    if activation not in _ACTIVATIONS:
-        raise _error(ValueError, "activation must be one of", [*_ACTIVATIONS], "got", repr(activation))
     if x.dim() not in (2, 3):
         raise _error(ValueError, "x must be (batch, dim) or (batch, dim, seqlen), got shape", tuple(x.shape))
     batch, dim = x.shape[:2]
@@ -61,6 +150,7 @@ def _check(
     if len(shape) != 3 or rows not in ("any", shape[0]) or shape[1] != dim or shape[2] < least:
         wanted = f"({rows}, {dim}, at least width - 1 = {least})"
         raise _error(ValueError, "conv_state must be (batch, dim, state_len) =", wanted + ", got shape", shape)
+    return activations.name_of(activation)
 
 
 def _place(a: Tensor) -> tuple[int, tuple[int, ...], int]:
@@ -76,7 +166,7 @@ def _update(
     conv_state: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    activation: str | None,
+    activation: str,
     cache_seqlens: Tensor | None,
     conv_state_indices: Tensor | None,
 ) -> Tensor:
@@ -94,11 +184,13 @@ def _update(
         _integers(conv_state_indices),
         active_target(),
         torch.get_num_threads(),
-        _ACTIVATIONS[activation],
+        activations.CODES[activation],
     )
     if not done:  # what is read may be changed meanwhile
         apart = x.clone(), conv_state, weight.clone(), None if bias is None else bias.clone()
         return _update(*apart, activation, cache_seqlens, conv_state_indices)
+    if not conv_state.is_inference():
+        increment_version(conv_state)
     return y
 
 
@@ -108,7 +200,7 @@ def _update_fake(x: Tensor, *_: Any) -> Tensor:
 
 torch.library.define(
     "depthwise::causal_conv1d_update",
-    "(Tensor x, Tensor(a!) conv_state, Tensor weight, Tensor? bias, str? activation, Tensor? cache_seqlens,"
+    "(Tensor x, Tensor(a!) conv_state, Tensor weight, Tensor? bias, str activation, Tensor? cache_seqlens,"
     " Tensor? conv_state_indices) -> Tensor",
     tags=torch.Tag.pt2_compliant_tag,
 )
@@ -122,7 +214,7 @@ def _differentiable(
     conv_state: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    activation: str | None,
+    activation: str,
     start: int | None,
 ) -> Tensor:
     """The same in operators of PyTorch, for x of three axes."""
@@ -137,7 +229,7 @@ def _differentiable(
     window = window[:, :, window.shape[2] - length - (width - 1) :]
     sums = torch.promote_types(torch.promote_types(window.dtype, weight.dtype), torch.float32)
     y = F.conv1d(window.to(sums), weight.to(sums)[:, None], None if bias is None else bias.to(sums), groups=x.shape[1])
-    return _PYTORCH[activation](y).to(x.dtype)
+    return activations.apply(activation, y).to(x.dtype)
 
 
 def _differentiably(
@@ -145,7 +237,7 @@ def _differentiably(
     conv_state: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    activation: str | None,
+    activation: str,
     cache_seqlens: Tensor | None,
     conv_state_indices: Tensor | None,
 ) -> Tensor:
