@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -19,7 +20,8 @@ from .operators import DTYPES
 
 _INTEGERS = {torch.int32: 4, torch.int64: 8}
 _NO_BIAS, _NO_INTEGERS = (0, (), 0), (0, 0, 4)
-_OPTIONAL = "bias", "cache_seqlens", "conv_state_indices"
+_NAMES = "x", "conv_state", "weight", "bias", "cache_seqlens", "conv_state_indices"
+_FIRST_OPTIONAL, _FIRST_INTEGERS = 3, 4
 _PLAIN = Tensor, torch.nn.Parameter
 
 
@@ -84,21 +86,23 @@ def causal_conv1d_update(
     >>> state
     tensor([[[2., 3.]]])
     """
-    arguments = x, conv_state, weight, bias, activation, cache_seqlens, conv_state_indices
     tensors = x, conv_state, weight, bias, cache_seqlens, conv_state_indices
+    arguments = x, conv_state, weight, bias, activation, cache_seqlens, conv_state_indices
     if has_torch_function(tensors):
         return handle_torch_function(causal_conv1d_update, tensors, *arguments)  # type: ignore[no-any-return]
-    if isinstance(x, Tensor) and x.device.type not in ("cpu", "meta"):
+    if isinstance(x, Tensor) and not x.is_cpu and not x.is_meta:
         return _packaged(x.device.type)(*arguments)  # type: ignore[no-any-return]
-    name = _check(*arguments)
-    if torch.is_grad_enabled() and (
-        x.requires_grad or conv_state.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
-    ):
-        return _differentiably(x, conv_state, weight, bias, name, cache_seqlens, conv_state_indices)
-    if sees_operators() or x.is_meta or not all(a is None or type(a) in _PLAIN for a in tensors):
-        return _operator(x, conv_state, weight, bias, name, cache_seqlens, conv_state_indices)  # type: ignore[no-any-return]
-    # The dispatcher would have nothing to do but to take time.
-    return _update(x, conv_state, weight, bias, name, cache_seqlens, conv_state_indices)
+    _check_tensors(tensors)
+    shapes = [None if a is None else a.shape for a in tensors]
+    if sees_operators():
+        name, compute = _check_shapes(activation, *shapes), _operator
+    else:  # the dispatcher would have nothing to do but to take time
+        name, compute = _known_shapes(activation, *shapes), _update
+    if torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in tensors):
+        compute = _differentiably
+    elif x.is_meta or type(x) is not Tensor or type(conv_state) is not Tensor:
+        compute = _operator
+    return compute(x, conv_state, weight, bias, name, cache_seqlens, conv_state_indices)  # type: ignore[no-any-return]
 
 
 def _packaged(device: str) -> Any:
@@ -116,41 +120,47 @@ def _error(e: type[Exception], *words: object) -> Exception:
     return e(" ".join(map(str, words)))
 
 
-def _check(
-    x: Any, conv_state: Any, weight: Any, bias: Any, activation: Any, cache_seqlens: Any, conv_state_indices: Any
-) -> str:
-    """Refuse what is no decode step, in the caller's words; the engine's name of the activation."""
-    numbers = {"x": x, "conv_state": conv_state, "weight": weight, "bias": bias}
-    integers = {"cache_seqlens": cache_seqlens, "conv_state_indices": conv_state_indices}
-    for name, a in (numbers | integers).items():
-        if a is None and name in _OPTIONAL:
+def _check_tensors(tensors: tuple[Any, ...]) -> None:
+    """Refuse what is no tensor that the engine reads, in the caller's words."""
+    x = tensors[0]
+    for i, a in enumerate(tensors):
+        if a is None and i >= _FIRST_OPTIONAL:
             continue
         if not isinstance(a, Tensor):
-            raise _error(TypeError, name, "must be a tensor, got", type(a).__name__)
-        if a.layout is not torch.strided or hasattr(a, "__tensor_flatten__"):
-            raise _error(TypeError, name, "must be a plain strided tensor")
-        if a.device != x.device:
-            raise _error(ValueError, name, "must be on x's device", f"{x.device}, got", a.device)
-        if name in numbers and a.dtype not in DTYPES:
-            raise _error(TypeError, name, "must be float16, bfloat16, float32 or float64, got", a.dtype)
-        if name in integers and a.dtype not in _INTEGERS:
-            raise _error(TypeError, name, "must be int32 or int64, got", a.dtype)
-    if x.dim() not in (2, 3):
-        raise _error(ValueError, "x must be (batch, dim) or (batch, dim, seqlen), got shape", tuple(x.shape))
-    batch, dim = x.shape[:2]
-    if weight.dim() != 2 or weight.shape[0] != dim or weight.shape[1] < 1:
-        raise _error(ValueError, f"weight must be (dim, width) = ({dim}, at least 1), got shape", tuple(weight.shape))
-    if bias is not None and tuple(bias.shape) != (dim,):
-        raise _error(ValueError, f"bias must be (dim,) = ({dim},), got shape", tuple(bias.shape))
-    for name, a in integers.items():
-        if a is not None and tuple(a.shape) != (batch,):
-            raise _error(ValueError, f"{name} must be (batch,) = ({batch},), got shape", tuple(a.shape))
-    shape, least = tuple(conv_state.shape), weight.shape[1] - 1
-    rows = "any" if conv_state_indices is not None else batch
-    if len(shape) != 3 or rows not in ("any", shape[0]) or shape[1] != dim or shape[2] < least:
-        wanted = f"({rows}, {dim}, at least width - 1 = {least})"
-        raise _error(ValueError, "conv_state must be (batch, dim, state_len) =", wanted + ", got shape", shape)
+            raise _error(TypeError, _NAMES[i], "must be a tensor, got", type(a).__name__)
+        if a.dtype not in (DTYPES if i < _FIRST_INTEGERS else _INTEGERS):
+            known = "float16, bfloat16, float32 or float64" if i < _FIRST_INTEGERS else "int32 or int64"
+            raise _error(TypeError, _NAMES[i], "must be", known + ", got", a.dtype)
+        if a.layout is not torch.strided or (type(a) not in _PLAIN and hasattr(a, "__tensor_flatten__")):
+            raise _error(TypeError, _NAMES[i], "must be a plain strided tensor")
+        if not a.is_cpu and a.device != x.device:
+            raise _error(ValueError, _NAMES[i], "must be on x's device", f"{x.device}, got", a.device)
+
+
+def _check_shapes(
+    activation: Any, x: Any, conv_state: Any, weight: Any, bias: Any, cache_seqlens: Any, conv_state_indices: Any
+) -> str:
+    """Refuse shapes that are no decode step's, in the caller's words; the engine's name of the activation."""
+    if len(x) not in (2, 3):
+        raise _error(ValueError, "x must be (batch, dim) or (batch, dim, seqlen), got shape", tuple(x))
+    batch, dim = x[:2]
+    if len(weight) != 2 or weight[0] != dim or weight[1] < 1:
+        raise _error(ValueError, f"weight must be (dim, width) = ({dim}, at least 1), got shape", tuple(weight))
+    if bias is not None and (len(bias) != 1 or bias[0] != dim):
+        raise _error(ValueError, f"bias must be (dim,) = ({dim},), got shape", tuple(bias))
+    for name, shape in (("cache_seqlens", cache_seqlens), ("conv_state_indices", conv_state_indices)):
+        if shape is not None and (len(shape) != 1 or shape[0] != batch):
+            raise _error(ValueError, f"{name} must be (batch,) = ({batch},), got shape", tuple(shape))
+    least, any_rows = weight[1] - 1, conv_state_indices is not None
+    fits = len(conv_state) == 3 and (any_rows or conv_state[0] == batch)
+    if not fits or conv_state[1] != dim or conv_state[2] < least:
+        wanted = f"({'any' if any_rows else batch}, {dim}, at least width - 1 = {least})"
+        words = "conv_state must be (batch, dim, state_len) =", wanted + ", got shape", tuple(conv_state)
+        raise _error(ValueError, *words)
     return activations.name_of(activation)
+
+
+_known_shapes = lru_cache(maxsize=4096)(_check_shapes)
 
 
 def _place(a: Tensor) -> tuple[int, tuple[int, ...], int]:
