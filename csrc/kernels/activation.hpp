@@ -1,76 +1,9 @@
-// The activations on vectors of the accumulator's type, and their gradients. docs/numerics.md has their errors.
+// Activations by name: of a vector, of a span.
 #pragma once
 #include "../problem.hpp"
-#include "exponential.hpp"
+#include "activation_functions.hpp"
 
 namespace {
-
-struct Identity {
-  template <class S>
-  static DEPTHWISE_INLINE typename S::V value(typename S::V x) {
-    return x;
-  }
-};
-
-struct Relu {
-  template <class S>
-  static DEPTHWISE_INLINE typename S::V value(typename S::V x) {
-    return S::max(x, S::zero());
-  }
-};
-
-struct Relu6 {
-  template <class S>
-  static DEPTHWISE_INLINE typename S::V value(typename S::V x) {
-    return S::min(S::max(x, S::zero()), S::set1(6));
-  }
-};
-
-// x relu6(x + 3) / 6, and x itself from 3 on, where the product could overflow.
-struct Hardswish {
-  template <class S>
-  static DEPTHWISE_INLINE typename S::V value(typename S::V x) {
-    const auto three = S::set1(3), six = S::set1(6);
-    const auto share = S::min(S::max(S::add(x, three), S::zero()), six);
-    return S::select(S::less(x, three), S::div(S::mul(x, share), six), x);
-  }
-};
-
-template <class E>
-struct SiluOf;
-
-template <>
-struct SiluOf<float> {
-  static constexpr int shift = -32;
-  static constexpr float small = 0x1p-32f;
-  // Beyond them silu(x) is x, or rounds to -0.
-  static constexpr float most = 20, least = -110.2f;
-};
-
-template <>
-struct SiluOf<double> {
-  static constexpr int shift = -64;
-  static constexpr double small = 0x1p-64;
-  static constexpr double most = 40, least = -753.4;
-};
-
-// x / (1 + e^-x). Both sides of the bar are made smaller by 2^-32 (2^-64), so that e^-x does not overflow while x e^x
-// is a number; a quotient that is not normal is rounded a second time.
-struct Silu {
-  template <class S>
-  static DEPTHWISE_INLINE typename S::V value(typename S::V x) {
-    using Of = SiluOf<typename S::E>;
-    const auto most = S::set1(Of::most), small = S::set1(Of::small);
-    const auto low = S::max(x, S::set1(Of::least)), upper = S::min(x, most);
-    const Exponential<S> power(S::min(low, most), Of::shift);
-    // What is lost of the sum of two powers of two is added to a product that is exact where nothing is lost.
-    const auto sum = S::add(power.scale, small), lost = S::sub(small, S::sub(sum, power.scale));
-    const auto divisor = S::add(sum, S::fma(power.scale, power.rest, lost));
-    // Adds -0 or 0, or of -inf a NaN: -inf * 0, as the definition has it and PyTorch.
-    const auto quotient = S::fma(S::div(low, divisor), small, S::mul(upper, S::zero()));
-    return S::select(S::less(most, x), x, quotient);
-  }
-};
 
 // f of the type of an activation.
 template <class F>
@@ -88,8 +21,9 @@ DEPTHWISE_INLINE void with_activation(depthwise::Activation kind, const F& f) {
     case Activation::hardswish:
       return f(Hardswish{});
     case Activation::gelu:
+      return f(Gelu{});
     case Activation::gelu_tanh:
-      return f(Identity{});
+      return f(GeluTanh{});
   }
 }
 
