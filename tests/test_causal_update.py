@@ -10,11 +10,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from torch_helpers import DTYPES, F, depthwise, integers, ran, torch
-
 from depthwise.torch import causal_conv1d_update, conv1d
 from depthwise.torch.causal_update import _packaged
-
+from torch_helpers import DTYPES, F, depthwise, integers, ran, torch
 
 warnings_of_pytorch = pytest.mark.filterwarnings("ignore")  # what its tools say of themselves
 
@@ -60,7 +58,9 @@ def part(a):
 
 def spread(a):
     """Every second element."""
-    big = torch.full([2 * n + 1 for n in a.shape], 7 if a.dtype in (torch.int32, torch.int64) else torch.nan).to(a.dtype)
+    big = torch.full([2 * n + 1 for n in a.shape], 7 if a.dtype in (torch.int32, torch.int64) else torch.nan).to(
+        a.dtype
+    )
     view = big[tuple(slice(1, 2 * n + 1, 2) for n in a.shape)]
     view.copy_(a)
     return view
@@ -441,15 +441,15 @@ def test_an_update_in_place_is_known_to_autograd():
         product.sum().backward()
 
 
-def test_inference_mode():
+def test_inference_mode_takes_its_own_tensors_and_others():
+    others = example()
+    expected, after = definition(**others)
     with torch.inference_mode():
-        inputs = example()
-        state = inputs["conv_state"].clone()
-        y = causal_conv1d_update(**inputs)
-        assert torch.equal(y, definition(**inputs | {"conv_state": state})[0].float()) or y.isfinite().all()
-    parameters = {n: torch.nn.Parameter(a) for n, a in example().items() if n in ("weight", "bias")}
-    with torch.inference_mode():
-        assert torch.equal(causal_conv1d_update(**inputs | parameters), causal_conv1d_update(**inputs | parameters)) is False
+        own = example()
+        for inputs in (own, others, own | {name: torch.nn.Parameter(others[name]) for name in ("weight", "bias")}):
+            inputs["conv_state"].copy_(example()["conv_state"])
+            torch.testing.assert_close(causal_conv1d_update(**inputs), expected.float())
+            assert torch.equal(inputs["conv_state"], after.float())
 
 
 @pytest.mark.parametrize("activation", [None, "silu", "relu"])
@@ -478,7 +478,7 @@ def test_gradients_are_those_of_the_definition(length, activation, placed):
 def test_under_a_graph_an_index_without_a_state_is_refused():
     inputs = example() | {"conv_state_indices": torch.tensor([0, 2])}
     inputs["x"].requires_grad_()
-    with pytest.raises(IndexError, match="conv_state_indices has 2, .* only 2 states"):
+    with pytest.raises(IndexError, match=r"conv_state_indices has 2, .* only 2 states"):
         causal_conv1d_update(**inputs)
 
 

@@ -33,6 +33,20 @@ def misaligned_bytes(a: Any, /) -> int: ...
 def run_at(
     kind: int, sizes: Sizes, x: Place, W: Place, b: Place, y: Place, target: int, threads: int, activation: int, /
 ) -> None: ...
+def causal_update_at(
+    sizes: tuple[int, int, int, int, int, int],
+    x: Place,
+    state: Place,
+    W: Place,
+    b: Place,
+    y: Place,
+    starts: tuple[int, int, int],
+    rows: tuple[int, int, int],
+    target: int,
+    threads: int,
+    activation: int,
+    /,
+) -> bool: ...
 def describe(
     kind: int,
     sizes: Sizes,

@@ -34,7 +34,7 @@ def causal_conv1d_update(
     cache_seqlens: Tensor | None = None,
     conv_state_indices: Tensor | None = None,
 ) -> Tensor:
-    """``causal_conv1d.causal_conv1d_update`` for CPU tensors: the next outputs of a convolution that sees the past only.
+    """``causal_conv1d.causal_conv1d_update`` for CPU tensors: the next outputs of a convolution of the past.
 
     ``conv_state`` holds the last inputs and is updated in place: x is appended to it, and its oldest are dropped.
 
@@ -52,8 +52,8 @@ def causal_conv1d_update(
         Applied to the sum before it is rounded; both names mean the same. All others of
         :func:`depthwise.torch.conv1d` are taken too.
     cache_seqlens : int32 or int64 Tensor of shape (batch,), optional
-        How many inputs each sequence has had: conv_state is a circle, in which x goes to place cache_seqlens % state_len
-        and those after it.
+        How many inputs each sequence has had: conv_state is a circle, in which x goes to the place
+        ``cache_seqlens % state_len`` and those after it.
     conv_state_indices : int32 or int64 Tensor of shape (batch,), optional
         Which of conv_state's entries, of which there may then be any number, belongs to each sequence. Where it is
         negative, which is padding, y is zero and no state is touched. An entry named twice is updated twice, in order.
