@@ -305,6 +305,7 @@ BAD = [
     ({"cache_seqlens": torch.tensor(0)}, ValueError, r"cache_seqlens must be \(batch,\) = \(2,\), got shape \(\)"),
     ({"conv_state_indices": torch.tensor([0])}, ValueError, r"conv_state_indices must be .*, got shape \(1,\)"),
     ({"activation": "tanh"}, ValueError, "activation must be None, .*, got 'tanh'"),
+    ({"activation": ["silu"]}, TypeError, r"activation must be None, .*, got \['silu'\]"),
     ({"activation": 1}, TypeError, "activation must be None, .*, got 1"),
     ({"conv_state_indices": torch.tensor([0, 2])}, IndexError, "conv_state_indices has 2, .* only 2 states"),
     ({"conv_state": torch.ones(1, 6, 3).expand(2, 6, 3)}, ValueError, "conv_state has elements that share memory"),
@@ -473,6 +474,34 @@ def test_gradients_are_those_of_the_definition(length, activation, placed):
     with torch.no_grad():
         expected = step(x, state, weight, bias)
     torch.testing.assert_close(step(x, state, weight, bias), expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # PyTorch's own, on the way to jvp
+def test_tangents_are_those_of_the_definition():
+    inputs = example(torch.double)
+    tangents = {name: torch.randn_like(inputs[name]) for name in ("x", "weight", "bias")}
+
+    def step(x, weight, bias):
+        return causal_conv1d_update(x, inputs["conv_state"] * 1, weight, bias, "silu")
+
+    values = [inputs[name] for name in tangents]
+    y, tangent = torch.func.jvp(step, tuple(values), tuple(tangents.values()))
+    small = 1e-6
+    moved = [v + small * t for v, t in zip(values, tangents.values(), strict=True)]
+    torch.testing.assert_close((step(*moved) - y) / small, tangent, rtol=1e-4, atol=1e-4)
+
+
+def test_numbers_whose_sign_is_not_in_memory():
+    inputs = example()
+    for name in ("x", "weight", "bias"):
+        negative = torch.complex(torch.zeros_like(inputs[name]), inputs[name]).conj().imag
+        assert negative.is_neg()
+        state = inputs["conv_state"].clone()
+        expected, after = definition(**inputs | {name: negative.clone()})
+        torch.testing.assert_close(
+            causal_conv1d_update(**inputs | {name: negative, "conv_state": state}), expected.float()
+        )
+        assert torch.equal(state, after.float())
 
 
 def test_under_a_graph_an_index_without_a_state_is_refused():
