@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function, forward_ad
 from torch.compiler import is_compiling as _is_compiling
 from torch.jit import is_tracing as _is_tracing
-from torch.autograd import Function, forward_ad
 
 Rule = Callable[..., Any]
 
