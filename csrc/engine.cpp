@@ -14,11 +14,6 @@ namespace {
 
 std::atomic<int64_t> executed[most_targets];
 
-void count_execution(const Kernels* kernels) {
-  for (int i = 0; i < target_count; ++i)
-    if (targets[i].kernels == kernels) executed[i].fetch_add(1, std::memory_order_relaxed);
-}
-
 template <class Job>
 void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Executor& executor) {
   struct Call {
@@ -135,6 +130,11 @@ bool planes_meet(const Axis& d) { return d.kernel == 1 && d.stride == 1 && d.pad
 bool is_made_of_taps(const Problem& p) { return p.pass == Pass::weight_grad && !planes_meet(p.d); }
 
 }  // namespace
+
+void count_execution(const Kernels* kernels) {
+  for (int i = 0; i < target_count; ++i)
+    if (targets[i].kernels == kernels) executed[i].fetch_add(1, std::memory_order_relaxed);
+}
 
 Problem largest_part(const Problem& p) { return is_made_of_taps(p) && p.d.kernel ? under_tap(p, p.d.kernel / 2) : p; }
 

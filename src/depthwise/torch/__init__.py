@@ -1,7 +1,8 @@
 """Depthwise convolution for PyTorch, on its CPU tensors, as PyTorch's own operators are.
 
-``conv2d`` is the function, ``DepthwiseConv2d`` the layer, ``accelerate(model)`` the one line that makes a model's
-depthwise layers fast, and ``restore(model)`` the way back.
+``conv1d``, ``conv2d``, ``conv3d`` and ``conv_transpose1d`` to ``3d`` are the functions, ``DepthwiseConv1d`` to ``3d``
+the layers, ``accelerate(model)`` the one line that makes a model's depthwise layers fast, and ``restore(model)`` the way
+back.
 """
 
 try:
@@ -12,7 +13,23 @@ except ModuleNotFoundError as e:
     msg = "depthwise.torch needs PyTorch: pip install 'depthwise[torch]'"
     raise ModuleNotFoundError(msg, name="torch") from e
 
-from .convolution import conv2d
-from .modules import Changes, DepthwiseConv2d, accelerate, restore
+from .causal_update import causal_conv1d_update
+from .functions import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .layers import DepthwiseConv1d, DepthwiseConv2d, DepthwiseConv3d
+from .modules import Changes, accelerate, restore
 
-__all__ = ["Changes", "DepthwiseConv2d", "accelerate", "conv2d", "restore"]
+__all__ = [
+    "Changes",
+    "DepthwiseConv1d",
+    "DepthwiseConv2d",
+    "DepthwiseConv3d",
+    "accelerate",
+    "causal_conv1d_update",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "restore",
+]

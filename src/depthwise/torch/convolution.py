@@ -1,10 +1,11 @@
-"""Depthwise convolution of tensors: what the engine can do goes to its operators, all else to PyTorch's convolution."""
+"""Who convolves tensors: what the engine can do goes to its operators, all else to PyTorch's convolution."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import torch
@@ -13,10 +14,12 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from ..geometry import geometry
-from . import operators
-from .internals import is_forward_mode
+from . import activations, operators
+from .internals import IN_DISPATCHER, is_forward_mode
 
 Ints = int | Sequence[int]
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_CONV_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 _INTS = int, torch.SymInt  # tuples and no unions: the compiler of PyTorch 2.6 knows none
 _MOST = 2**31 - 1  # of a step, for the engine
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
@@ -28,35 +31,55 @@ else:  # PyTorch 2.6, where a strict export cannot be told from a compilation
         return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
 
 
-def _pair(v: Any, least: int) -> list[Any] | None:
-    """Two sizes as PyTorch reads them, or None where it may think otherwise."""
-    both = [v, v] if isinstance(v, _INTS) else list(v) if isinstance(v, (tuple, list)) else []
-    if len(both) == 1:
-        both *= 2
-    known = all(isinstance(i, _INTS) and not isinstance(i, bool) for i in both)
-    fits = known and len(both) == 2 and all(least <= i <= _MOST for i in both)
-    return both if fits else None
+def _per_axis(v: Any, axes: int, least: int) -> list[Any] | None:
+    """Sizes of each axis as PyTorch reads them, or None where it may think otherwise."""
+    each = [v] * axes if isinstance(v, _INTS) else list(v) if isinstance(v, (tuple, list)) else []
+    if len(each) == 1:
+        each *= axes
+    known = all(isinstance(i, _INTS) and not isinstance(i, bool) for i in each)
+    fits = known and len(each) == axes and all(least <= i <= _MOST for i in each)
+    return each if fits else None
 
 
 def _padding(padding: Any, kernel: Sequence[int], stride: list[Any], dilation: list[Any]) -> list[Any] | None:
-    """(top, bottom, left, right), or None."""
-    if padding == "valid":
-        return [0, 0, 0, 0]
-    if padding == "same":
-        if stride != [1, 1]:
-            return None
+    """(before, after) of each axis in one list, or None."""
+    axes = len(kernel)
+    if isinstance(padding, str):
         totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        return [side for t in totals for side in (t // 2, t - t // 2)]
-    pad = _pair(padding, 0)
-    return None if pad is None else [pad[0], pad[0], pad[1], pad[1]]
+        if padding == "valid":
+            return [0] * (2 * axes)
+        if padding == "same" and stride == [1] * axes:
+            return [side for t in totals for side in (t // 2, t - t // 2)]
+        return [*totals, 0] if padding == "causal" and axes == 1 else None
+    pads = _per_axis(padding, axes, 0)
+    return None if pads is None else [side for p in pads for side in (p, p)]
 
 
-def _find_steps(shape: Any, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def _fit(axes: int, shape: Any, weight_shape: Any, groups: int) -> bool:
+    """Whether shapes of so many axes are those of a depthwise convolution of something."""
+    of_axes = len(shape) == len(weight_shape) == axes + 2
+    return of_axes and 0 not in shape and 0 not in weight_shape and shape[1] == groups
+
+
+def _take(shape: Any, outs: int, kernel: Sequence[int], steps: tuple[Any, Any, Any]) -> bool:
+    """Whether the engine takes a problem whose sizes are sensible; sizes that are symbols are not asked."""
+    if torch.compiler.is_compiling() or any(isinstance(i, torch.SymInt) for i in (*shape, *itertools.chain(*steps))):
+        return True
+    try:
+        operators.sizes(tuple(shape), outs, tuple(kernel), *map(tuple, steps))
+    except ValueError:  # too large for it
+        return False
+    return True
+
+
+def _find_steps(
+    axes: int, shape: Any, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Any:
     """Stride, padding and dilation for the operator, or None where PyTorch's convolution has to answer."""
-    if len(shape) != 4 or len(weight_shape) != 4 or 0 in shape or 0 in weight_shape or shape[1] != groups:
+    if not _fit(axes, shape, weight_shape, groups):
         return None
     outs, ones, *kernel = weight_shape
-    strides, dilations = _pair(stride, 1), _pair(dilation, 1)
+    strides, dilations = _per_axis(stride, axes, 1), _per_axis(dilation, axes, 1)
     if ones != 1 or outs % groups or strides is None or dilations is None:
         return None
     pads = _padding(padding, kernel, strides, dilations)
@@ -66,16 +89,49 @@ def _find_steps(shape: Any, weight_shape: Any, stride: Any, padding: Any, dilati
     if any(size < 1 for size in operators.output_shape(shape, weight_shape, strides, pads, dilations)[2:]):
         return None
     steps = strides, pads, dilations
-    if torch.compiler.is_compiling() or any(isinstance(i, torch.SymInt) for i in (*shape, *itertools.chain(*steps))):
-        return steps
-    try:
-        operators.sizes(tuple(shape), outs, tuple(kernel), *map(tuple, steps))
-    except ValueError:  # too large for the engine
+    return steps if _take(shape, outs, kernel, steps) else None
+
+
+def _find_transposed(
+    axes: int,
+    shape: Any,
+    weight_shape: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Any:
+    """The shape of the convolution's input whose gradient this is, and the convolution's steps; or None."""
+    if not _fit(axes, shape, weight_shape, groups) or weight_shape[0] != groups:
         return None
-    return steps
+    kernel = weight_shape[2:]
+    each = [_per_axis(v, axes, least) for v, least in ((stride, 1), (padding, 0), (output_padding, 0), (dilation, 1))]
+    if any(v is None for v in each):
+        return None
+    facts = list(zip(shape[2:], kernel, *each, strict=True))
+    size = [(n - 1) * s - 2 * p + d * (k - 1) + extra + 1 for n, k, s, p, extra, d in facts]
+    # PyTorch takes an output padding of a stride and more where it is below the dilation; no input has such a gradient.
+    if any(s < 1 for s in size) or any(extra >= s for _, _, s, _, extra, _ in facts):
+        return None
+    strides, pads, _, dilations = each
+    channels = weight_shape[0] * weight_shape[1]
+    of_input = [shape[0], channels, *size]
+    steps = strides, [side for p in pads or () for side in (p, p)], dilations
+    return (of_input, steps) if _take(of_input, channels, kernel, steps) else None  # type: ignore[arg-type]
 
 
 _known_steps = lru_cache(maxsize=4096)(_find_steps)
+_known_transposed = lru_cache(maxsize=4096)(_find_transposed)
+
+
+def _found(find: Callable[..., Any], known: Callable[..., Any], *sizes: Any) -> Any:
+    if torch.compiler.is_compiling():
+        return find(*sizes)
+    try:
+        return known(*sizes)
+    except TypeError:  # lists, or sizes that are symbols
+        return find(*sizes)
 
 
 def _is_ours(a: Any, dtype: torch.dtype) -> bool:
@@ -89,18 +145,32 @@ def _is_ours(a: Any, dtype: torch.dtype) -> bool:
     )
 
 
+def _are_ours(input: Tensor, weight: Any, bias: Any) -> bool:
+    """Whether the engine reads these, and nothing but the values of a convolution is asked for."""
+    dtype = input.dtype
+    return (
+        dtype in operators.DTYPES
+        and not torch.jit.is_tracing()  # a traced graph can then be loaded without this package
+        and _is_ours(input, dtype)
+        and _is_ours(weight, dtype)
+        and (bias is None or _is_ours(bias, dtype))
+        and not is_forward_mode()
+    )
+
+
 def _is_for_compiler(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether torch.compile is faster by itself.
 
     It fuses oneDNN's convolution with the layers around it, which spares a pass over memory. That is worth more than
-    the engine in float32 with one filter a channel, where both run at the speed of the memory; in training it has to
-    keep what lies between the layers.
+    the engine in two dimensions in float32 with one filter a channel, where both run at the speed of the memory; in
+    training it has to keep what lies between the layers.
     """
     return (
         torch.compiler.is_compiling()
         and not _is_exporting()
         and _HAS_ONEDNN
         and input.dtype is torch.float32
+        and input.dim() == 4
         and weight.shape[0] == input.shape[1]
         and not (torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in (input, weight, bias)))
     )
@@ -113,92 +183,117 @@ def _autocast(a: Any) -> Any:
     return a.to(torch.get_autocast_dtype("cpu"))
 
 
-def conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Ints = 1,
-    padding: Ints | str = 0,
-    dilation: Ints = 1,
+def stock(
+    axes: int,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    activation: str | None,
 ) -> Tensor:
-    """``torch.nn.functional.conv2d(input, weight, bias, stride, padding, dilation, groups=input.shape[1])``, faster.
+    """What PyTorch makes of a convolution."""
+    if axes == 1 and isinstance(padding, str) and padding == "causal":  # a word that it does not know
+        padding, dilations = 0, _per_axis(dilation, 1, 1)
+        if dilations is not None and isinstance(input, Tensor) and isinstance(weight, Tensor) and weight.dim() == 3:
+            input = F.pad(input, (dilations[0] * (weight.shape[2] - 1), 0))
+    return activations.apply(activation, _CONV[axes](input, weight, bias, stride, padding, dilation, groups))
 
-    Parameters
-    ----------
-    input : Tensor of shape (n, c_I, h, w) or (c_I, h, w)
-        float16, bfloat16, float32 or float64, in contiguous or channels_last memory, which are both read in place, or
-        of any other strides.
-    weight : Tensor of shape (c_I * c_M, 1, k_H, k_W)
-        Of input's dtype; filters c * c_M to (c + 1) * c_M - 1 belong to channel c.
-    bias : Tensor of shape (c_I * c_M,), optional
-        Of input's dtype.
-    stride, dilation : int or pair of ints, default 1
-        (vertical, horizontal).
-    padding : int, pair of ints, "same" or "valid", default 0
-        Zeros on both sides; "same" needs stride 1 and puts an odd one at the end, as in PyTorch.
 
-    Returns
-    -------
-    Tensor of shape (n, c_I * c_M, h_O, w_O)
-        In channels_last memory where input is. Sums are kept in float32, in float64 for float64, and rounded once.
-
-    Raises
-    ------
-    RuntimeError, TypeError, ValueError
-        PyTorch's own: every argument that the engine does not take is handed to PyTorch's convolution, which computes
-        or refuses it. So are tensors on other devices, subclasses of Tensor, and forward-mode differentiation.
-
-    Notes
-    -----
-    Differentiable to any order; made of operators ``torch.ops.depthwise.*`` with fake implementations and batching
-    rules, so that ``torch.compile``, ``torch.export``, ``torch.func`` and ``torch.autocast`` take it as one of
-    PyTorch's. ``torch.get_num_threads()`` threads share the work; results have the same bits for any number of them.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from depthwise.torch import conv2d
-    >>> conv2d(torch.ones(1, 2, 4, 4), torch.ones(2, 1, 3, 3), padding=1).shape
-    torch.Size([1, 2, 4, 4])
-    """
-    if has_torch_function((input, weight, bias)):
-        arguments = input, weight, bias, stride, padding, dilation
-        return handle_torch_function(conv2d, (input, weight, bias), *arguments)
-    groups = input.shape[-3] if isinstance(input, Tensor) and input.dim() > 2 else 1
-    return convolve(input, weight, bias, stride, padding, dilation, groups)
+def spatial_axes(weight: Any) -> int:
+    """Of a layer's weight, where nobody said how many it has to be."""
+    return min(max(weight.dim() - 2, 1), 3) if isinstance(weight, Tensor) else 2
 
 
 def convolve(
-    input: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, padding: Ints | str, dilation: Ints, groups: int
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints | str,
+    dilation: Ints,
+    groups: int,
+    activation: str | None = None,
+    axes: int | None = None,
 ) -> Tensor:
-    """:func:`conv2d` for a layer, which knows how many channels its input has to have."""
+    """``torch.nn.functional.conv1d``, ``2d`` or ``3d`` of any arguments, and an activation of what it computes.
+
+    The engine computes what is depthwise, and PyTorch all else. A caller who knows how many spatial `axes` there have
+    to be says so; else the weight does.
+    """
+    if axes is None:
+        axes = spatial_axes(weight)
     if has_torch_function((input, weight, bias)):
-        arguments = input, weight, bias, stride, padding, dilation, groups
+        arguments = input, weight, bias, stride, padding, dilation, groups, activation, axes
         return handle_torch_function(convolve, (input, weight, bias), *arguments)
+    name = "none" if activation is None else activations.name_of(activation)
     if not isinstance(input, Tensor):
-        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    if input.dim() == 3:
-        return convolve(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+        return stock(axes, input, weight, bias, stride, padding, dilation, groups, name)
+    if input.dim() == axes + 1:
+        batch = input.unsqueeze(0)
+        return convolve(batch, weight, bias, stride, padding, dilation, groups, activation, axes).squeeze(0)
     if torch.is_autocast_enabled("cpu"):
         input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
-    dtype, steps = input.dtype, None
-    if (
-        dtype in operators.DTYPES
-        and not torch.jit.is_tracing()  # a traced graph can then be loaded without this package
-        and _is_ours(input, dtype)
-        and _is_ours(weight, dtype)
-        and (bias is None or (_is_ours(bias, dtype) and bias.shape == weight.shape[:1]))
-        and not is_forward_mode()
-        and not _is_for_compiler(input, weight, bias)
-    ):
-        sizes = input.shape, weight.shape, stride, padding, dilation, groups
-        try:
-            steps = _find_steps(*sizes) if torch.compiler.is_compiling() else _known_steps(*sizes)
-        except TypeError:  # lists, or sizes that are symbols
-            steps = _find_steps(*sizes)
+    steps = None
+    fits = _are_ours(input, weight, bias) and (bias is None or bias.shape == weight.shape[:1])
+    if fits and not _is_for_compiler(input, weight, bias):
+        sizes = axes, input.shape, weight.shape, stride, padding, dilation, groups
+        steps = _found(_find_steps, _known_steps, *sizes)
     if steps is None:
-        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    return operators.conv2d(input, weight, bias, *steps)
+        return stock(axes, input, weight, bias, stride, padding, dilation, groups, name)
+    if name == "none":
+        return operators.conv(input, weight, bias, *steps)  # type: ignore[no-any-return]
+    if IN_DISPATCHER:
+        return operators.conv(input, weight, bias, *steps, name)  # type: ignore[no-any-return]
+    return activations.apply(name, operators.conv(input, weight, bias, *steps))
+
+
+def convolve_transposed(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints,
+    output_padding: Ints,
+    groups: int,
+    dilation: Ints,
+    axes: int | None = None,
+) -> Tensor:
+    """``torch.nn.functional.conv_transpose1d``, ``2d`` or ``3d`` of any arguments.
+
+    The engine computes what is depthwise, as the gradient of the convolution whose output `input` could be, and
+    PyTorch all else.
+    """
+    if axes is None:
+        axes = spatial_axes(weight)
+    steps = stride, padding, output_padding, groups, dilation
+    if has_torch_function((input, weight, bias)):
+        tensors = input, weight, bias
+        return handle_torch_function(convolve_transposed, tensors, *tensors, *steps, axes)
+    if not isinstance(input, Tensor):
+        return _CONV_TRANSPOSED[axes](input, weight, bias, *steps)
+    if input.dim() == axes + 1:
+        return convolve_transposed(input.unsqueeze(0), weight, bias, *steps, axes).squeeze(0)
+    if torch.is_autocast_enabled("cpu"):
+        input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
+    found = None
+    if _are_ours(input, weight, bias) and (bias is None or bias.shape == (prod(weight.shape[:2]),)):
+        sizes = axes, input.shape, weight.shape, stride, padding, output_padding, dilation, groups
+        found = _found(_find_transposed, _known_transposed, *sizes)
+    if found is None:
+        return _CONV_TRANSPOSED[axes](input, weight, bias, *steps)
+    channels_last = None if torch.compiler.is_compiling() else operators.result_is_channels_last(input, weight)
+    multiplier = weight.shape[1]
+    if multiplier > 1:  # each filter has its channel to itself
+        input = input.unsqueeze(2).expand(-1, -1, multiplier, *[-1] * axes).flatten(1, 2)
+        weight = weight.reshape(-1, 1, *weight.shape[2:])
+    dtype = input.dtype
+    # The bias is added to sums that are not yet rounded.
+    wide = dtype if bias is None else torch.promote_types(dtype, torch.float32)
+    y: Tensor = operators.conv_input_grad(input, weight, found[0], channels_last, wide, *found[1])
+    return y if bias is None else (y + bias.reshape(-1, *[1] * axes)).to(dtype)
 
 
 def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Tensor:
@@ -219,8 +314,7 @@ def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad
         raise ValueError(msg)
     weight = W.transpose(0, 1).reshape(g.y_shape[1], 1, *W.shape[2:])
     strides, dilations = tuple(a.stride for a in g.axes), tuple(a.dilate for a in g.axes)
-    if spatial == 2 and all(a is None or _is_ours(a, a.dtype) for a in (x, weight, b)):
-        return operators.conv2d(x, weight, b, strides, [p for a in g.axes for p in a.pad], dilations)
+    if all(a is None or _is_ours(a, a.dtype) for a in (x, weight, b)):
+        return operators.conv(x, weight, b, strides, [p for a in g.axes for p in a.pad], dilations)
     padded = F.pad(x, [p for a in reversed(g.axes) for p in a.pad])
-    convolution = (F.conv1d, F.conv2d, F.conv3d)[spatial - 1]
-    return convolution(padded, weight, b, strides, 0, dilations, x.shape[1])
+    return _CONV[spatial](padded, weight, b, strides, 0, dilations, x.shape[1])

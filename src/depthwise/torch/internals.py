@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function, forward_ad
+from torch.compiler import is_compiling as _is_compiling
+from torch.jit import is_tracing as _is_tracing
 
 Rule = Callable[..., Any]
 
@@ -23,6 +25,11 @@ try:
     IN_DISPATCHER = True
 except (ImportError, AttributeError):
     IN_DISPATCHER = False
+
+try:
+    from torch._C import _len_torch_dispatch_stack
+except ImportError:
+    _len_torch_dispatch_stack = None  # type: ignore[assignment]
 
 # What a layer calls with (input, weight, bias), or its public method, called with the input.
 HOOK = "_conv_forward" if hasattr(nn.Conv2d, "_conv_forward") else "forward"
@@ -80,7 +87,7 @@ def _record_around_dispatcher(op: Any, context: Rule, backward: Rule, vmap: Rule
         a, b = ctx.saved_tensors
         terms = [] if first is None else [call(first, b, *ctx.others)]
         terms += [] if second is None else [call(a, second, *ctx.others)]
-        return sum(terms, 0 if bias is None else bias[:, None, None])
+        return sum(terms, 0 if bias is None else bias.reshape(-1, *[1] * (a.dim() - 2)))
 
     def call(*args: Any) -> Any:
         return op(*args) if torch.compiler.is_compiling() else function.apply(*args)
@@ -94,20 +101,34 @@ def _function(op: Any, **methods: Rule) -> Any:
     return type(op.name(), (Function,), {name: staticmethod(f) for name, f in methods.items()})
 
 
+def sees_operators() -> bool:
+    """Whether someone may want to see each operator that runs: a compiler, a tracer, a mode, a transform."""
+    return (
+        not IN_DISPATCHER
+        or _len_torch_dispatch_stack is None
+        or _is_compiling()
+        or _len_torch_dispatch_stack() > 0
+        or _are_functorch_transforms_active()
+        or _is_tracing()
+    )
+
+
 def is_forward_mode() -> bool:
     """Whether something is differentiated in forward mode, which is then PyTorch's convolution's."""
     return IN_DISPATCHER and forward_ad._current_level >= 0
 
 
-def border(layer: nn.Conv2d) -> list[int]:
-    """How far a layer with a padding mode pads: (left, right, top, bottom), as torch.nn.functional.pad takes it."""
+def border(layer: Any) -> list[int]:
+    """How far a layer with a padding mode pads, last axis first, as torch.nn.functional.pad takes it."""
     private = getattr(layer, "_reversed_padding_repeated_twice", None)
     if private is not None:
         return list(private)
-    if isinstance(layer.padding, str):
-        same = layer.padding == "same"
-        totals = [d * (k - 1) * same for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
-        top, left = (total // 2 for total in totals)
-        return [left, totals[1] - left, top, totals[0] - top]
-    (top, left) = layer.padding
-    return [left, left, top, top]
+    sides = []
+    for axis in reversed(range(len(layer.kernel_size))):
+        if isinstance(layer.padding, str):
+            total = 0 if layer.padding == "valid" else layer.dilation[axis] * (layer.kernel_size[axis] - 1)
+            before = total if layer.padding == "causal" else total // 2
+            sides += [before, total - before]
+        else:
+            sides += [layer.padding[axis]] * 2
+    return sides

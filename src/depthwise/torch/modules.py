@@ -1,4 +1,4 @@
-"""The layer, and how a model's layers become fast."""
+"""How a model's layers become fast."""
 
 from __future__ import annotations
 
@@ -14,53 +14,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from .convolution import convolve
 from .internals import HOOK, border
-
-
-class DepthwiseConv2d(nn.Conv2d):
-    """``torch.nn.Conv2d(..., groups=in_channels)`` through :func:`depthwise.torch.conv2d`.
-
-    Parameters, state_dict, initialisation and padding modes are those of ``torch.nn.Conv2d``.
-
-    Parameters
-    ----------
-    in_channels, out_channels : int
-        out_channels is a multiple of in_channels; in_channels where it is not given.
-    kernel_size, stride, padding, dilation, bias, padding_mode, device, dtype
-        As ``torch.nn.Conv2d`` takes them.
-    groups : int, optional
-        in_channels, and nothing else.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from depthwise.torch import DepthwiseConv2d
-    >>> layer = DepthwiseConv2d(8, 16, 3, padding=1)
-    >>> layer(torch.zeros(1, 8, 10, 10)).shape, layer.weight.shape
-    (torch.Size([1, 16, 10, 10]), torch.Size([16, 1, 3, 3]))
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int | None = None,
-        kernel_size: Any = 3,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int | None = None,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        if groups not in (None, in_channels):
-            msg = f"groups must be in_channels ({in_channels}) in a depthwise layer, got {groups}"
-            raise ValueError(msg)
-        outs = in_channels if out_channels is None else out_channels
-        args = outs, kernel_size, stride, padding, dilation, in_channels, bias, padding_mode, device, dtype
-        super().__init__(in_channels, *args)
-        if not _overrides(HOOK, self):
-            _make_fast(self)
+from .layers import Depthwise
 
 
 class _Engine:
@@ -114,7 +68,7 @@ def _overrides(method: str, layer: nn.Conv2d) -> bool:
 
 def _is_fast(module: nn.Module) -> bool:
     engine = vars(module).get(HOOK)
-    return isinstance(engine, _Engine) and engine._layer() is module
+    return isinstance(module, Depthwise) or (isinstance(engine, _Engine) and engine._layer() is module)
 
 
 def _is_depthwise(module: nn.Module) -> bool:
@@ -187,7 +141,7 @@ def accelerate(model: nn.Module) -> Changes:
 
 
 def restore(model: nn.Module) -> list[str]:
-    """Undo :func:`accelerate`; layers that were made as :class:`DepthwiseConv2d` stay.
+    """Undo :func:`accelerate`; layers that were made fast, as :class:`DepthwiseConv2d` is, stay.
 
     Parameters
     ----------
@@ -200,7 +154,7 @@ def restore(model: nn.Module) -> list[str]:
     """
     restored = []
     for name, module in model.named_modules():
-        if not isinstance(module, DepthwiseConv2d) and isinstance(vars(module).get(HOOK), _Engine):
+        if isinstance(vars(module).get(HOOK), _Engine):
             delattr(module, HOOK)
             restored.append(name)
     return restored

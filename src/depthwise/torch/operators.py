@@ -1,8 +1,9 @@
 """The three operators, registered with torch.library; the derivative of each is made of the three.
 
-``depthwise::conv2d(x, weight, bias)``, ``depthwise::conv2d_input_grad(gy, weight)`` and
-``depthwise::conv2d_weight_grad(x, gy)``. Weights are (c_I * c_M, 1, k_H, k_W), as PyTorch has them; padding is (top,
-bottom, left, right). Callers check their arguments first.
+``depthwise::conv(x, weight, bias)``, ``depthwise::conv_input_grad(gy, weight)`` and
+``depthwise::conv_weight_grad(x, gy)``, in one to three dimensions. Weights are (c_I * c_M, 1, kernel...), as PyTorch has
+them; stride and dilation have an item an axis, padding has two: before, after, before, after and so on. Each is told the
+dtype of its result, which no dtype of its inputs binds. Callers check their arguments first.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from ..enums import DTYPES as CODES
 from ..enums import FORWARD, INPUT_GRAD, WEIGHT_GRAD
 from ..geometry import Geometry, geometry, output_length
 from ..runtime import active_target
+from . import activations
 from .internals import differentiable
 
 DTYPES = {getattr(torch, name): code for name, code in CODES.items()}
 Ints = Sequence[int]
 _NO_BIAS = (0, (), 0)
+_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 # The engine has the threads of PyTorch's OpenMP runtime, or where that is of an unknown kind its own.
 _core.find_openmp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
@@ -34,31 +37,44 @@ _core.find_openmp(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
 
 def _is_channels_last(a: Tensor) -> bool:
     """Whether PyTorch takes these strides for channels_last (its C++ ``suggest_memory_format``; no size is zero)."""
-    (_, c, h, w), (batch, channel, row, column) = a.shape, a.stride()
-    # The inequality is for (n, 1, 1, 1), where both formats have the same strides: it counts as planar.
-    return bool(channel > 0 and channel * c <= column and column * w <= row and channel != row * h <= batch)
+    shape, strides = a.shape, a.stride()
+    channel = strides[1]
+    least = channel * shape[1]
+    if not 0 < least <= strides[-1]:
+        return False
+    for axis in range(len(shape) - 1, 1, -1):
+        if strides[axis] < least:
+            return False
+        least = strides[axis] * shape[axis]
+    # The inequality is for sizes of one alone, where both formats have the same strides: it counts as planar.
+    return bool(channel != least <= strides[0])
 
 
 def result_is_channels_last(x: Tensor, weight: Tensor) -> bool:
-    """Whether what is computed from the two is to lie in channels_last memory: where either does, as in PyTorch."""
-    return _is_channels_last(x) or _is_channels_last(weight)
+    """Whether what is computed from the two is to lie in channels_last memory: where either does, as in PyTorch.
+
+    In one dimension, where PyTorch has no such format, x alone decides.
+    """
+    return _is_channels_last(x) or (weight.dim() > 3 and _is_channels_last(weight))
 
 
-def _empty(x: Tensor, shape: Ints, channels_last: bool) -> Tensor:
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
+def _empty(x: Tensor, shape: Ints, dtype: torch.dtype, channels_last: bool) -> Tensor:
+    if not channels_last:
+        return torch.empty(shape, dtype=dtype, device=x.device)
+    if len(shape) == 3:
+        _, channels, length = shape
+        return torch.empty_strided(shape, (channels * length, 1, channels), dtype=dtype, device=x.device)
+    return torch.empty(shape, dtype=dtype, device=x.device, memory_format=_FORMATS[len(shape)])
 
 
 def output_shape(x_shape: Ints, weight_shape: Ints, stride: Ints, padding: Ints, dilation: Ints) -> list[Any]:
     """Shape of y, for sizes that may be symbols."""
-    (batch, _, h, w), (outs, _, kernel_h, kernel_w) = x_shape, weight_shape
-    top, bottom, left, right = padding
-    return [
-        batch,
-        outs,
-        output_length(h, kernel_h, stride[0], (top, bottom), dilation[0]),
-        output_length(w, kernel_w, stride[1], (left, right), dilation[1]),
-    ]
+    axes = zip(x_shape[2:], weight_shape[2:], stride, _pairs(padding), dilation, strict=True)
+    return [x_shape[0], weight_shape[0], *(output_length(*axis) for axis in axes)]
+
+
+def _pairs(padding: Ints) -> tuple[tuple[int, int], ...]:
+    return tuple(zip(padding[::2], padding[1::2], strict=True))
 
 
 @lru_cache(maxsize=4096)
@@ -66,21 +82,23 @@ def sizes(
     x_shape: tuple[int, ...],
     outs: int,
     kernel: tuple[int, ...],
-    stride: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    dilation: tuple[int, int],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
 ) -> Geometry:
     """What the engine is told of a problem; a ValueError where it is too large for it."""
     channels = x_shape[1]
     W_shape = (outs // channels if channels else 0, channels, *kernel)
-    return geometry(x_shape, W_shape, stride, (padding[:2], padding[2:]), dilation)
+    return geometry(x_shape, W_shape, stride, _pairs(padding), dilation)
 
 
 def _place(a: Tensor) -> tuple[int, tuple[int, ...], int]:
     return a.data_ptr(), a.stride(), DTYPES[a.dtype]
 
 
-def _run(kind: int, g: Geometry, x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor) -> None:
+def _run(
+    kind: int, g: Geometry, x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, activation: str = "none"
+) -> None:
     """Run the engine as many threads wide as PyTorch's own operators; the tensor that is computed is already there."""
     # Filter m of channel c is row c * c_M + m of PyTorch's weight: the engine's W[m, c] without a copy.
     row, _, *taps = weight.stride()
@@ -93,7 +111,7 @@ def _run(kind: int, g: Geometry, x: Tensor, weight: Tensor, bias: Tensor | None,
         _place(y),
         active_target(),
         torch.get_num_threads(),
-        0,
+        _core.activations[activation],
     )
 
 
@@ -101,53 +119,103 @@ def _steps(stride: Ints, padding: Ints, dilation: Ints) -> tuple[Any, Any, Any]:
     return tuple(stride), tuple(padding), tuple(dilation)
 
 
-def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
+def _conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    activation: str = "none",
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     outs, _, *kernel = weight.shape
     g = sizes(x.shape, outs, tuple(kernel), *_steps(stride, padding, dilation))
-    y = _empty(x, g.y_shape, result_is_channels_last(x, weight))
-    _run(FORWARD, g, x, weight, bias, y)
+    y = _empty(x, g.y_shape, dtype or x.dtype, result_is_channels_last(x, weight))
+    _run(FORWARD, g, x, weight, bias, y, activation)
     return y
 
 
-def _conv2d_fake(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, padding: Ints, dilation: Ints) -> Tensor:
+def _conv_fake(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    activation: str = "none",
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     shape = output_shape(x.shape, weight.shape, stride, padding, dilation)
-    return _empty(x, shape, result_is_channels_last(x, weight))
+    return _empty(x, shape, dtype or x.dtype, result_is_channels_last(x, weight))
 
 
-def _conv2d_context(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *steps: Ints) -> None:
-    ctx.steps = steps
-    ctx.input_shape = x.shape
+def _conv_context(
+    ctx: Any,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    activation: str = "none",
+    dtype: torch.dtype | None = None,
+) -> None:
+    ctx.steps = stride, padding, dilation
+    ctx.activation = activation
+    ctx.x_shape, ctx.x_dtype, ctx.bias_dtype = x.shape, x.dtype, None if bias is None else bias.dtype
     # A compiler lays x out anew after this was traced: the gradient then goes by what gy has become. PyTorch 2.6 does
     # not say here that it compiles, but its tensors are not plain ones.
     traced = torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter)
     ctx.channels_last = None if traced else result_is_channels_last(x, weight)
-    ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
+    if activation == "none":
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight, None)
+    else:
+        ctx.save_for_backward(x, weight, bias)
 
 
-def _conv2d_backward(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
-    x, weight = ctx.saved_tensors
+def _conv_backward(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
+    x, weight, bias = ctx.saved_tensors
     needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
-    gx = conv2d_input_grad(gy, weight, ctx.input_shape, ctx.channels_last, *ctx.steps) if needs_x else None
-    gW = conv2d_weight_grad(x, gy, weight.shape[2:], weight.dtype, *ctx.steps) if needs_weight else None
-    return gx, gW, gy.sum((0, 2, 3)) if needs_bias else None, None, None, None
+    if ctx.activation != "none":
+        # What it was applied to, which was never stored, once more: as wide as the sums were, not as y was.
+        z = conv(x, weight, bias, *ctx.steps, "none", torch.promote_types(ctx.x_dtype, torch.float32))
+        gy = activations.gradient(ctx.activation, gy.to(z.dtype), z)
+    gx = gW = gb = None
+    if needs_x:
+        gx = conv_input_grad(gy, weight, ctx.x_shape, ctx.channels_last, ctx.x_dtype, *ctx.steps)
+    if needs_weight:
+        gW = conv_weight_grad(x, gy, weight.shape[2:], weight.dtype, *ctx.steps)
+    if needs_bias:
+        gb = gy.sum((0, *range(2, gy.dim()))).to(ctx.bias_dtype)
+    return gx, gW, gb, None, None, None, None, None
 
 
 def _input_grad(
-    gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, stride: Ints, padding: Ints, dilation: Ints
+    gy: Tensor,
+    weight: Tensor,
+    shape: Ints,
+    channels_last: bool | None,
+    dtype: torch.dtype,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
 ) -> Tensor:
     outs, _, *kernel = weight.shape
     g = sizes(tuple(shape), outs, tuple(kernel), *_steps(stride, padding, dilation))
-    gx = _input_grad_fake(gy, weight, shape, channels_last)
+    gx = _input_grad_fake(gy, weight, shape, channels_last, dtype)
     _run(INPUT_GRAD, g, gx, weight, None, gy)
     return gx
 
 
-def _input_grad_fake(gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, *steps: Ints) -> Tensor:
-    return _empty(gy, shape, result_is_channels_last(gy, weight) if channels_last is None else channels_last)
+def _input_grad_fake(
+    gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, dtype: torch.dtype, *steps: Ints
+) -> Tensor:
+    return _empty(gy, shape, dtype, result_is_channels_last(gy, weight) if channels_last is None else channels_last)
 
 
 def _input_grad_context(
-    ctx: Any, gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, *steps: Ints
+    ctx: Any, gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, dtype: torch.dtype, *steps: Ints
 ) -> None:
     ctx.steps = steps
     ctx.save_for_backward(gy, weight)
@@ -155,11 +223,11 @@ def _input_grad_context(
 
 def _input_grad_backward(ctx: Any, ggx: Tensor) -> tuple[Any, ...]:
     gy, weight = ctx.saved_tensors
-    g_gy = conv2d(ggx, weight, None, *ctx.steps) if ctx.needs_input_grad[0] else None
+    g_gy = conv(ggx, weight, None, *ctx.steps, "none", gy.dtype) if ctx.needs_input_grad[0] else None
     gW = None
     if ctx.needs_input_grad[1]:
-        gW = conv2d_weight_grad(ggx, gy, weight.shape[2:], weight.dtype, *ctx.steps)
-    return g_gy, gW, None, None, None, None, None
+        gW = conv_weight_grad(ggx, gy, weight.shape[2:], weight.dtype, *ctx.steps)
+    return g_gy, gW, None, None, None, None, None, None
 
 
 def _weight_grad(
@@ -184,9 +252,9 @@ def _weight_grad_backward(ctx: Any, ggW: Tensor) -> tuple[Any, ...]:
     x, gy = ctx.saved_tensors
     gx = g_gy = None
     if ctx.needs_input_grad[0]:
-        gx = conv2d_input_grad(gy, ggW, x.shape, result_is_channels_last(x, ggW), *ctx.steps)
+        gx = conv_input_grad(gy, ggW, x.shape, result_is_channels_last(x, ggW), x.dtype, *ctx.steps)
     if ctx.needs_input_grad[1]:
-        g_gy = conv2d(x, ggW, None, *ctx.steps)
+        g_gy = conv(x, ggW, None, *ctx.steps, "none", gy.dtype)
     return gx, g_gy, None, None, None, None, None
 
 
@@ -201,39 +269,39 @@ def _unfold(a: Tensor, size: int, axis: int) -> tuple[Tensor, int]:
     return a.unflatten(axis, (size, -1)), axis
 
 
-def _conv2d_vmap(
-    info: Any, dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *steps: Ints
+def _conv_vmap(
+    info: Any, dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any
 ) -> tuple[Tensor, int]:
     n = info.batch_size
     if dims[1] is None and dims[2] is None:
-        return _unfold(conv2d(_fold(x, dims[0], n, 0), weight, bias, *steps), n, 0)
+        return _unfold(conv(_fold(x, dims[0], n, 0), weight, bias, *rest), n, 0)
     if bias is not None:
         bias = _fold(bias, dims[2], n, 0)
-    return _unfold(conv2d(_fold(x, dims[0], n, 1), _fold(weight, dims[1], n, 0), bias, *steps), n, 1)
+    return _unfold(conv(_fold(x, dims[0], n, 1), _fold(weight, dims[1], n, 0), bias, *rest), n, 1)
 
 
 def _input_grad_vmap(
-    info: Any, dims: Any, gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, *steps: Ints
+    info: Any, dims: Any, gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, *rest: Any
 ) -> tuple[Tensor, int]:
     n, (batch, channels, *size) = info.batch_size, shape
     if dims[1] is None:
-        gx = conv2d_input_grad(_fold(gy, dims[0], n, 0), weight, [n * batch, channels, *size], channels_last, *steps)
+        gx = conv_input_grad(_fold(gy, dims[0], n, 0), weight, [n * batch, channels, *size], channels_last, *rest)
         return _unfold(gx, n, 0)
     gy, weight = _fold(gy, dims[0], n, 1), _fold(weight, dims[1], n, 0)
-    return _unfold(conv2d_input_grad(gy, weight, [batch, n * channels, *size], channels_last, *steps), n, 1)
+    return _unfold(conv_input_grad(gy, weight, [batch, n * channels, *size], channels_last, *rest), n, 1)
 
 
 def _weight_grad_vmap(
     info: Any, dims: Any, x: Tensor, gy: Tensor, kernel: Ints, dtype: torch.dtype, *steps: Ints
 ) -> tuple[Tensor, int]:
     n = info.batch_size
-    gW = conv2d_weight_grad(_fold(x, dims[0], n, 1), _fold(gy, dims[1], n, 1), kernel, dtype, *steps)
+    gW = conv_weight_grad(_fold(x, dims[0], n, 1), _fold(gy, dims[1], n, 1), kernel, dtype, *steps)
     return _unfold(gW, n, 0)
 
 
 # What torch.utils.flop_counter counts for PyTorch's own depthwise convolution and its gradients, also where that is too
 # much (the gradient of the weight, as if every pair of channels had one).
-def _conv2d_flops(x: Ints, weight: Ints, *_: Any, out_shape: Ints, **__: Any) -> int:
+def _conv_flops(x: Ints, weight: Ints, *_: Any, out_shape: Ints, **__: Any) -> int:
     return 2 * x[0] * prod(weight) * prod(out_shape[2:])
 
 
@@ -247,7 +315,8 @@ def _weight_grad_flops(x: Ints, gy: Ints, *_: Any, out_shape: Ints, **__: Any) -
 
 def _register(
     name: str,
-    signature: str,
+    before: str,
+    after: str,
     compute: Callable[..., Tensor],
     fake: Callable[..., Tensor],
     context: Callable[..., None],
@@ -256,10 +325,10 @@ def _register(
     flops: Callable[..., int],
 ) -> Any:
     qualified = f"depthwise::{name}"
-    steps = "int[2] stride, int[4] padding, int[2] dilation"
+    steps = "int[] stride, int[] padding, int[] dilation"
     # flexible_layout: a compiler may hand over any strides, and what is computed lies as they do (its fake says how).
     tags = torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout
-    torch.library.define(qualified, f"({signature}, {steps}) -> Tensor", tags=tags)
+    torch.library.define(qualified, f"({before}, {steps}{after}) -> Tensor", tags=tags)
     torch.library.impl(qualified, "cpu", compute)
     torch.library.register_fake(qualified, fake)
     torch.library.register_vmap(qualified, vmap)
@@ -268,19 +337,21 @@ def _register(
     return differentiable(packet.default, context, backward, vmap)
 
 
-conv2d = _register(
-    "conv2d",
+conv = _register(
+    "conv",
     "Tensor x, Tensor weight, Tensor? bias",
-    _conv2d,
-    _conv2d_fake,
-    _conv2d_context,
-    _conv2d_backward,
-    _conv2d_vmap,
-    _conv2d_flops,
+    ", str activation='none', ScalarType? dtype=None",
+    _conv,
+    _conv_fake,
+    _conv_context,
+    _conv_backward,
+    _conv_vmap,
+    _conv_flops,
 )
-conv2d_input_grad = _register(
-    "conv2d_input_grad",
-    "Tensor gy, Tensor weight, SymInt[] input_shape, bool? channels_last",
+conv_input_grad = _register(
+    "conv_input_grad",
+    "Tensor gy, Tensor weight, SymInt[] input_shape, bool? channels_last, ScalarType dtype",
+    "",
     _input_grad,
     _input_grad_fake,
     _input_grad_context,
@@ -288,9 +359,10 @@ conv2d_input_grad = _register(
     _input_grad_vmap,
     _input_grad_flops,
 )
-conv2d_weight_grad = _register(
-    "conv2d_weight_grad",
+conv_weight_grad = _register(
+    "conv_weight_grad",
     "Tensor x, Tensor gy, SymInt[] kernel_size, ScalarType dtype",
+    "",
     _weight_grad,
     _weight_grad_fake,
     _weight_grad_context,

@@ -1,0 +1,132 @@
+"""The layers: those of torch.nn with groups=in_channels, through the engine."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
+from torch import Tensor, nn
+from torch.fx import Proxy
+
+from . import activations
+from .convolution import convolve, stock
+from .internals import border
+
+
+class Depthwise(nn.Module):
+    """What the layers of one to three dimensions have in common."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int | None = None,
+        kernel_size: Any = 3,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int | None = None,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        activation: str | None = None,
+    ) -> None:
+        if groups not in (None, in_channels):
+            msg = f"groups must be in_channels ({in_channels}) in a depthwise layer, got {groups}"
+            raise ValueError(msg)
+        activations.name_of(activation)
+        outs = in_channels if out_channels is None else out_channels
+        causal = isinstance(self, nn.Conv1d) and isinstance(padding, str) and padding == "causal"
+        rest = dilation, in_channels, bias, padding_mode, device, dtype
+        super().__init__(in_channels, outs, kernel_size, stride, "valid" if causal else padding, *rest)  # type: ignore[call-arg]
+        if causal:  # a word that PyTorch does not know
+            self.padding = padding
+            self._reversed_padding_repeated_twice = [self.dilation[0] * (self.kernel_size[0] - 1), 0]  # type: ignore[index,operator]
+        self.activation = activation
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight, self.bias)  # type: ignore[no-any-return,operator]
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:  # noqa: UP045 - for scripts
+        if torch.jit.is_scripting():
+            return activations.apply(self.activation, self._conv_of_pytorch(input, weight, bias))  # type: ignore[arg-type,operator]
+        else:  # noqa: RET505 - which a script is not to look into
+            return _convolve(self, input, weight, bias)
+
+    def extra_repr(self) -> str:
+        words: str = super().extra_repr()
+        return words if self.activation is None else f"{words}, activation={self.activation!r}"
+
+
+def _convolve(layer: Depthwise, input: Any, weight: Any, bias: Any) -> Tensor:
+    facts: Any = layer
+    padding, mode = facts.padding, facts.padding_mode
+    symbolic = isinstance(input, Proxy)
+    if mode != "zeros" or (symbolic and padding == "causal"):
+        input, padding = F.pad(input, border(facts), "constant" if mode == "zeros" else mode), 0
+    arguments = input, weight, bias, facts.stride, padding, facts.dilation, facts.groups, layer.activation
+    # A symbolic graph is for other tools, as a traced one is.
+    return stock(len(facts.kernel_size), *arguments) if symbolic else convolve(*arguments)
+
+
+class DepthwiseConv1d(Depthwise, nn.Conv1d):
+    """``torch.nn.Conv1d(..., groups=in_channels)`` through :func:`depthwise.torch.conv1d`.
+
+    As :class:`DepthwiseConv2d`; `padding` may also be "causal".
+
+    Examples
+    --------
+    >>> import torch
+    >>> from depthwise.torch import DepthwiseConv1d
+    >>> layer = DepthwiseConv1d(8, kernel_size=4, padding="causal", activation="silu")
+    >>> layer(torch.zeros(1, 8, 10)).shape, layer.weight.shape
+    (torch.Size([1, 8, 10]), torch.Size([8, 1, 4]))
+    """
+
+    _conv_of_pytorch = getattr(nn.Conv1d, "_conv_forward", None)
+
+
+class DepthwiseConv2d(Depthwise, nn.Conv2d):
+    """``torch.nn.Conv2d(..., groups=in_channels)`` through :func:`depthwise.torch.conv2d`.
+
+    Parameters, state_dict, initialisation and padding modes are those of ``torch.nn.Conv2d``.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        out_channels is a multiple of in_channels; in_channels where it is not given.
+    kernel_size, stride, padding, dilation, bias, padding_mode, device, dtype
+        As ``torch.nn.Conv2d`` takes them.
+    groups : int, optional
+        in_channels, and nothing else.
+    activation : str, optional
+        As :func:`depthwise.torch.conv2d` takes it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from depthwise.torch import DepthwiseConv2d
+    >>> layer = DepthwiseConv2d(8, 16, 3, padding=1)
+    >>> layer(torch.zeros(1, 8, 10, 10)).shape, layer.weight.shape
+    (torch.Size([1, 16, 10, 10]), torch.Size([16, 1, 3, 3]))
+    """
+
+    _conv_of_pytorch = getattr(nn.Conv2d, "_conv_forward", None)
+
+
+class DepthwiseConv3d(Depthwise, nn.Conv3d):
+    """``torch.nn.Conv3d(..., groups=in_channels)`` through :func:`depthwise.torch.conv3d`.
+
+    As :class:`DepthwiseConv2d`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from depthwise.torch import DepthwiseConv3d
+    >>> layer = DepthwiseConv3d(8, kernel_size=(1, 3, 3), padding=(0, 1, 1))
+    >>> layer(torch.zeros(1, 8, 4, 6, 6)).shape, layer.weight.shape
+    (torch.Size([1, 8, 4, 6, 6]), torch.Size([8, 1, 1, 3, 3]))
+    """
+
+    _conv_of_pytorch = getattr(nn.Conv3d, "_conv_forward", None)
