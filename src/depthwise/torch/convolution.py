@@ -321,7 +321,7 @@ def convolve_axes_transposed(
 
 
 def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Tensor:
-    """:func:`depthwise.depthwise_convolution_2d` and its like where x is a tensor: arguments and errors are Chainer's."""
+    """:func:`depthwise.depthwise_convolution_2d` and the like where x is a tensor: arguments, errors are Chainer's."""
     for name, a in (("x", x), ("W", W), ("b", b)):
         if not isinstance(a, Tensor) and not (name == "b" and a is None):
             msg = f"{name} must be a tensor, as x is, got {type(a).__name__}"
