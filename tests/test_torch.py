@@ -235,15 +235,15 @@ def test_opcheck(case, kind):
     dtype, layout = kind
     (x, weight, bias), _ = problem(case, dtype, layout)
     steps = [2, 1], [1, 0, 2, 1], [1, 2]
-    y = torch.ops.depthwise.conv2d(x, weight, bias, *steps)
+    y = torch.ops.depthwise.conv(x, weight, bias, *steps)
     gy = torch.randn_like(y).requires_grad_()
     last = layout is torch.channels_last
     for op, args in [
-        (torch.ops.depthwise.conv2d, (x, weight, bias)),
-        (torch.ops.depthwise.conv2d, (x, weight, None)),
-        (torch.ops.depthwise.conv2d_input_grad, (gy, weight, x.shape, last)),
-        (torch.ops.depthwise.conv2d_input_grad, (gy, weight, x.shape, None)),
-        (torch.ops.depthwise.conv2d_weight_grad, (x, gy, weight.shape[2:], dtype)),
+        (torch.ops.depthwise.conv, (x, weight, bias)),
+        (torch.ops.depthwise.conv, (x, weight, None)),
+        (torch.ops.depthwise.conv_input_grad, (gy, weight, x.shape, last, dtype)),
+        (torch.ops.depthwise.conv_input_grad, (gy, weight, x.shape, None, dtype)),
+        (torch.ops.depthwise.conv_weight_grad, (x, gy, weight.shape[2:], dtype)),
     ]:
         torch.library.opcheck(op, (*args, *steps))
 

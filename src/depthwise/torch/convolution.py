@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
+from ..enums import activation_code
 from ..geometry import geometry
 from . import activations, operators
 from .internals import IN_DISPATCHER, is_forward_mode
@@ -198,8 +199,8 @@ def stock(
         padding, dilations = 0, _per_axis(dilation, 1, 1)
         if dilations is not None and isinstance(input, Tensor) and isinstance(weight, Tensor) and weight.dim() == 3:
             input = F.pad(input, (dilations[0] * (weight.shape[2] - 1), 0))
-    name = activations.name_of(activation)
-    return activations.apply(name, _CONV[axes](input, weight, bias, stride, padding, dilation, groups))
+    activation_code(activation)  # or an error
+    return activations.apply(activation, _CONV[axes](input, weight, bias, stride, padding, dilation, groups))
 
 
 def spatial_axes(weight: Any) -> int:
@@ -254,10 +255,10 @@ def convolve_axes(
         return stock(axes, input, weight, bias, stride, padding, dilation, groups, activation)
     if activation is None:
         return operators.conv(input, weight, bias, *steps)  # type: ignore[no-any-return]
-    name = activations.name_of(activation)
+    activation_code(activation)  # or an error
     if IN_DISPATCHER:
-        return operators.conv(input, weight, bias, *steps, name)  # type: ignore[no-any-return]
-    return activations.apply(name, operators.conv(input, weight, bias, *steps))
+        return operators.conv(input, weight, bias, *steps, activation)  # type: ignore[no-any-return]
+    return activations.apply(activation, operators.conv(input, weight, bias, *steps))
 
 
 def convolve_transposed(

@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor, nn
 from torch.fx import Proxy
 
+from ..enums import activation_code
 from . import activations
 from .convolution import convolve, stock
 from .internals import border
@@ -35,7 +36,7 @@ class Depthwise(nn.Module):
         if groups not in (None, in_channels):
             msg = f"groups must be in_channels ({in_channels}) in a depthwise layer, got {groups}"
             raise ValueError(msg)
-        activations.name_of(activation)
+        activation_code(activation)  # or an error
         outs = in_channels if out_channels is None else out_channels
         causal = isinstance(self, nn.Conv1d) and isinstance(padding, str) and padding == "causal"
         rest = dilation, in_channels, bias, padding_mode, device, dtype
