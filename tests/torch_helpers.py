@@ -125,6 +125,9 @@ def small_network():
     )
 
 
+warnings_of_pytorch = pytest.mark.filterwarnings("ignore")  # what its tools say of themselves
+
+
 def accelerated(model):
     depthwise.torch.accelerate(model)
     return model
