@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import dis
 import inspect
+import threading
 import types
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -74,16 +75,20 @@ class _Rerouting(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+class _Thread(threading.local):
+    is_rerouting = False
+
+
 _MODE = _Rerouting()
+_thread = _Thread()
 
 
-@contextmanager
-def accelerated() -> Iterator[None]:
-    """Within it, this thread's calls of PyTorch's convolutions are the engine's where they are depthwise.
+def accelerated() -> TorchFunctionMode:
+    """A context in which this thread's calls of PyTorch's convolutions go to the engine where they are depthwise.
 
-    Calls of ``torch.nn.functional.conv1d``, ``conv2d``, ``conv3d`` and ``conv_transpose1d`` to ``3d`` with ``groups``
-    the number of channels, more than one, whoever makes them. The engine computes what :func:`depthwise.torch.conv2d`
-    gives to it, PyTorch all else. Each call of any function of PyTorch then takes some microseconds longer.
+    Those are calls of ``torch.nn.functional.conv1d`` to ``conv3d`` and ``conv_transpose1d`` to ``3d``, whoever makes
+    them, with as many groups as channels, more than one. The engine computes what :func:`depthwise.torch.conv2d` gives
+    to it, PyTorch all else. Every call of a function of PyTorch then takes some microseconds longer.
 
     Examples
     --------
@@ -96,8 +101,7 @@ def accelerated() -> Iterator[None]:
     >>> y.shape
     torch.Size([1, 8, 6, 6])
     """
-    with _MODE:
-        yield
+    return _MODE
 
 
 class Rerouted:
@@ -111,7 +115,7 @@ class Rerouted:
     def __init__(self, module: nn.Module, method: str) -> None:
         self._module, self._method = weakref.ref(module), method
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> type:
         return types.MethodType
 
@@ -132,10 +136,19 @@ class Rerouted:
     def __deepcopy__(self, memo: Any) -> Rerouted:
         return Rerouted(copy.deepcopy(self._parts()[0], memo), self._method)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 - it has the method's own
         module, function = self._parts()
-        with _MODE:
+        if torch.compiler.is_compiling():
+            with _MODE:
+                return function(module, *args, **kwargs)
+        if _thread.is_rerouting:  # whatever passes through two modes takes longer
             return function(module, *args, **kwargs)
+        _thread.is_rerouting = True
+        try:
+            with _MODE:
+                return function(module, *args, **kwargs)
+        finally:
+            _thread.is_rerouting = False
 
 
 _LAYERS = nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
@@ -161,6 +174,7 @@ def _find(module: nn.Module) -> Rerouted | None:
 
 
 def is_rerouted(module: nn.Module) -> bool:
+    """Whether :func:`reroute` was called for this module, and not for one that it is a copy of."""
     found = _find(module)
     return found is not None and found._module() is module
 
@@ -178,14 +192,18 @@ def may_reroute(module: nn.Module) -> bool:
     return all(type(vars(module).get(method)) in (Rerouted, type(None)) for method in (HOOK, "forward"))
 
 
-@lru_cache(maxsize=4096)
-def convolves(cls: type) -> bool:
-    """Whether the forward of a module's class, or what it calls, calls a convolution of PyTorch and speaks of groups.
+def convolves(module: nn.Module) -> bool:
+    """Whether a forward that is not PyTorch's, or what it calls, calls a convolution of PyTorch and speaks of groups.
 
-    Only the code is read: it may be wrong in both directions, and what is rerouted is right all the same.
+    Only the code is read, so this may be wrong, in both directions; what is rerouted stays right.
     """
+    return _convolves(type(module))  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=4096)
+def _convolves(cls: Any) -> bool:
     seen: set[Any] = set()
-    functions = [cls.forward]  # type: ignore[attr-defined]
+    functions: list[Any] = [getattr(cls, "forward", None)]  # scripts say that they have none
     while functions:
         function = inspect.unwrap(functions.pop())
         if not isinstance(function, types.FunctionType) or function in seen or _is_pytorchs(function):
