@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from math import prod
 from typing import Any
 
 import torch
@@ -125,13 +124,13 @@ _known_steps = lru_cache(maxsize=4096)(_find_steps)
 _known_transposed = lru_cache(maxsize=4096)(_find_transposed)
 
 
-def _found(find: Callable[..., Any], known: Callable[..., Any], *sizes: Any) -> Any:
-    if torch.compiler.is_compiling():
-        return find(*sizes)
-    try:
-        return known(*sizes)
-    except TypeError:  # lists, or sizes that are symbols
-        return find(*sizes)
+def _steps_of(find: Callable[..., Any], known: Callable[..., Any], sizes: tuple[Any, ...]) -> Any:
+    if not torch.compiler.is_compiling():
+        try:
+            return known(*sizes)
+        except TypeError:  # lists, or sizes that are symbols
+            pass
+    return find(*sizes)
 
 
 def _is_ours(a: Any, dtype: torch.dtype) -> bool:
@@ -199,7 +198,8 @@ def stock(
         padding, dilations = 0, _per_axis(dilation, 1, 1)
         if dilations is not None and isinstance(input, Tensor) and isinstance(weight, Tensor) and weight.dim() == 3:
             input = F.pad(input, (dilations[0] * (weight.shape[2] - 1), 0))
-    return activations.apply(activation, _CONV[axes](input, weight, bias, stride, padding, dilation, groups))
+    name = activations.name_of(activation)
+    return activations.apply(name, _CONV[axes](input, weight, bias, stride, padding, dilation, groups))
 
 
 def spatial_axes(weight: Any) -> int:
@@ -216,35 +216,45 @@ def convolve(
     dilation: Ints,
     groups: int,
     activation: str | None = None,
-    axes: int | None = None,
 ) -> Tensor:
-    """``torch.nn.functional.conv1d``, ``2d`` or ``3d`` of any arguments, and an activation of what it computes.
+    """``torch.nn.functional.conv1d``, ``2d`` or ``3d``, as the weight has axes, and an activation of what it computes.
 
-    The engine computes what is depthwise, and PyTorch all else. A caller who knows how many spatial `axes` there have
-    to be says so; else the weight does.
+    The engine computes what is depthwise, PyTorch all else.
     """
-    if axes is None:
-        axes = spatial_axes(weight)
-    if has_torch_function((input, weight, bias)):
-        arguments = input, weight, bias, stride, padding, dilation, groups, activation, axes
-        return handle_torch_function(convolve, (input, weight, bias), *arguments)
-    name = "none" if activation is None else activations.name_of(activation)
+    tensors, rest = (input, weight, bias), (stride, padding, dilation, groups, activation)
+    if has_torch_function(tensors):
+        return handle_torch_function(convolve, tensors, *tensors, *rest)  # type: ignore[no-any-return]
+    return convolve_axes(spatial_axes(weight), *tensors, *rest)
+
+
+def convolve_axes(
+    axes: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints | str,
+    dilation: Ints,
+    groups: int,
+    activation: str | None = None,
+) -> Tensor:
+    """:func:`convolve` where so many spatial axes are asked for, and whose arguments are no subclasses of Tensor."""
     if not isinstance(input, Tensor):
-        return stock(axes, input, weight, bias, stride, padding, dilation, groups, name)
+        return stock(axes, input, weight, bias, stride, padding, dilation, groups, activation)
     if input.dim() == axes + 1:
         batch = input.unsqueeze(0)
-        return convolve(batch, weight, bias, stride, padding, dilation, groups, activation, axes).squeeze(0)
+        return convolve_axes(axes, batch, weight, bias, stride, padding, dilation, groups, activation).squeeze(0)
     if torch.is_autocast_enabled("cpu"):
         input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
     steps = None
-    fits = _are_ours(input, weight, bias) and (bias is None or bias.shape == weight.shape[:1])
-    if fits and not _is_for_compiler(input, weight, bias):
+    if _are_ours(input, weight, bias) and not _is_for_compiler(input, weight, bias):
         sizes = axes, input.shape, weight.shape, stride, padding, dilation, groups
-        steps = _found(_find_steps, _known_steps, *sizes)
-    if steps is None:
-        return stock(axes, input, weight, bias, stride, padding, dilation, groups, name)
-    if name == "none":
+        steps = _steps_of(_find_steps, _known_steps, sizes)
+    if steps is None or (bias is not None and bias.shape != weight.shape[:1]):
+        return stock(axes, input, weight, bias, stride, padding, dilation, groups, activation)
+    if activation is None:
         return operators.conv(input, weight, bias, *steps)  # type: ignore[no-any-return]
+    name = activations.name_of(activation)
     if IN_DISPATCHER:
         return operators.conv(input, weight, bias, *steps, name)  # type: ignore[no-any-return]
     return activations.apply(name, operators.conv(input, weight, bias, *steps))
@@ -259,30 +269,44 @@ def convolve_transposed(
     output_padding: Ints,
     groups: int,
     dilation: Ints,
-    axes: int | None = None,
 ) -> Tensor:
-    """``torch.nn.functional.conv_transpose1d``, ``2d`` or ``3d`` of any arguments.
+    """``torch.nn.functional.conv_transpose1d``, ``2d`` or ``3d``, as the weight has axes.
 
-    The engine computes what is depthwise, as the gradient of the convolution whose output `input` could be, and
-    PyTorch all else.
+    The engine computes what is depthwise, PyTorch all else.
     """
-    if axes is None:
-        axes = spatial_axes(weight)
+    tensors, rest = (input, weight, bias), (stride, padding, output_padding, groups, dilation)
+    if has_torch_function(tensors):
+        return handle_torch_function(convolve_transposed, tensors, *tensors, *rest)  # type: ignore[no-any-return]
+    return convolve_axes_transposed(spatial_axes(weight), *tensors, *rest)
+
+
+def convolve_axes_transposed(
+    axes: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints,
+    output_padding: Ints,
+    groups: int,
+    dilation: Ints,
+) -> Tensor:
+    """:func:`convolve_transposed` as :func:`convolve_axes` is :func:`convolve`.
+
+    It is the gradient of the convolution whose output `input` could be.
+    """
     steps = stride, padding, output_padding, groups, dilation
-    if has_torch_function((input, weight, bias)):
-        tensors = input, weight, bias
-        return handle_torch_function(convolve_transposed, tensors, *tensors, *steps, axes)
     if not isinstance(input, Tensor):
         return _CONV_TRANSPOSED[axes](input, weight, bias, *steps)
     if input.dim() == axes + 1:
-        return convolve_transposed(input.unsqueeze(0), weight, bias, *steps, axes).squeeze(0)
+        return convolve_axes_transposed(axes, input.unsqueeze(0), weight, bias, *steps).squeeze(0)
     if torch.is_autocast_enabled("cpu"):
         input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
     found = None
-    if _are_ours(input, weight, bias) and (bias is None or bias.shape == (prod(weight.shape[:2]),)):
+    if _are_ours(input, weight, bias):
         sizes = axes, input.shape, weight.shape, stride, padding, output_padding, dilation, groups
-        found = _found(_find_transposed, _known_transposed, *sizes)
-    if found is None:
+        found = _steps_of(_find_transposed, _known_transposed, sizes)
+    if found is None or (bias is not None and bias.shape != (found[0][1],)):
         return _CONV_TRANSPOSED[axes](input, weight, bias, *steps)
     channels_last = None if torch.compiler.is_compiling() else operators.result_is_channels_last(input, weight)
     multiplier = weight.shape[1]

@@ -29,6 +29,7 @@ from .internals import differentiable
 DTYPES = {getattr(torch, name): code for name, code in CODES.items()}
 Ints = Sequence[int]
 _NO_BIAS = (0, (), 0)
+_ALL_BUT_CHANNELS = {axes: (0, *range(2, axes)) for axes in (3, 4, 5)}
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 # The engine has the threads of PyTorch's OpenMP runtime, or where that is of an unknown kind its own.
@@ -187,7 +188,7 @@ def _conv_backward(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
     if needs_weight:
         gW = conv_weight_grad(x, gy, weight.shape[2:], weight.dtype, *ctx.steps)
     if needs_bias:
-        gb = gy.sum((0, *range(2, gy.dim()))).to(ctx.bias_dtype)
+        gb = gy.sum(_ALL_BUT_CHANNELS[gy.dim()], dtype=ctx.bias_dtype)
     return gx, gW, gb, None, None, None, None, None
 
 
