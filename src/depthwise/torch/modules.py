@@ -43,7 +43,7 @@ def _why_not(module: nn.Module, functional: bool) -> str | None:
         return "has a forward of its own"
     if is_layer(module) or functional:
         return None
-    if not convolves(module):
+    if not convolves(module, in_groups=False):
         return f"{name} calls no convolution of torch.nn.functional"
     if next(module.children(), None) is not None:
         return f"{name} is more than a layer: accelerate(model, functional=True)"
@@ -84,7 +84,7 @@ def accelerate(model: nn.Module, *, functional: bool = False) -> Changes:
     """
     changes = Changes([], {})
     for name, module in model.named_modules():
-        calls = not is_layer(module) and convolves(module)
+        calls = not is_layer(module) and convolves(module, in_groups=True)
         if not (_is_depthwise(module) or calls or (functional and module is model)):
             continue
         reason = _why_not(module, functional)

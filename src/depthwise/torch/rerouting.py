@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .convolution import convolve, convolve_transposed
+from .convolution import convolve_axes, convolve_axes_transposed
 from .internals import HOOK
 
 Function = Callable[..., Any]
@@ -35,7 +35,7 @@ def _conv(
 ) -> Tensor | None:
     if groups == 1 or padding == "causal":  # a word of ours, which PyTorch refuses
         return None
-    return convolve(input, weight, bias, stride, padding, dilation, groups, None, axes)
+    return convolve_axes(axes, input, weight, bias, stride, padding, dilation, groups)
 
 
 def _conv_transposed(
@@ -51,7 +51,7 @@ def _conv_transposed(
 ) -> Tensor | None:
     if groups == 1:
         return None
-    return convolve_transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, axes)
+    return convolve_axes_transposed(axes, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
 _OURS: dict[Any, Function] = {
@@ -192,28 +192,31 @@ def may_reroute(module: nn.Module) -> bool:
     return all(type(vars(module).get(method)) in (Rerouted, type(None)) for method in (HOOK, "forward"))
 
 
-def convolves(module: nn.Module) -> bool:
-    """Whether a forward that is not PyTorch's, or what it calls, calls a convolution of PyTorch and speaks of groups.
+def convolves(module: nn.Module, in_groups: bool) -> bool:
+    """Whether a forward that is not PyTorch's, or what it calls, calls a convolution of PyTorch, and speaks of groups.
 
     Only the code is read, so this may be wrong, in both directions; what is rerouted stays right.
     """
-    return _convolves(type(module))  # type: ignore[arg-type]
+    callers = _callers(type(module))  # type: ignore[arg-type]
+    return any("groups" in _words(f) for f in callers) if in_groups else bool(callers)
 
 
 @lru_cache(maxsize=4096)
-def _convolves(cls: Any) -> bool:
-    seen: set[Any] = set()
+def _callers(cls: Any) -> list[types.FunctionType]:
+    """What calls a convolution, of the forward of a class and all that it calls."""
+    seen: set[types.FunctionType] = set()
     functions: list[Any] = [getattr(cls, "forward", None)]  # scripts say that they have none
+    callers = []
     while functions:
         function = inspect.unwrap(functions.pop())
         if not isinstance(function, types.FunctionType) or function in seen or _is_pytorchs(function):
             continue
         seen.add(function)
         named = list(_named(function, cls))
-        if any(isinstance(f, types.BuiltinFunctionType) and f in _OURS for f in named) and "groups" in _words(function):
-            return True
+        if any(isinstance(f, types.BuiltinFunctionType) and f in _OURS for f in named):
+            callers.append(function)
         functions += named
-    return False
+    return callers
 
 
 def _is_pytorchs(a: Any) -> bool:
