@@ -148,11 +148,11 @@ NB_MODULE(_core, m) {
             !held[1].has_shape(Shape(s.multiplier, s.channels, s, &Axis::kernel)) ||
             !held[2].has_shape(std::span(&outs, 1)) || !held[3].has_shape(Shape(s.batch, outs, s, &Axis::out)))
           throw nb::value_error("an array has changed its shape during the call");
-        const Plan plan(
-            problem(pass, s, held[0].array(), held[1].array(), held[2].array(), held[3].array(), activation),
-            target_at(target), threads);
+        const Problem p =
+            problem(pass, s, held[0].array(), held[1].array(), held[2].array(), held[3].array(), activation);
+        const Target& kernels = target_at(target);
         nb::gil_scoped_release released;
-        execute(plan, pool());
+        solve(p, kernels, threads, pool());
       },
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
       nb::arg(), nb::arg(), nb::arg(), nb::arg());
@@ -165,20 +165,20 @@ NB_MODULE(_core, m) {
   // Each array is (address, strides in elements, dtype); an address of 0 is no bias.
   m.def("run_at", [](int pass, const Sizes& s, const Place& x, const Place& W, const Place& b, const Place& y,
                      int target, int threads, int activation) {
-    const Plan plan(problem(pass, s, as_array(x), as_array(W), as_array(b), as_array(y), activation), target_at(target),
-                    threads);
+    const Problem p = problem(pass, s, as_array(x), as_array(W), as_array(b), as_array(y), activation);
+    const Target& kernels = target_at(target);
     nb::gil_scoped_release released;
-    execute(plan, openmp_executor());
+    solve(p, kernels, threads, openmp_executor());
   });
 
   m.def("describe", [](int pass, const Sizes& s, const std::vector<int64_t>& x, int x_dtype, int W_dtype,
                        const std::vector<int64_t>& y, int y_dtype, int target, int threads) {
     const int64_t width = s.axes[2].kernel, plane = s.axes[1].kernel * width, taps = s.axes[0].kernel * plane;
     const Array W{nullptr, dtype_at(W_dtype), {s.channels * taps, taps, plane, width, 1}};
-    const Plan plan(problem(pass, s, strided(nullptr, x, x_dtype), W, {}, strided(nullptr, y, y_dtype), 0),
-                    target_at(target), threads);
-    return nb::make_tuple(describe(plan), describe_candidates(plan), plan.threads, 2 * plan.facts.products,
-                          plan.facts.bytes);
+    const Problem p = problem(pass, s, strided(nullptr, x, x_dtype), W, {}, strided(nullptr, y, y_dtype), 0);
+    const Plan plan(largest_part(p), target_at(target), threads);
+    const Facts all(p, plan.facts.k);
+    return nb::make_tuple(describe(plan), describe_candidates(plan), plan.threads, 2 * all.products, all.bytes);
   });
 
   m.def("channels_last", [](const std::vector<int64_t>& strides, const std::vector<int64_t>& shape) {

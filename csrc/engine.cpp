@@ -1,6 +1,7 @@
 // Hands the units of a plan to threads, and adds up what the parts of a weight gradient have summed.
 #include "engine.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <memory>
@@ -36,20 +37,20 @@ void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Executor& 
 // Fills gx with zeros, row by row or pixel by pixel as its memory lies.
 void clear(const Plan& plan, Executor& executor) {
   parallel_for(
-      plan.problem.batch * plan.problem.h.size, plan.threads, 0,
+      plan.problem.batch * plan.problem.d.size * plan.problem.h.size, plan.threads, 0,
       [](const void* p, int64_t begin, int64_t end, void*) {
         const Problem& problem = static_cast<const Plan*>(p)->problem;
         const auto& [data, dtype, strides] = problem.x;
-        const int64_t channels = problem.channels, h = problem.h.size, w = problem.w.size;
+        const int64_t channels = problem.channels, d = problem.d.size, h = problem.h.size, w = problem.w.size;
         const auto item = static_cast<size_t>(item_bytes(dtype));
         const bool last = strides[1] == 1;
         const int64_t outer = last ? w : channels, inner = last ? channels : w;
         const int64_t outer_step = strides[last ? width_axis : 1], inner_step = strides[last ? 1 : width_axis];
         for (int64_t row = begin; row < end; ++row)
           for (int64_t i = 0; i < outer; ++i) {
-            char* at =
-                static_cast<char*>(data) +
-                (row / h * strides[0] + row % h * strides[height_axis] + i * outer_step) * static_cast<int64_t>(item);
+            char* at = static_cast<char*>(data) + (row / h / d * strides[0] + row / h % d * strides[depth_axis] +
+                                                   row % h * strides[height_axis] + i * outer_step) *
+                                                      static_cast<int64_t>(item);
             if (inner_step == 1)
               std::memset(at, 0, static_cast<size_t>(inner) * item);
             else
@@ -89,7 +90,59 @@ void store_biases(const Plan& plan, const double* sums) {
         convert<T>(sum_of_parts(sums + o, job.parts, job.out_channels));
 }
 
+// What a weight gradient sums for one tap in depth: the planes of gy under which a plane of x is inside the image.
+Problem under_tap(const Problem& p, int64_t tap) {
+  const Axis& d = p.d;
+  const int64_t at = tap * d.dilate - d.pad;
+  const int64_t first = std::clamp<int64_t>(ceil_div(-at, d.stride), 0, d.out);
+  const int64_t count = std::clamp<int64_t>(ceil_div(d.size - at, d.stride), first, d.out) - first;
+  Problem one = p;
+  const auto advance = [](Array& a, int64_t elements) {
+    a.data = static_cast<char*>(a.data) + elements * item_bytes(a.dtype);
+  };
+  if (count) {
+    advance(one.x, (at + first * d.stride) * p.x.strides[depth_axis]);
+    advance(one.y, first * p.y.strides[depth_axis]);
+  } else {
+    one.batch = 0;
+  }
+  advance(one.W, tap * p.W.strides[depth_axis]);
+  one.x.strides[depth_axis] *= d.stride;
+  one.d = no_axis;
+  one.d.size = one.d.out = std::max<int64_t>(1, count);
+  one.b.data = nullptr;
+  return one;
+}
+
+// The sum of gy as the weight gradient of a kernel without taps.
+Problem without_taps(const Problem& p) {
+  Problem sums = p;
+  sums.x = sums.y;
+  sums.channels *= sums.multiplier;
+  sums.multiplier = 1;
+  for (Axis* a : {&sums.d, &sums.h, &sums.w}) {
+    const int64_t out = a->out;
+    *a = no_axis;
+    a->size = a->out = out;
+  }
+  sums.h.kernel = sums.w.kernel = 0;
+  return sums;
+}
+
+// Whether planes of x and gy meet one by one, so that each pair is an image.
+bool planes_meet(const Axis& d) { return d.kernel == 1 && d.stride == 1 && d.pad == 0; }
+
+bool is_made_of_taps(const Problem& p) { return p.pass == Pass::weight_grad && !planes_meet(p.d); }
+
 }  // namespace
+
+Problem largest_part(const Problem& p) { return is_made_of_taps(p) && p.d.kernel ? under_tap(p, p.d.kernel / 2) : p; }
+
+void solve(const Problem& p, const Target& target, int threads, Executor& executor) {
+  if (!is_made_of_taps(p)) return execute(Plan(p, target, threads), executor);
+  for (int64_t tap = 0; tap < p.d.kernel; ++tap) execute(Plan(under_tap(p, tap), target, threads), executor);
+  if (p.b.data) execute(Plan(without_taps(p), target, threads), executor);
+}
 
 int64_t executions(int target) { return executed[target]; }
 

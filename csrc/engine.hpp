@@ -5,8 +5,12 @@
 
 namespace depthwise {
 
-// Throws std::bad_alloc where scratch memory cannot be had.
+// Both throw std::bad_alloc where scratch memory cannot be had.
 void execute(const Plan&, Executor&);
+// A problem by the plan that is made for it, or by one for each tap in depth of a weight gradient.
+void solve(const Problem&, const Target&, int threads, Executor&);
+// The one of those problems that stands for all when a plan is described.
+Problem largest_part(const Problem&);
 
 // Plans executed so far with the kernels of a target, by its index: how a test proves which code it ran.
 int64_t executions(int target);

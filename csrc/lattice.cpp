@@ -60,17 +60,20 @@ void Lattice::add_tap_set(int64_t in0, int64_t in_step, int64_t in_size, int64_t
   lines_.back().sets_end += 1;
 }
 
-Lattice::Lattice(Pass pass, const Axis& tile_axis, const Axis& cross_axis, int64_t max_lines, bool split_cross,
-                 bool keep_stride) {
+Lattice::Lattice(Pass pass, const Axis& tile_axis, const Axis& cross_axis, const Axis& depth, int64_t max_lines,
+                 bool split_cross, bool keep_stride) {
   const bool gather = pass != Pass::input_grad;  // outputs are y's, inputs x's; else the other way round
   add_lines(gather, tile_axis, max_lines, keep_stride);
-  add_crosses(gather, cross_axis, split_cross);
+  cross_in_step_ = add_phases(gather, cross_axis, split_cross, crosses_, taps_);
+  depth_in_step_ = add_phases(gather, depth, false, depths_, depth_taps_);
   const auto outs_of = [](const auto& phases) {
     return std::accumulate(phases.begin(), phases.end(), int64_t{0},
                            [](int64_t n, const auto& c) { return n + c.outs; });
   };
-  covers_ = outs_of(lines_) == (gather ? tile_axis.out : tile_axis.size) &&
-            outs_of(crosses_) == (gather ? cross_axis.out : cross_axis.size);
+  const auto is_covered = [&](const auto& phases, const Axis& a) {
+    return outs_of(phases) == (gather ? a.out : a.size);
+  };
+  covers_ = is_covered(lines_, tile_axis) && is_covered(crosses_, cross_axis) && is_covered(depths_, depth);
 }
 
 void Lattice::add_lines(bool gather, const Axis& a, int64_t max_lines, bool keep_stride) {
@@ -108,31 +111,31 @@ void Lattice::add_lines(bool gather, const Axis& a, int64_t max_lines, bool keep
   }
 }
 
-void Lattice::add_crosses(bool gather, const Axis& a, bool split) {
+int64_t Lattice::add_phases(bool gather, const Axis& a, bool split, std::vector<CrossPhase>& phases,
+                            std::vector<CrossTap>& taps) {
   const int64_t spread = split ? dilation_phases(a) : 1;
   const auto add_phase = [&](int64_t out0, int64_t out_step, int64_t out_end, int64_t taps_begin) {
-    crosses_.push_back(
-        {out0, out_step, ceil_div(out_end - out0, out_step), taps_begin, static_cast<int64_t>(taps_.size())});
+    phases.push_back(
+        {out0, out_step, ceil_div(out_end - out0, out_step), taps_begin, static_cast<int64_t>(taps.size())});
   };
   if (gather) {
-    cross_in_step_ = a.stride * spread;
-    taps_.reserve(static_cast<size_t>(std::min(spread, a.out) * a.kernel));
+    taps.reserve(static_cast<size_t>(std::min(spread, a.out) * a.kernel));
     for (int64_t phase = 0; phase < std::min(spread, a.out); ++phase) {
-      const auto begin = static_cast<int64_t>(taps_.size());
-      for (int64_t k = 0; k < a.kernel; ++k) taps_.push_back({phase * a.stride + k * a.dilate - a.pad, k});
+      const auto begin = static_cast<int64_t>(taps.size());
+      for (int64_t k = 0; k < a.kernel; ++k) taps.push_back({phase * a.stride + k * a.dilate - a.pad, k});
       add_phase(phase, spread, a.out, begin);
     }
-    return;
+    return a.stride * spread;
   }
-  cross_in_step_ = spread;
-  taps_.reserve(static_cast<size_t>(spread * a.kernel));
+  taps.reserve(static_cast<size_t>(spread * a.kernel));
   const int64_t tap_step = a.stride / std::gcd(a.stride, a.dilate);
   for (const auto& [out, tap] : meetings(a, tap_step, spread)) {
-    const auto begin = static_cast<int64_t>(taps_.size());
+    const auto begin = static_cast<int64_t>(taps.size());
     for (int64_t k = tap + (a.kernel - 1 - tap) / tap_step * tap_step; k >= 0; k -= tap_step)
-      taps_.push_back({(out + a.pad - k * a.dilate) / a.stride, k});  // in0 ascends in either pass
+      taps.push_back({(out + a.pad - k * a.dilate) / a.stride, k});  // in0 ascends in either pass
     add_phase(out, a.stride * spread, a.size, begin);
   }
+  return spread;
 }
 
 LatticeView Lattice::view() const {
@@ -149,9 +152,19 @@ LatticeView Lattice::view() const {
                 cross_in_step_,
                 taps_.data(),
                 static_cast<int64_t>(taps_.size()),
+                depths_.data(),
+                static_cast<int64_t>(depths_.size()),
+                depth_in_step_,
+                depth_taps_.data(),
+                0,
+                0,
                 covers_};
   for (const TapSet& p : tap_sets_) v.max_set_taps = std::max(v.max_set_taps, p.taps);
   for (const LinePhase& c : lines_) v.max_sets = std::max(v.max_sets, c.sets_end - c.sets_begin);
+  for (const CrossPhase& c : depths_) {
+    v.depth_outs += c.outs;
+    v.max_depth_taps = std::max(v.max_depth_taps, c.taps_end - c.taps_begin);
+  }
   return v;
 }
 

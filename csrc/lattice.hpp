@@ -8,6 +8,8 @@
 //
 // Outputs of an input gradient that no tap meets are in no phase: where there are such, the lattice does not cover them
 // and they are cleared beforehand. So nothing grows with a stride or a dilation.
+//
+// Depth is seen as the other axis is: an output plane of a phase is summed over the planes under its taps.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -49,7 +51,12 @@ struct LatticeView {
   int64_t cross_phase_count, cross_in_step;
   const CrossTap* cross_taps;
   int64_t cross_tap_count;  // of all cross phases
-  bool covers;              // every output is in a phase
+  const CrossPhase* depth_phases;
+  int64_t depth_phase_count, depth_in_step;
+  const CrossTap* depth_taps;
+  int64_t depth_outs;      // of all depth phases
+  int64_t max_depth_taps;  // of a phase
+  bool covers;             // every output is in a phase
 };
 
 class Lattice {
@@ -57,21 +64,22 @@ class Lattice {
   // `max_lines`: the most outputs that one register tile spans along the tile axis. `split_cross`: whether
   // dilation along the cross axis makes phases too, so that neighbouring outputs of a phase share what they read.
   // `keep_stride`: whether a stride of two along the tile axis is left to the tile.
-  Lattice(Pass pass, const Axis& tile_axis, const Axis& cross_axis, int64_t max_lines, bool split_cross,
-          bool keep_stride);
+  Lattice(Pass pass, const Axis& tile_axis, const Axis& cross_axis, const Axis& depth, int64_t max_lines,
+          bool split_cross, bool keep_stride);
   LatticeView view() const;
 
  private:
   void add_lines(bool gather, const Axis&, int64_t max_lines, bool keep_stride);
-  void add_crosses(bool gather, const Axis&, bool split);
+  // Phases and their taps of an axis that no tile runs along; returns the step of their inputs.
+  static int64_t add_phases(bool gather, const Axis&, bool split, std::vector<CrossPhase>&, std::vector<CrossTap>&);
   void add_line_phase(int64_t out0, int64_t out_step, int64_t out_end, int64_t max_lines);
   void add_tap_set(int64_t in0, int64_t in_step, int64_t in_size, int64_t taps, int64_t tap0, int64_t tap_step);
 
   std::vector<LinePhase> lines_;
   std::vector<TapSet> tap_sets_;
-  std::vector<CrossPhase> crosses_;
-  std::vector<CrossTap> taps_;
-  int64_t line_in_step_ = 1, cross_in_step_ = 1, line_tiles_ = 0, lines_per_out_ = 1;
+  std::vector<CrossPhase> crosses_, depths_;
+  std::vector<CrossTap> taps_, depth_taps_;
+  int64_t line_in_step_ = 1, cross_in_step_ = 1, depth_in_step_ = 1, line_tiles_ = 0, lines_per_out_ = 1;
   bool covers_ = true;
 };
 

@@ -12,7 +12,7 @@ Plan::Plan(const Problem& p, const Target& target, int most_threads, const Machi
       candidate(forced ? *forced : cheapest(considered)),
       facts(problem, considered.narrow_lanes && !candidate.channel_lanes ? *target.narrow : *target.kernels),
       lattice(problem.pass, candidate.channel_lanes ? problem.w : problem.h,
-              candidate.channel_lanes ? problem.h : problem.w, facts.k.max_lines, candidate.channel_lanes,
+              candidate.channel_lanes ? problem.h : problem.w, problem.d, facts.k.max_lines, candidate.channel_lanes,
               !candidate.channel_lanes && candidate.form != Form::packed && facts.pairs) {
   const auto plan = [&](const auto& task, const auto*& kernel, auto& job) {
     kernel = &(facts.k.*task.kernels)[facts.wide];
@@ -28,8 +28,10 @@ Plan::Plan(const Problem& p, const Target& target, int most_threads, const Machi
   } else {
     plan(candidate.correlation, correlate, correlation);
     // Kernels that write to a stage of their own clear that.
-    clears = !correlation.lattice.covers && !correlation.channels_together &&
-             (!candidate.channel_lanes || correlation.out.direct);
+    const LatticeView& lat = correlation.lattice;
+    const bool all_planes = lat.depth_outs == (facts.gradient ? problem.d.size : problem.d.out);
+    clears = !lat.covers && !correlation.channels_together &&
+             (!candidate.channel_lanes || correlation.out.direct || !all_planes);
   }
   threads = threads_for(facts, units, most_threads);
 }

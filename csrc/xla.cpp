@@ -148,7 +148,7 @@ ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer sec
   want_huge_pages(*result);
   try {
     XlaExecutor executor(threads);
-    execute(Plan(problem, target, static_cast<int>(std::clamp<int64_t>(threads.num_threads(), 1, 4096))), executor);
+    solve(problem, target, static_cast<int>(std::clamp<int64_t>(threads.num_threads(), 1, 4096)), executor);
   } catch (const std::bad_alloc&) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted, "depthwise: no memory for a thread's scratch");
   }

@@ -10,11 +10,11 @@ struct Extent {
   Step first, last;
 };
 
-// Of planes whose columns are neighbours, from the array's data on; `spare` more may be read at either end.
+// Of images whose columns are neighbours, from the array's data on; `spare` more may be read at either end.
 inline Extent bounds_of(const depthwise::Side& side, int64_t batch, int64_t channels, int64_t spare) {
   Extent bounds{-spare, spare};
-  for (const Step furthest :
-       {(batch - 1) * side.batch, (channels - 1) * side.channel, (side.lines - 1) * side.line, side.cross_size - 1})
+  for (const Step furthest : {(batch - 1) * side.batch, (channels - 1) * side.channel, (side.depths - 1) * side.depth,
+                              (side.lines - 1) * side.line, side.cross_size - 1})
     (furthest < 0 ? bounds.first : bounds.last) += furthest;
   return bounds;
 }

@@ -39,7 +39,7 @@ class ChannelSums {
   void each_band(Range cells, int64_t o, const F& f) const {
     for (int64_t cell = cells.begin; cell < cells.end; ++cell) {
       const Band band = band_at(cell, job_.bands, job_.band, g_.cross_size);
-      f(band.image * g_.batch + o * g_.channel + band.rows.begin * g_.cross, band.rows.size());
+      f(g_.plane(band.image) + o * g_.channel + band.rows.begin * g_.cross, band.rows.size());
     }
   }
 

@@ -4,6 +4,7 @@
 #include "../heights.hpp"
 #include "cut.hpp"
 #include "job.hpp"
+#include "slices.hpp"
 #include "tile.hpp"
 #include "walk.hpp"
 
@@ -31,13 +32,14 @@ struct ColumnTile {
 template <class S>
 class ColumnTiles {
  public:
-  // Elements of the input from column to column, and from plane to plane of a sum.
-  ColumnTiles(const Correlation& job, Step in_line, Step in_plane)
+  // Elements of the input from column to column, and from packed plane to plane.
+  ColumnTiles(const Correlation& job, Step in_line, Step packed_plane)
       : job_(job),
         lat_(job.lattice),
+        slices_(job),
         in_line_(in_line),
-        in_plane_(in_plane),
-        most_chunks_(job.sum * lat_.max_sets * fewest_pieces(lat_.max_set_taps, S::max_taps).count),
+        packed_plane_(packed_plane),
+        most_chunks_(job.planes_summed() * lat_.max_sets * fewest_pieces(lat_.max_set_taps, S::max_taps).count),
         most_tiles_(tiles_that_fit(most_chunks_)) {}
 
   void take(Arena& arena) {
@@ -45,10 +47,12 @@ class ColumnTiles {
     chunks_ = arena.take<Chunk>(most_tiles_ * most_chunks_);
   }
 
-  // A strip, whose tiles can be asked for from now on. `inputs` tells the input columns at hand for some outputs.
+  // A strip, whose tiles, of a phase of the depth, can be asked for from now on. `inputs` tells the input columns at
+  // hand for some outputs.
   template <class Inputs>
-  const Strip& cut_strip(int64_t index, const Inputs& inputs) {
-    if (index == strip_.index) return strip_;
+  const Strip& cut_strip(const CrossPhase* depth, int64_t index, const Inputs& inputs) {
+    if (depth == depth_ && index == strip_.index) return strip_;
+    depth_ = depth;
     const Range outputs{index * job_.strip, at_most(job_.out.lines, (index + 1) * job_.strip)};
     DEPTHWISE_REQUIRE(outputs.begin >= 0 && !outputs.empty(), "the strip is inside the image");
     strip_ = {.index = index, .outputs = outputs, .inputs = inputs(outputs)};
@@ -72,7 +76,7 @@ class ColumnTiles {
             .t = {first + tiles.begin(piece), first + tiles.begin(piece + 1)},
             .chunks = chunks_ + index % most_tiles_ * most_chunks_,
             .chunk_count = 0};
-    for (int64_t k = 0; k < job_.sum; ++k)
+    for (int64_t k = 0; k < Slices::tap_count(*depth_) * job_.sum; ++k)
       for (int64_t i = phase->sets_begin; i < phase->sets_end; ++i)
         add_chunks(tile, lat_.tap_sets[i], k, strip.inputs.begin);
     DEPTHWISE_REQUIRE(tile.chunk_count <= most_chunks_, "the chunks fit");
@@ -84,8 +88,11 @@ class ColumnTiles {
     return Heights(outputs_of(phase, outputs).size(), max_lines);
   }
 
-  // Those of a tap set, in plane k, of which some line is inside the image.
+  // Those of a tap set, in plane k of those that are summed, of which some line is inside the image.
   void add_chunks(ColumnTile& tile, const TapSet& set, int64_t k, int64_t first_column) const {
+    const depthwise::CrossTap& depth = slices_.taps(*depth_)[k / job_.sum];
+    const int64_t W_plane = depth.tap * job_.sum + k % job_.sum;
+    const Step in_plane = job_.in.direct ? depth.in0 * job_.in.depth : k * packed_plane_;
     const Cut chunks = fewest_pieces(set.taps, S::max_taps);
     for (int64_t i = 0; i < chunks.count; ++i) {
       const int64_t a = chunks.begin(i), taps = chunks.length(i), s = tile.t.begin + a;
@@ -94,16 +101,18 @@ class ColumnTiles {
       tile.chunks[tile.chunk_count++] = {
           .taps = static_cast<int>(taps),
           .live = live,
-          .x = (set.in0 + s * lat_.line_in_step - first_column) * in_line_ + k * in_plane_,
-          .w = (k * job_.kernel_lines * job_.kernel_cross + set.tap0 + a * set.tap_step) * S::N,
+          .x = (set.in0 + s * lat_.line_in_step - first_column) * in_line_ + in_plane,
+          .w = (W_plane * job_.kernel_lines * job_.kernel_cross + set.tap0 + a * set.tap_step) * S::N,
           .w_tap = set.tap_step * S::N};
     }
   }
 
   const Correlation& job_;
   const depthwise::LatticeView& lat_;
-  const Step in_line_, in_plane_;
+  const Slices slices_;
+  const Step in_line_, packed_plane_;
   const int64_t most_chunks_, most_tiles_;
+  const CrossPhase* depth_ = nullptr;
   Strip strip_ = {};
   ColumnTile* tiles_ = nullptr;
   Chunk* chunks_ = nullptr;

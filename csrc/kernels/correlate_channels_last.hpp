@@ -1,10 +1,12 @@
 // Forward pass and input gradient with lanes along the channels: lines are image columns, the cross axis is rows.
 //
-// A unit is a band of output rows of one image, in one strip of columns, for one group of channel vectors. Within it a
+// A unit is a band of output rows of one image, or one slice of it, in one strip of columns, for one group of channel
+// vectors. Within it a
 // tile of columns is taken down the band for all the group's channels before the next, so that the input rows that
 // the band shares are read from memory once and whole pixels are walked. What does not lie as lanes want it (planar
 // memory, another dtype, a multiplier) is packed for the unit, one vector of channels after another.
 #pragma once
+#include "activation.hpp"
 #include "band_taps.hpp"
 #include "column_tiles.hpp"
 #include "packed_weights.hpp"
@@ -26,8 +28,9 @@ class CorrelateChannelsLast {
   CorrelateChannelsLast(const Correlation& job, void* scratch)
       : job_(job),
         lat_(job.lattice),
-        in_(job.in, lat_, {.channels = job.out_channels, .divide = job.divide, .sum = job.sum}, job.rows_packed,
-            job.columns_packed),
+        slices_(job),
+        in_(job.in, lat_, {.channels = job.out_channels, .divide = job.divide, .sum = job.sum}, job.planes_summed(),
+            job.rows_packed, job.columns_packed),
         out_(job.out, job.out_channels, job.band, job.strip),
         tiles_(job, in_.line(), in_.plane_size()),
         taps_(job, in_),
@@ -44,15 +47,17 @@ class CorrelateChannelsLast {
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
-  // Units are numbered by group, image, strip and band, the last fastest.
+  // Units are numbered by group, slice, strip and band, the last fastest.
   void run(int64_t begin, int64_t end, FirstRows first = {}) {
     for (int64_t unit = begin; unit < end; ++unit) {
       int64_t rest = unit / job_.bands;
       Band band = band_at(unit % job_.bands, job_.bands, job_.band, job_.out.cross_size);
-      const Strip& strip = tiles_.cut_strip(rest % job_.strips, [&](Range outputs) { return in_.columns(outputs); });
+      const int64_t index = rest % job_.strips, images = job_.batch * lat_.depth_outs;
       rest /= job_.strips;
-      band.image = rest % job_.batch;
-      run_unit(band, strip, weights_.pack(rest / job_.batch), first);
+      band.image = rest % images;
+      const Slice slice = slices_.at(band.image, job_.batch);
+      const Strip& strip = tiles_.cut_strip(slice.phase, index, [&](Range outputs) { return in_.columns(outputs); });
+      run_unit(band, slice, strip, weights_.pack(rest / images), first);
     }
     if (job_.non_temporal) S::fence();
   }
@@ -60,6 +65,7 @@ class CorrelateChannelsLast {
  private:
   // A band's rows of one phase, in a strip, for some of a group's channel vectors.
   struct Slab {
+    const Slice& slice;
     const Strip& strip;
     const TappedRows& rows;
     const GroupWeights<E>& group;
@@ -68,7 +74,14 @@ class CorrelateChannelsLast {
     Pixels<E> y;
   };
 
-  void run_unit(const Band& band, const Strip& strip, const GroupWeights<E>& group, FirstRows first) {
+  void run_unit(const Band& band, const Slice& slice, const Strip& strip, const GroupWeights<E>& group,
+                FirstRows first) {
+    const Step in = slice.row * job_.in.batch + slices_.in(slice),
+               out = slice.row * job_.out.batch + slices_.out(slice);
+    const Range summed{slice.taps.begin * job_.sum, slice.taps.end * job_.sum};
+    const auto plane = [&](int64_t k) {
+      return slices_.taps(*slice.phase)[k / job_.sum].in0 * job_.in.depth + k % job_.sum * job_.in.channel;
+    };
     // What is packed is packed for one vector of channels.
     const bool together = job_.in.direct && job_.out.direct;
     for (int64_t v = group.vectors.begin; v < group.vectors.end; v = together ? group.vectors.end : v + 1) {
@@ -78,15 +91,17 @@ class CorrelateChannelsLast {
         const Range u = outputs_of(phase, band.rows);
         if (u.empty()) continue;
         const TappedRows& rows = taps_.list(phase, u, first.in);
-        const Slab slab{.strip = strip,
+        const Slab slab{.slice = slice,
+                        .strip = strip,
                         .rows = rows,
                         .group = group,
                         .vectors = {v, together ? group.vectors.end : v + 1},
-                        .x = in_.read(rows.in, band.image, v, strip.inputs),
-                        .y = out_.at(band, strip.outputs, v, first.out)};
+                        .x = in_.read(rows.in, in, v, strip.inputs, summed, plane),
+                        .y = out_.at(out, band, strip.outputs, v, first.out)};
         for (int64_t tile = 0; tile < strip.tiles; ++tile) run_tile_down(slab, tiles_.cut_tile(strip, tile));
       }
-      out_.store(band, strip.outputs, v);
+      if (!job_.out.direct && activates()) out_.activate(job_.activation, band, strip.outputs);
+      out_.store(out, band, strip.outputs, v);
     }
   }
 
@@ -120,16 +135,28 @@ class CorrelateChannelsLast {
     tile.y_line = columns.phase->out_step * slab.y.line;
     tile.y_row = tile.y_ahead = phase.out_step * slab.y.row;
     tile.rows = u.size();
-    tile.chunks = columns.chunks;
-    tile.chunk_count = columns.chunk_count;
+    const int64_t depth_taps = Slices::tap_count(*slab.slice.phase);
+    const int64_t chunks_each = depth_taps ? columns.chunk_count / depth_taps : 0;
+    tile.chunks = columns.chunks + slab.slice.taps.begin * chunks_each;
+    tile.chunk_count = slab.slice.taps.size() * chunks_each;
     tile.x_offset = rows.x_offset + taps.begin;
     tile.w_offset = slab.rows.w_offset + taps.begin;
     tile.count = taps.size();
     fetch_next_row(tile, columns.t.size());
-    if (job_.non_temporal)
-      stream(tile, columns.t.size(), vectors);
-    else
-      run_vectors(tile, columns.t.size(), vectors);
+    if (job_.non_temporal) return stream(tile, columns.t.size(), vectors);
+    E* const y = tile.y;
+    run_vectors(tile, columns.t.size(), vectors);
+    if (job_.out.direct && activates()) activate_pixels(tile, y, columns.t.size(), vectors);
+  }
+
+  bool activates() const { return job_.activation != depthwise::Activation::none; }
+
+  // What a tile has stored in the array.
+  void activate_pixels(const Tile<S>& tile, E* y, int64_t lines, Range vectors) const {
+    const int64_t channels = at_most(vectors.size() * S::N, job_.out_channels - vectors.begin * S::N);
+    for (Step row = 0; row < tile.rows; ++row)
+      for (int64_t t = 0; t < lines; ++t)
+        activate_span<S>(job_.activation, y + row * tile.y_row + t * tile.y_line, channels);
   }
 
   // The next output row is the first to read so many rows more; of a row's columns each tap set reads its own.
@@ -156,6 +183,7 @@ class CorrelateChannelsLast {
     E* to = tile.y;
     tile.y = streamed_;
     run_vectors(tile, lines, vectors);
+    activate_span<S>(job_.activation, streamed_, lines * job_.out_channels);
     stream_span<S>(to, streamed_, lines * job_.out_channels);
   }
 
@@ -177,6 +205,7 @@ class CorrelateChannelsLast {
 
   const Correlation& job_;
   const depthwise::LatticeView& lat_;
+  const Slices slices_;
   InputRows<S> in_;
   StagedPixels<S> out_;
   ColumnTiles<S> tiles_;

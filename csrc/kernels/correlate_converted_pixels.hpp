@@ -49,6 +49,8 @@ class CorrelateConvertedPixels {
             .cross = row,
             .lines = side.lines,
             .cross_size = side.cross_size,
+            .depth = 0,
+            .depths = 1,
             .direct = true};
   }
 

@@ -1,12 +1,15 @@
 // Forward pass and input gradient with lanes along the columns: lines are image rows, the cross axis is columns.
 //
-// A unit is one tile of output rows of one plane, in one strip of columns. What a tile and a strip look like does not
-// depend on the plane, so both are worked out once: the tile as chunks of taps (row_tiles.hpp), the strip as stretches
-// of vectors (stretches.hpp). Input that cannot be loaded as it lies (another dtype, columns of any stride) is packed.
+// A unit is one tile of output rows of one plane, in one strip of columns. Of an image with a depth planes are slices.
+// What a tile and a strip look like does not depend on the plane, so both are worked out once: the tile as chunks of
+// taps (row_tiles.hpp), the strip as stretches of vectors (stretches.hpp). Input that cannot be loaded as it lies
+// (another dtype, columns of any stride) is packed.
 #pragma once
+#include "activation.hpp"
 #include "packed_rows.hpp"
 #include "plane_weights.hpp"
 #include "row_tiles.hpp"
+#include "slices.hpp"
 #include "stretches.hpp"
 
 namespace {
@@ -21,7 +24,13 @@ class CorrelatePlanar {
  public:
   // Lays the scratch memory out; without memory, only measures it.
   CorrelatePlanar(const Correlation& job, void* scratch)
-      : job_(job), lat_(job.lattice), weights_(job), tiles_(job), stretches_(job), packed_rows_(job.in, job.rows) {
+      : job_(job),
+        lat_(job.lattice),
+        slices_(job),
+        weights_(job),
+        tiles_(job),
+        stretches_(job),
+        packed_rows_(job.in, job.rows) {
     Arena arena(scratch);
     tiles_.take(arena, S::masked_fma ? most_taps(false) : most_taps(true));
     stretches_.take(arena);
@@ -36,7 +45,7 @@ class CorrelatePlanar {
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
   // What the arrays hold has changed.
-  void start_over() { plane_ = -1; }
+  void start_over() { plane_ = channel_ = -1; }
 
   void run(int64_t begin, int64_t end) {
     const int64_t tiles = lat_.line_tiles;
@@ -60,14 +69,22 @@ class CorrelatePlanar {
   void enter_plane(int64_t plane) {
     if (plane == plane_) return;
     plane_ = plane;
-    const int64_t n = plane / job_.out_channels, o = plane % job_.out_channels;
-    in_ = n * job_.in.batch + o / job_.divide * job_.sum * job_.in.channel;
-    out_ = n * job_.out.batch + o * job_.out.channel;
-    weights_.enter(o);
+    slice_ = slices_.at(plane, job_.batch * job_.out_channels);
+    const int64_t n = slice_.row / job_.out_channels, o = slice_.row % job_.out_channels;
+    in_ = n * job_.in.batch + o / job_.divide * job_.sum * job_.in.channel + slices_.in(slice_);
+    out_ = n * job_.out.batch + o * job_.out.channel + slices_.out(slice_);
     packed_phase_ = nullptr;
-    careful_ = !S::masked_fma && !weights_.finite(1);
-    tiles_.cut_taps(most_taps(careful_), weights_.sum_step(), weights_.line_step());
+    if (o != channel_) {
+      channel_ = o;
+      weights_.enter(o);
+      careful_ = !S::masked_fma && !weights_.finite(1);
+    }
+    tiles_.cut_taps(slice_.phase, most_taps(careful_), weights_.depth_step(), weights_.sum_step(),
+                    weights_.line_step());
   }
+
+  // Planes that the slice is summed over.
+  Range summed() const { return {slice_.taps.begin * job_.sum, slice_.taps.end * job_.sum}; }
 
   void enter_strip(int64_t strip) {
     if (strip == strip_) return;
@@ -79,29 +96,43 @@ class CorrelatePlanar {
   // How many planes, from this one on, are done together: they lie evenly, and their whole vectors stay inside the
   // array. Where that takes several calls, as many as a first-level cache holds.
   int64_t planes_together(int64_t most) {
-    if (!job_.in.direct || !job_.out.direct || !weights_.direct() || careful_ || job_.strips != 1 ||
+    const bool channels = slices_.single();  // else slices of one channel
+    if (!job_.in.direct || !job_.out.direct || (channels && !weights_.direct()) || careful_ || job_.strips != 1 ||
         !tiles_.keeps_all())
       return 1;
     const int64_t plane_bytes =
         (job_.in.lines * job_.in.cross_size + job_.out.lines * job_.out.cross_size) * Step{sizeof(E)};
     const bool one_call = stretches_.count() == 1 && lat_.line_phase_count == 1 &&
-                          tiles_.chunks_of(tiles_.at(0)) == 1 &&
+                          chunks_of_slice(tiles_.at(0)).size() == 1 &&
                           tiles_.at(0).lines == tiles_.at(lat_.line_tiles - 1).lines;
-    if (!one_call) most = at_most(most, planes_bytes / at_least(plane_bytes, 1));
+    if (!one_call || activates()) most = at_most(most, planes_bytes / at_least(plane_bytes, 1));
     const int64_t row = job_.divide > 1 ? job_.divide : job_.out_channels;
-    most = at_most(most, row - plane_ % job_.out_channels % row);
+    most = at_most(most, channels ? row - channel_ % row : slices_.alike(slice_));
     if (most < 2) return 1;
     if (!plane_stays_inside()) return 1;
     while (most > 1 && !inside(plane_extent_, in_ + (most - 1) * in_plane())) --most;
-    while (!S::masked_fma && most > 1 && !weights_.finite(most)) most /= 2;
+    while (!S::masked_fma && channels && most > 1 && !weights_.finite(most)) most /= 2;
     return most;
   }
-  Step in_plane() const { return job_.divide > 1 ? 0 : job_.sum * job_.in.channel; }
+  // Elements from plane to plane of those that are done together.
+  Step in_plane() const {
+    if (!slices_.single()) return slices_.in_step();
+    return job_.divide > 1 ? 0 : job_.sum * job_.in.channel;
+  }
+  Step out_plane() const { return slices_.single() ? job_.out.channel : Slices::out_step(slice_, job_.out); }
+
+  // The chunks of a tile that are summed: one without a live line, where no tap meets it.
+  Range chunks_of_slice(const RowTile& tile) const {
+    const Range planes = summed();
+    const int64_t each = tiles_.chunks_of(tile), dead = tiles_.dead_chunk(tile);
+    if (planes.empty() || !each) return {dead, dead + 1};
+    return {planes.begin * each, planes.end * each};
+  }
 
   // What whole vectors of tiles [begin, end) read, from a plane's start.
   Extent extent(int64_t begin, int64_t end) {
     Cover cover;
-    for (int64_t i = begin; i < end; ++i) tiles_.cover(tiles_.at(i), cover);
+    for (int64_t i = begin; i < end; ++i) tiles_.cover(tiles_.at(i), summed(), cover);
     stretches_.cover(cover);
     return cover.extent();
   }
@@ -116,47 +147,80 @@ class CorrelatePlanar {
       if (!job_.in.direct || !(all || inside(extent(i, next), in_))) {
         run_packed(tile);
       } else {
-        const bool one_call = planes > 1 || (stretches_.count() == 1 && job_.out.direct && tiles_.chunks_of(tile) == 1);
+        const bool one_call =
+            planes > 1 || (stretches_.count() == 1 && job_.out.direct && chunks_of_slice(tile).size() == 1);
         while (one_call && next < end && next % tiles_.kept() && tiles_.at(next).rows == tile.rows &&
                tiles_.at(next).lines == tile.lines && (all || inside(extent(next, next + 1), in_)))
           ++next;
-        run_all({&tile, next - i, planes, static_cast<const E*>(job_.in.data) + in_, 0, tiles_.chunks_of(tile), false});
+        run_all(
+            {&tile, next - i, planes, static_cast<const E*>(job_.in.data) + in_, chunks_of_slice(tile), false, false});
       }
-      if (!job_.out.direct) store_rows(tile);
+      if (!job_.out.direct)
+        store_rows(tile);
+      else if (activates())
+        for (int64_t k = i; k < next; ++k)
+          for (int64_t plane = 0; plane < planes; ++plane) activate_rows(tiles_.at(k), plane);
       i = next;
     }
+  }
+
+  bool activates() const { return job_.activation != depthwise::Activation::none; }
+
+  // The columns of the strip.
+  Range strip_columns() const {
+    const int64_t begin = strip_ * job_.strip;
+    return {begin, at_most(job_.out.cross_size, begin + job_.strip)};
+  }
+
+  // A tile's rows in the array, of a plane of those that are done together.
+  void activate_rows(const RowTile& tile, int64_t plane) {
+    const Range columns = strip_columns();
+    const Step line = tile.rows->out_step * job_.out.line;
+    E* rows = static_cast<E*>(job_.out.data) + out_ + plane * out_plane() + tile.y + columns.begin;
+    const bool one = line == columns.size();
+    for (int64_t t = 0; t < (one ? 1 : tile.lines); ++t)
+      activate_span<S>(job_.activation, rows + t * line, columns.size() * (one ? tile.lines : 1));
   }
 
   // Whether no tile's whole vectors leave the array; of a plane with more tiles than are kept each is asked about.
   bool plane_stays_inside() {
     if (!job_.in.direct || !tiles_.keeps_all()) return false;
-    if (extent_strip_ != strip_) plane_extent_ = extent(0, lat_.line_tiles);
+    if (extent_strip_ != strip_ || extent_phase_ != slice_.phase || extent_taps_ != slice_.taps)
+      plane_extent_ = extent(0, lat_.line_tiles);
     extent_strip_ = strip_;
+    extent_phase_ = slice_.phase;
+    extent_taps_ = slice_.taps;
     return inside(plane_extent_, in_);
   }
 
   // A tile by way of packed rows, of all planes of a sum or of one after another.
   void run_packed(const RowTile& tile) {
     const Step begin = strip_ * job_.strip * (job_.in.direct ? lat_.cross_in_step : 1);
-    const bool apart = job_.packed_sum < job_.sum;
+    const Range planes = summed();
+    const bool apart = job_.packed_sum < job_.planes_summed();
     if (packed_phase_ != tile.rows || job_.in.direct) packed_rows_.forget(begin);
     packed_phase_ = tile.rows;
-    const int64_t chunks = tiles_.chunks_of(tile) / job_.sum;  // of one plane
-    for (int64_t k = 0; k < job_.sum; k += job_.packed_sum) {
+    RowTile packed = tile;
+    packed.chunks = tiles_.spare_chunks();
+    const int64_t chunks = tiles_.chunks_of(tile);
+    const Range all = chunks_of_slice(tile);
+    if (planes.empty() || !chunks) {
+      packed.chunks[all.begin] = tile.chunks[all.begin];
+      return run_all({&packed, 1, 1, packed_rows_.data() - begin, all, false, true});
+    }
+    for (int64_t k = planes.begin; k < planes.end; k += job_.packed_sum) {
       if (apart) packed_rows_.forget(begin);
-      RowTile packed = tile;
-      packed.chunks = tiles_.spare_chunks();
-      pack_rows(tile, packed, k, k + job_.packed_sum);
-      run_all({&packed, 1, 1, packed_rows_.data() - begin, k * chunks, (k + job_.packed_sum) * chunks, true});
+      const int64_t end = at_most(planes.end, k + job_.packed_sum);
+      pack_rows(tile, packed, k, end);
+      run_all({&packed, 1, 1, packed_rows_.data() - begin, {k * chunks, end * chunks}, k > planes.begin, true});
     }
   }
 
   // Packs the rows that a tile meets of the planes [begin, end) of a sum; `packed` is the tile as it finds them.
   void pack_rows(const RowTile& tile, RowTile& packed, int64_t begin, int64_t end) {
-    const int64_t chunks = tiles_.chunks_of(tile) / job_.sum;
+    const int64_t chunks = tiles_.chunks_of(tile);
     const Chunk* from = tile.chunks + begin * chunks;
     Chunk* to = packed.chunks + begin * chunks;
-    *to = *from;
     for (int64_t k = begin; k < end; ++k)
       for (int64_t i = tile.rows->sets_begin; i < tile.rows->sets_end; ++i) {
         const TapSet& set = lat_.tap_sets[i];
@@ -165,7 +229,7 @@ class CorrelatePlanar {
         if (lines.begin < lines.end)
           at = packed_rows_.lines(
               (k - begin) * lat_.max_sets + i - tile.rows->sets_begin, lines.begin, lines.end,
-              [&](int64_t s) { return in_ + k * job_.in.channel + (set.in0 + s * lat_.line_in_step) * job_.in.line; });
+              [&](int64_t s) { return in_ + tiles_.plane(k) + (set.in0 + s * lat_.line_in_step) * job_.in.line; });
         const Cut cut = tiles_.chunks_of(set);
         for (int64_t j = 0; j < cut.count; ++j) {
           *to = *from++;
@@ -174,12 +238,13 @@ class CorrelatePlanar {
       }
   }
 
-  // Neighbouring tiles of one phase in some planes, under chunks [begin, end) of their taps.
+  // Neighbouring tiles of one phase in some planes, under some chunks of their taps.
   struct Work {
     const RowTile* tiles;
     int64_t count, planes;
     const E* x;  // element of the first plane, row 0, column 0
-    int64_t begin, end;
+    Range chunks;
+    bool adds;  // to what other chunks have left
     bool packed;
   };
 
@@ -199,7 +264,7 @@ class CorrelatePlanar {
   template <template <class> class Kind>
   void run_all_as(const Work& work) {
     for (const Stretch& s : stretches_)
-      for (int64_t i = work.begin; i < at_least(work.end, work.begin + 1); ++i) run_stretch<Kind<S>>(s, work, i);
+      for (int64_t i = work.chunks.begin; i < work.chunks.end; ++i) run_stretch<Kind<S>>(s, work, i);
   }
 
   template <class V>
@@ -239,19 +304,19 @@ class CorrelatePlanar {
                  .w = weights_.taps_at(),
                  .bias = job_.b ? weights_.bias() : nullptr,
                  .x_plane = in_plane(),
-                 .w_plane = weights_.plane_step(),
-                 .bias_plane = job_.b_stride,
-                 .y_plane = job_.out.channel,
+                 .w_plane = slices_.single() ? weights_.plane_step() : 0,
+                 .bias_plane = slices_.single() ? job_.b_stride : 0,
+                 .y_plane = out_plane(),
                  .planes = work.planes,
                  .tiles = work.tiles,
                  .tile_count = work.count,
                  .chunk = chunk,
-                 .adds = chunk > 0,
+                 .adds = work.adds || chunk > work.chunks.begin,
                  .x_vector = V::N * step,
                  .y_vector = V::N * phases,
                  .vectors = s.vectors,
                  .last_lanes = s.last_lanes,
-                 .fetch_bytes = work.packed || chunk ? 0 : job_.fetch_bytes,
+                 .fetch_bytes = work.packed || chunk != work.chunks.begin ? 0 : job_.fetch_bytes,
                  .fetch_y = job_.out.direct};
     if (job_.out.direct) {
       rows.y = static_cast<E*>(job_.out.data) + out_ + c->out0 + s.column * phases;
@@ -278,6 +343,9 @@ class CorrelatePlanar {
   Step staged_line() const { return job_.non_temporal ? job_.out.cross_size : job_.strip * (job_.interleaved ? 2 : 1); }
 
   void store_rows(const RowTile& tile) {
+    if (activates())
+      for (int64_t t = 0; t < tile.lines; ++t)
+        activate_span<S>(job_.activation, staged_ + t * staged_line(), strip_columns().size());
     if (job_.non_temporal)
       return stream_span<S>(static_cast<E*>(job_.out.data) + out_ + tile.y, staged_, tile.lines * staged_line());
     with_type(job_.out.dtype, [&](auto type) {
@@ -300,6 +368,7 @@ class CorrelatePlanar {
 
   const Correlation& job_;
   const depthwise::LatticeView& lat_;
+  Slices slices_;
   PlaneWeights<S> weights_;
   RowTiles tiles_;
   Stretches<S> stretches_;
@@ -307,9 +376,12 @@ class CorrelatePlanar {
   E* staged_ = nullptr;
   int64_t scratch_bytes_ = 0;
   Extent bounds_{}, plane_extent_{};
-  int64_t plane_ = -1, strip_ = -1, extent_strip_ = -1;
-  Step in_ = 0, out_ = 0;  // elements from the arrays' data to the plane
-  bool careful_ = false;   // some weight of the plane is not finite
+  int64_t plane_ = -1, channel_ = -1, strip_ = -1, extent_strip_ = -1;
+  Slice slice_{};
+  const CrossPhase* extent_phase_ = nullptr;
+  Range extent_taps_{0, 0};
+  Step in_ = 0, out_ = 0;  // elements from the arrays' data to the slice
+  bool careful_ = false;   // some weight of the channel is not finite
   const LinePhase* packed_phase_ = nullptr;
 };
 

@@ -24,11 +24,12 @@ class InputRows {
   using E = typename S::E;
 
  public:
+  // `planes`: those that are packed, at most.
   InputRows(const depthwise::Side& side, const depthwise::LatticeView& lattice, const LaneChannels& lanes,
-            int64_t rows_packed, int64_t columns_packed)
+            int64_t planes, int64_t rows_packed, int64_t columns_packed)
       : side_(side),
         lat_(lattice),
-        packed_(side, lanes, rows_packed, columns_packed),
+        packed_(side, lanes, planes, rows_packed, columns_packed),
         line_(side.direct ? side.line : S::N),
         row_(side.direct ? lattice.cross_in_step * side.cross : packed_.row_size()) {}
 
@@ -39,7 +40,7 @@ class InputRows {
     packed_.take(arena);
   }
 
-  // Elements from column to column, from the row of an output to that of the next, and from plane to plane of a sum.
+  // Elements from column to column, from the row of an output to that of the next, and from packed plane to plane.
   Step line() const { return line_; }
   Step row() const { return row_; }
   Step plane_size() const { return packed_.plane_size(); }
@@ -62,11 +63,16 @@ class InputRows {
     return rows;
   }
 
-  // The first of these columns, for vector v of channels and, where nothing is packed, those behind it.
-  const E* read(const PhaseRows& rows, int64_t image, int64_t v, Range columns) const {
-    if (side_.direct) return static_cast<const E*>(side_.data) + image * side_.batch + v * S::N;
-    packed_.pack(rows.windows, image * side_.batch, v, columns);
+  // The first of these columns, for vector v of channels and, where nothing is packed, those behind it. `planes`: those
+  // that are packed, the start of each being `from(plane)` elements behind the first one's.
+  template <class From>
+  const E* read(const PhaseRows& rows, Step first, int64_t v, Range columns, Range planes, const From& from) const {
+    if (side_.direct) return static_cast<const E*>(side_.data) + first + v * S::N;
+    for (int64_t k = planes.begin; k < planes.end; ++k) packed_.pack(rows.windows, k, first + from(k), v, columns);
     return packed_.data();
+  }
+  const E* read(const PhaseRows& rows, Step first, int64_t v, Range columns) const {
+    return read(rows, first, v, columns, {0, 1}, [](int64_t) { return Step{0}; });
   }
 
  private:

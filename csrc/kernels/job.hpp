@@ -15,21 +15,27 @@ struct Side {
   DType dtype;
   int64_t batch, channel, line, cross;  // strides in elements
   int64_t lines, cross_size;            // sizes
+  int64_t depth, depths;                // of planes that follow one another in an image: a stride, and how many
   bool direct;                          // the kernel reads or writes this memory itself; else through scratch
+
+  // Elements to plane `index`, of all planes of all images.
+  int64_t plane(int64_t index) const { return index / depths * batch + index % depths * depth; }
 };
 
-// out[n, o] = sum over k < sum of correlate(in[n, (o / divide) * sum + k], W[o % divide + k, o / divide]) + b[o].
+// out[n, o, d] = sum over the taps t of d and k < sum of
+// correlate(in[n, (o / divide) * sum + k, plane of d under t], W[o % divide + k, o / divide, t]) + b[o].
 // The forward pass has divide = multiplier and sum = 1, the input gradient divide = 1 and sum = multiplier.
 struct Correlation {
   Side in, out;
   const void* W;
   DType W_dtype;
-  int64_t W_multiplier, W_channel, W_line, W_cross;  // strides in elements
-  int64_t kernel_lines, kernel_cross;
+  int64_t W_multiplier, W_channel, W_depth, W_line, W_cross;  // strides in elements
+  int64_t kernel_depth, kernel_lines, kernel_cross;
   const void* b;  // null: none
   DType b_dtype;
   int64_t b_stride;
   int64_t batch, out_channels, divide, sum;
+  Activation activation;  // of a forward pass: of each sum, while it is in a cache
   LatticeView lattice;
   RowLayoutView rows = {};  // planar: how input rows are packed
   // The plan's numbers; units are numbered so that neighbours share what they read. Those that plan/walk.cpp decides
@@ -50,12 +56,16 @@ struct Correlation {
   bool streams = false;         // channels last: the arrays come from memory, not from a cache
   bool fetches = false;         // channels last: what the next tile reads and writes is fetched meanwhile
   int64_t units = 1;
+
+  // Planes of the input that an output plane is summed over, at most.
+  int64_t planes_summed() const { return lattice.max_depth_taps * sum; }
 };
 
 // Additions into one lane of a weight gradient's sums before it is emptied: the bound of their error hangs on it.
 constexpr int64_t steps_kept = 512;
 
-// gW[o % divide, o / divide] = sum over n of the products of gy[n, o] with x[n, o / divide] under each tap.
+// gW[o % divide, o / divide] = sum over planes n of the products of gy[n, o] with x[n, o / divide] under each tap.
+// Of taps one behind another in depth each is a gradient of its own.
 // Images and bands of gy rows are dealt to a fixed number of parts, each summed alone, so that the order of summation
 // does not depend on the threads.
 struct WeightGradient {
@@ -66,8 +76,8 @@ struct WeightGradient {
   void* gW = nullptr;
   int64_t gW_multiplier, gW_channel;  // strides in elements
   int64_t kernel_lines, kernel_cross;
-  int64_t sum_line, sum_cross;  // elements of a sum between taps along the lines, and across them
-  int64_t batch, out_channels, divide;
+  int64_t sum_line, sum_cross;          // elements of a sum between taps along the lines, and across them
+  int64_t batch, out_channels, divide;  // batch: of planes, where an image has several
   LatticeView lattice;
   RowLayoutView rows = {};  // planar: how rows of x are packed
   // The plan's numbers. All but `fetches` decide the order of the sums: from the shapes and the target alone.

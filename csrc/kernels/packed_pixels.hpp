@@ -8,7 +8,8 @@
 
 namespace {
 
-// Lane l of vector v holds channel (v * N + l) / divide * sum + k of memory, for v * N + l < channels.
+// Lane l of vector v holds channel (v * N + l) / divide * sum of memory, for v * N + l < channels: the first of those
+// that are summed.
 struct LaneChannels {
   int64_t channels, divide, sum;
 };
@@ -33,10 +34,10 @@ class PackedPixels {
   }
 
   // `columns` columns of a row of vector v; `from` is the element at the first of them, channel 0.
-  void load(E* to, Step from, int64_t v, int64_t k, int64_t columns) const {
+  void load(E* to, Step from, int64_t v, int64_t columns) const {
     with_type(side_.dtype, [&](auto type) {
       using T = typename decltype(type)::type;
-      const T* data = static_cast<const T*>(side_.data) + from + k * side_.channel;
+      const T* data = static_cast<const T*>(side_.data) + from;
       const int64_t lanes = lanes_in<S>(v, lanes_.channels);
       if (lanes_.divide == 1 && lanes_.sum == 1 && side_.channel == 1 && lanes == S::N) {
         for (int64_t i = 0; i < columns; ++i)

@@ -1,5 +1,5 @@
 // Weights and bias as lanes of channels take them, for a group of channel vectors at a time:
-// [vector][k][kernel row][kernel column][lane], zero in idle lanes.
+// [vector][kernel plane][k][kernel row][kernel column][lane], zero in idle lanes.
 #pragma once
 #include "job.hpp"
 #include "packed_pixels.hpp"
@@ -23,10 +23,13 @@ class PackedWeights {
 
  public:
   explicit PackedWeights(const Correlation& job)
-      : job_(job), taps_(job.kernel_lines * job.kernel_cross), vectors_in_all_(divide_up(job.out_channels, S::N)) {}
+      : job_(job),
+        taps_(job.kernel_lines * job.kernel_cross),
+        planes_(job.kernel_depth * job.sum),
+        vectors_in_all_(divide_up(job.out_channels, S::N)) {}
 
   void take(Arena& arena) {
-    weights_ = arena.take<E>(job_.group * job_.sum * taps_ * S::N);
+    weights_ = arena.take<E>(job_.group * planes_ * taps_ * S::N);
     bias_ = arena.take<E>(job_.group * S::N);
     widened_ = arena.take<E>(taps_ * S::N);
   }
@@ -40,7 +43,7 @@ class PackedWeights {
               .vectors = {first, at_most(first + job_.group, vectors_in_all_)},
               .weights = weights_,
               .bias = bias_,
-              .vector_size = job_.sum * taps_ * S::N};
+              .vector_size = planes_ * taps_ * S::N};
     for (int64_t v = first; v < group_.vectors.end; ++v) {
       pack_bias(v, bias_ + (v - first) * S::N);
       with_type(job_.W_dtype, [&](auto type) {
@@ -67,11 +70,14 @@ class PackedWeights {
                             (job_.W_cross == job_.kernel_lines || job_.kernel_cross == 1);
     if constexpr (vector_converts<S, T>)
       if (neighbours && (__is_same(T, E) || job_.W_channel == taps_)) return transpose(v, W, to);
-    for (int64_t k = 0; k < job_.sum; ++k)
+    for (int64_t k = 0; k < planes_; ++k)
       for (int64_t p = 0; p < job_.kernel_cross; ++p)
         for (int64_t q = 0; q < job_.kernel_lines; ++q, to += S::N)
-          pick(v, lanes, W + k * job_.W_multiplier + p * job_.W_cross + q * job_.W_line, to);
+          pick(v, lanes, W + plane(k) + p * job_.W_cross + q * job_.W_line, to);
   }
+
+  // Elements to a kernel plane, of those of all k.
+  Step plane(int64_t k) const { return k / job_.sum * job_.W_depth + k % job_.sum * job_.W_multiplier; }
 
   // One tap of each lane's channel.
   template <class T>
@@ -85,8 +91,8 @@ class PackedWeights {
 
   template <class T>
   void transpose(int64_t v, const T* W, E* to) const {
-    for (int64_t k = 0; k < job_.sum; ++k, to += taps_ * S::N) {
-      const T* from = W + k * job_.W_multiplier + v * S::N * job_.W_channel;
+    for (int64_t k = 0; k < planes_; ++k, to += taps_ * S::N) {
+      const T* from = W + plane(k) + v * S::N * job_.W_channel;
       if constexpr (__is_same(T, E)) {
         columns_to_pixels<S>(to, from, job_.W_channel, taps_);
       } else {
@@ -97,7 +103,7 @@ class PackedWeights {
   }
 
   const Correlation& job_;
-  const int64_t taps_, vectors_in_all_;
+  const int64_t taps_, planes_, vectors_in_all_;
   GroupWeights<E> group_ = {};
   E *weights_ = nullptr, *bias_ = nullptr, *widened_ = nullptr;
 };

@@ -33,13 +33,15 @@ class PlaneWeights {
   explicit PlaneWeights(const depthwise::Correlation& job) : job_(job) {}
 
   void take(Arena& arena) {
-    if (!taps_direct()) copy_ = arena.take<E>(job_.sum * taps());
+    if (!taps_direct()) copy_ = arena.take<E>(job_.kernel_depth * job_.sum * taps());
   }
 
   // Whether planes can be done together because nothing is copied.
   bool direct() const { return taps_direct() && (!job_.b || job_.b_dtype == sums); }
 
-  // Elements from plane to plane of a sum, from line to line of taps, and from tap to tap of a line.
+  // Elements from tap to tap in depth, from plane to plane of a sum, from line to line of taps, and from tap to tap of
+  // a line.
+  Step depth_step() const { return taps_direct() ? job_.W_depth : job_.sum * taps(); }
   Step sum_step() const { return taps_direct() ? job_.W_multiplier : taps(); }
   Step line_step() const { return taps_direct() ? job_.W_line : job_.kernel_cross; }
   Step cross_step() const { return taps_direct() ? job_.W_cross : 1; }
@@ -64,27 +66,35 @@ class PlaneWeights {
   // Whether all weights of so many output planes are finite.
   bool finite(int64_t planes) const {
     const bool dense = cross_step() == 1 && (line_step() == job_.kernel_cross || job_.kernel_lines == 1);
-    if (dense && job_.sum == 1 && plane_step() == taps()) return all_finite<S>(at_, planes * taps());
+    const bool one = job_.sum * job_.kernel_depth == 1;
+    if (dense && one && plane_step() == taps()) return all_finite<S>(at_, planes * taps());
     for (int64_t i = 0; i < planes; ++i)
-      for (int64_t k = 0; k < job_.sum; ++k)
-        for (int64_t p = 0; p < (dense ? 1 : job_.kernel_lines); ++p)
-          for (int64_t q = 0; q < (dense ? 1 : job_.kernel_cross); ++q)
-            if (!all_finite<S>(at_ + i * plane_step() + k * sum_step() + p * line_step() + q * cross_step(),
-                               dense ? taps() : 1))
-              return false;
+      for (int64_t t = 0; t < job_.kernel_depth; ++t)
+        for (int64_t k = 0; k < job_.sum; ++k)
+          if (!plane_finite(at_ + i * plane_step() + t * depth_step() + k * sum_step(), dense)) return false;
     return true;
   }
 
  private:
+  bool plane_finite(const E* plane, bool dense) const {
+    if (dense) return all_finite<S>(plane, taps());
+    for (int64_t p = 0; p < job_.kernel_lines; ++p)
+      for (int64_t q = 0; q < job_.kernel_cross; ++q)
+        if (!all_finite<S>(plane + p * line_step() + q * cross_step(), 1)) return false;
+    return true;
+  }
+
   bool taps_direct() const { return job_.W_dtype == sums; }
   int64_t taps() const { return job_.kernel_lines * job_.kernel_cross; }
 
   void copy_taps(Step first) {
     E* to = copy_;
-    for (int64_t k = 0; k < job_.sum; ++k)
-      for (int64_t p = 0; p < job_.kernel_lines; ++p)
-        for (int64_t q = 0; q < job_.kernel_cross; ++q)
-          *to++ = load_as<E>(job_.W, job_.W_dtype, first + k * job_.W_multiplier + p * job_.W_line + q * job_.W_cross);
+    for (int64_t t = 0; t < job_.kernel_depth; ++t)
+      for (int64_t k = 0; k < job_.sum; ++k)
+        for (int64_t p = 0; p < job_.kernel_lines; ++p)
+          for (int64_t q = 0; q < job_.kernel_cross; ++q)
+            *to++ = load_as<E>(job_.W, job_.W_dtype,
+                               first + t * job_.W_depth + k * job_.W_multiplier + p * job_.W_line + q * job_.W_cross);
     at_ = copy_;
   }
 

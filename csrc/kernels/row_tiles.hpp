@@ -7,6 +7,7 @@
 #include "pack.hpp"
 #include "require.hpp"
 #include "rows.hpp"
+#include "slices.hpp"
 #include "walk.hpp"
 
 namespace {
@@ -16,22 +17,27 @@ using depthwise::TapSet;
 
 class RowTiles {
  public:
-  explicit RowTiles(const depthwise::Correlation& job) : job_(job), lat_(job.lattice) {}
+  explicit RowTiles(const depthwise::Correlation& job) : job_(job), lat_(job.lattice), slices_(job) {}
 
   // Room for tiles whose chunks have at most `most_taps` taps.
   void take(Arena& arena, int64_t most_taps) {
-    chunks_each_ = at_least(1, job_.sum * lat_.max_sets * fewest_pieces(lat_.max_set_taps, most_taps).count);
+    // The last has no live line: all there is where no tap meets a tile.
+    chunks_each_ = 1 + job_.planes_summed() * lat_.max_sets * fewest_pieces(lat_.max_set_taps, most_taps).count;
     kept_ = tiles_that_fit(chunks_each_);
     tiles_ = arena.take<RowTile>(kept_);
     chunks_ = arena.take<Chunk>((kept_ + 1) * chunks_each_);
   }
 
-  // Chunks have so many taps at most, and weights lie so far apart; tiles of other chunks are forgotten.
-  void cut_taps(int64_t most_taps, Step w_sum, Step w_line) {
-    if (most_taps == most_taps_) return;
-    DEPTHWISE_REQUIRE(fewest_pieces(lat_.max_set_taps, most_taps).count * lat_.max_sets * job_.sum <= chunks_each_,
-                      "there is room for chunks of so few taps");
+  // Tiles are of a phase of the depth, chunks have so many taps at most, and weights lie so far apart; tiles of others
+  // are forgotten.
+  void cut_taps(const CrossPhase* depth, int64_t most_taps, Step w_depth, Step w_sum, Step w_line) {
+    if (depth == depth_ && most_taps == most_taps_) return;
+    DEPTHWISE_REQUIRE(
+        fewest_pieces(lat_.max_set_taps, most_taps).count * lat_.max_sets * job_.planes_summed() < chunks_each_,
+        "there is room for chunks of so few taps");
+    depth_ = depth;
     most_taps_ = most_taps;
+    w_depth_ = w_depth;
     w_sum_ = w_sum;
     w_line_ = w_line;
     for (int64_t i = 0; i < kept_; ++i) tiles_[i].index = -1;
@@ -56,10 +62,20 @@ class RowTiles {
   }
 
   Cut chunks_of(const TapSet& set) const { return fewest_pieces(set.taps, most_taps_); }
+  // Chunks of one plane.
   int64_t chunks_of(const RowTile& tile) const {
     int64_t count = 0;
     for (int64_t i = tile.rows->sets_begin; i < tile.rows->sets_end; ++i) count += chunks_of(lat_.tap_sets[i]).count;
-    return count * job_.sum;
+    return count;
+  }
+  // The chunk without a live line.
+  int64_t dead_chunk(const RowTile& tile) const { return planes() * chunks_of(tile); }
+
+  // Planes that a phase's outputs are summed over are numbered by tap and then by the sum's k.
+  int64_t planes() const { return Slices::tap_count(*depth_) * job_.sum; }
+  // Elements from a slice's start to the plane.
+  Step plane(int64_t index) const {
+    return slices_.taps(*depth_)[index / job_.sum].in0 * job_.in.depth + index % job_.sum * job_.in.channel;
   }
 
   // The lines inside the image, numbered as in the tap set, that a tile meets.
@@ -68,9 +84,9 @@ class RowTiles {
     return {at_least(set.first, s0), at_most(set.last, s0 + (tile.lines - 1) * lat_.lines_per_out + set.taps)};
   }
 
-  // Adds the lines that a tile reads, from a plane's start.
-  void cover(const RowTile& tile, Cover& cover) const {
-    for (int64_t k = 0; k < job_.sum; ++k)
+  // Adds the lines that a tile reads in some planes, from a slice's start.
+  void cover(const RowTile& tile, Range planes, Cover& cover) const {
+    for (int64_t k = planes.begin; k < planes.end; ++k)
       for (int64_t i = tile.rows->sets_begin; i < tile.rows->sets_end; ++i) {
         const TapSet& set = lat_.tap_sets[i];
         const Range lines = lines_of(set, tile);
@@ -81,7 +97,7 @@ class RowTiles {
 
  private:
   Step line_at(const TapSet& set, int64_t s, int64_t k) const {
-    return (set.in0 + s * lat_.line_in_step) * job_.in.line + k * job_.in.channel;
+    return (set.in0 + s * lat_.line_in_step) * job_.in.line + plane(k);
   }
 
   RowTile place(int64_t index) const {
@@ -100,23 +116,24 @@ class RowTiles {
 
   void list_chunks(RowTile& tile) const {
     Chunk* chunk = tile.chunks;
-    *chunk = {.taps = 1};  // all there is where no tap meets the phase
     const int64_t s0 = tile.t0 * lat_.lines_per_out;
-    for (int64_t k = 0; k < job_.sum; ++k)
+    for (int64_t k = 0; k < planes(); ++k)
       for (int64_t i = tile.rows->sets_begin; i < tile.rows->sets_end; ++i) {
         const TapSet& set = lat_.tap_sets[i];
         const Cut cut = chunks_of(set);
         for (int64_t j = 0; j < cut.count; ++j) {
           const int64_t a0 = cut.begin(j), taps = cut.length(j);
-          DEPTHWISE_REQUIRE(chunk < tile.chunks + chunks_each_, "the chunks fit");
+          DEPTHWISE_REQUIRE(chunk < tile.chunks + chunks_each_ - 1, "the chunks fit");
           *chunk++ = {
               .taps = static_cast<int>(taps),
               .live = live_lines(set.first - s0 - a0, set.last - s0 - a0, (tile.lines - 1) * lat_.lines_per_out + taps),
               .x = line_at(set, s0 + a0, k),
-              .w = k * w_sum_ + (set.tap0 + a0 * set.tap_step) * w_line_,
+              .w = slices_.taps(*depth_)[k / job_.sum].tap * w_depth_ + k % job_.sum * w_sum_ +
+                   (set.tap0 + a0 * set.tap_step) * w_line_,
               .w_tap = set.tap_step * w_line_};
         }
       }
+    *chunk = {.taps = 1};
   }
 
   // What is fetched meanwhile: the lines behind the tile's. Rows of several phases take turns in memory: then the next
@@ -142,7 +159,9 @@ class RowTiles {
   int64_t chunks_each_ = 0, kept_ = 0, most_taps_ = 0;
   RowTile* tiles_ = nullptr;
   Chunk* chunks_ = nullptr;
-  Step w_sum_ = 0, w_line_ = 0;
+  Step w_depth_ = 0, w_sum_ = 0, w_line_ = 0;
+  const CrossPhase* depth_ = nullptr;
+  Slices slices_;
 };
 
 }  // namespace

@@ -59,35 +59,35 @@ class RowWindows {
   RowWindow* windows_ = nullptr;
 };
 
-// The memory of windows: one vector of channels, `sum` planes of it.
+// The memory of windows: one vector of channels, some planes of it.
 template <class S>
 class PackedWindows {
   using E = typename S::E;
 
  public:
-  PackedWindows(const depthwise::Side& side, const LaneChannels& lanes, int64_t rows, int64_t columns)
-      : side_(side), pixels_(side, lanes), sum_(lanes.sum), most_rows_(rows), row_size_(columns * S::N) {}
+  PackedWindows(const depthwise::Side& side, const LaneChannels& lanes, int64_t planes, int64_t rows, int64_t columns)
+      : side_(side), pixels_(side, lanes), planes_(planes), most_rows_(rows), row_size_(columns * S::N) {}
 
   void take(Arena& arena) {
     pixels_.take(arena);
-    rows_ = arena.take<E>(sum_ * plane_size());
+    rows_ = arena.take<E>(planes_ * plane_size());
   }
 
   const E* data() const { return rows_; }
   Step row_size() const { return row_size_; }
   Step plane_size() const { return most_rows_ * row_size_; }
 
-  // Packs those of the rows that are inside the image, of these columns, for one vector of channels; `from` is the
-  // element at row 0, column 0.
-  void pack(const RowWindows& windows, Step from, int64_t v, Range columns) const {
+  // Packs those of the rows that are inside the image, of these columns, for one vector of channels, as plane k; `from`
+  // is the element at row 0, column 0 of the first channel.
+  void pack(const RowWindows& windows, int64_t k, Step from, int64_t v, Range columns) const {
     DEPTHWISE_REQUIRE(windows.rows() <= most_rows_ && columns.size() * S::N <= row_size_, "the windows fit");
     DEPTHWISE_REQUIRE(columns.begin >= 0 && columns.end <= side_.lines, "the columns are inside the image");
-    for (int64_t k = 0; k < sum_; ++k)
-      for (const RowWindow& w : windows) pack(w, windows.step(), from, v, k, columns);
+    DEPTHWISE_REQUIRE(k >= 0 && k < planes_, "the plane fits");
+    for (const RowWindow& w : windows) pack(w, windows.step(), k, from, v, columns);
   }
 
  private:
-  void pack(const RowWindow& w, int64_t step, Step from, int64_t v, int64_t k, Range columns) const {
+  void pack(const RowWindow& w, int64_t step, int64_t k, Step from, int64_t v, Range columns) const {
     const Range m{at_least(w.rows.begin, 0), at_most(w.rows.end, divide_up(side_.cross_size - w.residue, step))};
     if (m.empty()) return;
     E* to = rows_ + k * plane_size() + (w.place - w.rows.begin + m.begin) * row_size_;
@@ -96,12 +96,12 @@ class PackedWindows {
     const int64_t count = columns.size();
     const bool one = step == 1 && count * S::N == row_size_ && count * side_.line == side_.cross;
     for (int64_t i = 0; i < (one ? 1 : m.size()); ++i)
-      pixels_.load(to + i * row_size_, from + i * step * side_.cross, v, k, count * (one ? m.size() : 1));
+      pixels_.load(to + i * row_size_, from + i * step * side_.cross, v, count * (one ? m.size() : 1));
   }
 
   const depthwise::Side& side_;
   PackedPixels<S> pixels_;
-  const int64_t sum_, most_rows_;
+  const int64_t planes_, most_rows_;
   const Step row_size_;
   E* rows_ = nullptr;
 };

@@ -1,6 +1,7 @@
 // The output pixels of a band and a strip, or their gradients: in place where lanes take them as they lie, else in
 // scratch memory that holds them for one vector of channels.
 #pragma once
+#include "activation.hpp"
 #include "packed_pixels.hpp"
 #include "walk.hpp"
 
@@ -32,15 +33,15 @@ class StagedPixels {
     stage_ = arena.take<E>(band_ * strip_ * S::N);
   }
 
-  // `first_row`: the row that memory begins with, where nothing is staged.
-  Pixels<E> at(const Band& band, Range columns, int64_t v, int64_t first_row) const {
+  // `plane`: elements to the band's plane. `first_row`: the row that memory begins with, where nothing is staged.
+  Pixels<E> at(Step plane, const Band& band, Range columns, int64_t v, int64_t first_row) const {
     if (!side_.direct)
       return {.data = stage_,
               .first_row = band.rows.begin,
               .first_column = columns.begin,
               .row = strip_ * S::N,
               .line = S::N};
-    return {.data = static_cast<E*>(side_.data) + band.image * side_.batch + v * S::N * side_.channel,
+    return {.data = static_cast<E*>(side_.data) + plane + v * S::N * side_.channel,
             .first_row = first_row,
             .first_column = 0,
             .row = side_.cross,
@@ -51,24 +52,31 @@ class StagedPixels {
     if (!side_.direct) ::clear<S>(stage_, band.rows.size() * strip_ * S::N);
   }
 
-  void load(const Band& band, Range columns, int64_t v) const {
-    each_row(band, columns, [&](E* stage, Step memory, int64_t count) { pixels_.load(stage, memory, v, 0, count); });
+  void activate(depthwise::Activation kind, const Band& band, Range columns) const {
+    for (int64_t i = 0; i < band.rows.size(); ++i)
+      activate_span<S>(kind, stage_ + i * strip_ * S::N, columns.size() * S::N);
   }
 
-  void store(const Band& band, Range columns, int64_t v) const {
-    each_row(band, columns, [&](E* stage, Step memory, int64_t count) { pixels_.store(stage, memory, v, count); });
+  void load(Step plane, const Band& band, Range columns, int64_t v) const {
+    each_row(plane, band, columns,
+             [&](E* stage, Step memory, int64_t count) { pixels_.load(stage, memory, v, count); });
+  }
+
+  void store(Step plane, const Band& band, Range columns, int64_t v) const {
+    each_row(plane, band, columns,
+             [&](E* stage, Step memory, int64_t count) { pixels_.store(stage, memory, v, count); });
   }
 
  private:
   // Calls f(stage, memory, columns) for each row where it is staged.
   template <class F>
-  void each_row(const Band& band, Range columns, const F& f) const {
+  void each_row(Step plane, const Band& band, Range columns, const F& f) const {
     if (side_.direct) return;
     DEPTHWISE_REQUIRE(
         band.rows.begin >= 0 && band.rows.end <= side_.cross_size && columns.begin >= 0 && columns.end <= side_.lines,
         "band and strip are inside the image");
     DEPTHWISE_REQUIRE(band.rows.size() <= band_ && columns.size() <= strip_, "band and strip fit the stage");
-    const Step at = band.image * side_.batch + band.rows.begin * side_.cross + columns.begin * side_.line;
+    const Step at = plane + band.rows.begin * side_.cross + columns.begin * side_.line;
     // Rows that follow one another without a gap are one long row.
     const bool one = columns.size() == strip_ && columns.size() * side_.line == side_.cross;
     if (one) return f(stage_, at, band.rows.size() * columns.size());

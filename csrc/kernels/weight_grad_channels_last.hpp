@@ -20,7 +20,7 @@ class WeightGradChannelsLast {
       : job_(job),
         lat_(job.lattice),
         taps_(job.kernel_lines * job.kernel_cross),
-        x_(job.x, lat_, {.channels = job.out_channels, .divide = job.divide, .sum = 1}, job.rows_packed,
+        x_(job.x, lat_, {.channels = job.out_channels, .divide = job.divide, .sum = 1}, 1, job.rows_packed,
            job.columns_packed),
         g_(job.g, job.out_channels, job.band, job.strip),
         pieces_(job, x_),
@@ -93,7 +93,7 @@ class WeightGradChannelsLast {
     for (int64_t column = 0; column < job_.g.lines; column += job_.strip) {
       const Range outputs{column, at_most(job_.g.lines, column + job_.strip)}, inputs = x_.columns(outputs);
       for (int64_t v = group.begin; v < group.end; v += together) {
-        g_.load(band, outputs, v);
+        g_.load(job_.g.plane(band.image), band, outputs, v);
         for (int64_t i = 0; i < lat_.cross_phase_count; ++i) {
           const CrossPhase& phase = lat_.cross_phases[i];
           const Range u = outputs_of(phase, band.rows);
@@ -104,8 +104,8 @@ class WeightGradChannelsLast {
                     .outputs = outputs,
                     .first_of_group = group.begin,
                     .vectors = {v, v + together},
-                    .x = x_.read(rows, band.image, v, inputs),
-                    .g = g_.at(band, outputs, v, 0)});
+                    .x = x_.read(rows, job_.x.plane(band.image), v, inputs),
+                    .g = g_.at(job_.g.plane(band.image), band, outputs, v, 0)});
         }
       }
     }

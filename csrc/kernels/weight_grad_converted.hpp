@@ -20,8 +20,8 @@ class WeightGradConverted {
     x_ = arena.take<E>(images * job.channels_together * plane_size(job.x) + 2 * spare_elements) + spare_elements;
     g_ = arena.take<E>(images * outs * plane_size(job.g));
     gW_ = arena.take<E>(outs * taps_);
-    planes_.x = dense_planes(job.x, x_);
-    planes_.g = dense_planes(job.g, g_);
+    planes_.x = dense_volumes(one_plane(job.x), x_);
+    planes_.g = dense_volumes(one_plane(job.g), g_);
     planes_.parts = 1;
     planes_.gW_multiplier = taps_;
     planes_.gW_channel = job.divide * taps_;
@@ -43,9 +43,10 @@ class WeightGradConverted {
       const int64_t n0 = images.begin(part), n1 = images.end(part);
       set_up(n1 - n0, cells);
       for (int64_t n = n0; n < n1; ++n) {
-        widen_planes<S>(job_.x, x_ + (n - n0) * planes_.x.batch, n * job_.x.batch + c * job_.x.channel, cells);
-        widen_planes<S>(job_.g, g_ + (n - n0) * planes_.g.batch, n * job_.g.batch + c * job_.divide * job_.g.channel,
-                        cells * job_.divide);
+        widen_volumes<S>(one_plane(job_.x), x_ + (n - n0) * planes_.x.batch, job_.x.plane(n) + c * job_.x.channel,
+                         cells);
+        widen_volumes<S>(one_plane(job_.g), g_ + (n - n0) * planes_.g.batch,
+                         job_.g.plane(n) + c * job_.divide * job_.g.channel, cells * job_.divide);
       }
       double* to = planes_.sums = job_.sums + (part * job_.out_channels + c * job_.divide) * taps_;
       if (job_.gb_sums) planes_.gb_sums = job_.gb_sums + part * job_.out_channels + c * job_.divide;
@@ -56,6 +57,12 @@ class WeightGradConverted {
   }
 
  private:
+  // Planes are converted one by one: they are the job's images.
+  static depthwise::Side one_plane(depthwise::Side side) {
+    side.depths = 1;
+    return side;
+  }
+
   void set_up(int64_t images, int64_t cells) {
     planes_.batch = images;
     planes_.out_channels = cells * job_.divide;

@@ -43,7 +43,7 @@ class WeightGradPlanar {
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
     strip_.set_offsets(x_rows_);
-    bounds_ = bounds_of(job.x, job.batch, job.out_channels / job.divide, job.spare);
+    bounds_ = bounds_of(job.x, job.batch / job.x.depths, job.out_channels / job.divide, job.spare);
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
@@ -106,10 +106,10 @@ class WeightGradPlanar {
     const Step channel = o * job_.g.channel;
     double total = 0;
     for (int64_t n = 0; n < whole; ++n)
-      total += sum_area<S>(job_.g, n * job_.g.batch + channel, job_.g.lines, job_.g.cross_size);
+      total += sum_area<S>(job_.g, job_.g.plane(n) + channel, job_.g.lines, job_.g.cross_size);
     for (int64_t cell = cells.begin(part); !whole && cell < cells.end(part); ++cell) {
       const int64_t row0 = cell % job_.bands * job_.band, row1 = at_most(job_.g.lines, row0 + job_.band);
-      total += sum_area<S>(job_.g, cell / job_.bands * job_.g.batch + channel + row0 * job_.g.line, row1 - row0,
+      total += sum_area<S>(job_.g, job_.g.plane(cell / job_.bands) + channel + row0 * job_.g.line, row1 - row0,
                            job_.g.cross_size);
     }
     job_.gb_sums[part * job_.out_channels + o] = total;
@@ -130,7 +130,7 @@ class WeightGradPlanar {
   // How many channels, from this one on, are summed by calls of their own for each chunk of taps, lanes and all; 0
   // where whole vectors would leave the array.
   int64_t planes_together(int64_t o, int64_t most) {
-    if (!job_.gW) return 0;
+    if (!job_.gW || job_.x.depths > 1) return 0;  // planes of several images are not evenly apart
     const TilesOfRows tiles(0, job_.g.lines);
     const int64_t bytes =
         job_.batch * (job_.x.lines * job_.x.cross_size + job_.g.lines * job_.g.cross_size) * Step{sizeof(E)};
@@ -156,8 +156,8 @@ class WeightGradPlanar {
       end = tiles.alike(begin);
       for (int64_t n = 0; n < job_.batch; ++n)
         for (int64_t k = begin; k < end; ++k)
-          run_tile_of_rows(lat_.line_phases[0], tiles, k, n * job_.x.batch + o / job_.divide * job_.x.channel,
-                           n * job_.g.batch + o * job_.g.channel);
+          run_tile_of_rows(lat_.line_phases[0], tiles, k, job_.x.plane(n) + o / job_.divide * job_.x.channel,
+                           job_.g.plane(n) + o * job_.g.channel);
     }
     store_sums(o, 0);
   }
@@ -224,7 +224,7 @@ class WeightGradPlanar {
   }
 
   void run_cell(int64_t o, int64_t n, int64_t band) {
-    const Step x = n * job_.x.batch + o / job_.divide * job_.x.channel, g = n * job_.g.batch + o * job_.g.channel;
+    const Step x = job_.x.plane(n) + o / job_.divide * job_.x.channel, g = job_.g.plane(n) + o * job_.g.channel;
     const int64_t row0 = band * job_.band, row1 = at_most(job_.g.lines, row0 + job_.band);
     for (int64_t j0 = 0; j0 < job_.g.cross_size; j0 += job_.strip) {
       strip_.enter(j0, at_most(job_.g.cross_size, j0 + job_.strip));

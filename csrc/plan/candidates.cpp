@@ -25,7 +25,7 @@ const char* channels_do_not_fill(const Facts& f) {
   const int64_t channels = f.outs;
   if (f.channels_closest) return 2 * channels < f.N ? "channels fill less than half a vector" : nullptr;
   if (f.N == 1) return "one lane gains nothing from transposed planes";
-  if (f.outs * f.p.h.kernel * f.p.w.kernel == 0) return "there is nothing to compute";
+  if (f.outs * f.p.d.kernel * f.p.h.kernel * f.p.w.kernel == 0) return "there is nothing to compute";
   if (weight_gradient_without_masks(f) && 8 * channels < 5 * f.N * ceil_div(channels, f.N))
     return "channels fill less than five eighths of the vectors";
   return nullptr;
@@ -95,6 +95,7 @@ const Candidate candidates[candidate_count] = {
      .weight_gradient = {},
      .misfit = [](const Facts& f) -> const char* {
        if (!pixels_are_dense(f) || f.read.dtype == f.sums) return "no dense pixels of another dtype";
+       if (f.p.d.size * f.p.d.out * f.p.d.kernel != 1) return "pixels of several planes are summed";
        if (!f.written_height() || converted_band_bytes(f, 1) > numbers.fixed.most_converted_bytes || !pixels_fit(f))
          return "not one row fits the cache";
        return channels_do_not_fill(f);

@@ -25,8 +25,9 @@ Planned<Correlation> plan_channels_last(const Facts& f, const LatticeView& lat, 
     return std::clamp<int64_t>(extent(f.p.w, f.gradient, c.strip), 0, job.in.lines);
   };
   const auto bytes = [&](const UnitSize& c) {
-    return ((job.in.direct ? 0 : job.sum * rows(c) * columns(c)) + (job.out.direct ? 0 : c.band * c.strip)) * f.N *
-           f.item;
+    return ((job.in.direct ? 0 : job.planes_summed() * rows(c) * columns(c)) +
+            (job.out.direct ? 0 : c.band * c.strip)) *
+           f.N * f.item;
   };
   const bool packs = !job.in.direct || !job.out.direct;
   const UnitSize cut = packs ? shrunk(whole, bytes) : whole;

@@ -8,19 +8,47 @@
 namespace depthwise {
 namespace {
 
+bool is_lacking(const Axis& a) { return a.size == 1 && a.kernel == 1 && a.out == 1 && a.pad == 0; }
+
+// An axis that every output meets at its own place.
+bool is_pointwise(const Axis& a) { return a.kernel == 1 && a.stride == 1 && a.pad == 0 && a.size == a.out; }
+
+void swap_axes(Problem& p, Axis& one, int at, Axis& other, int other_at) {
+  std::swap(one, other);
+  for (Array* a : {&p.x, &p.W, &p.y}) std::swap(a->strides[at], a->strides[other_at]);
+}
+
+// Axes that are there go last.
 void lay_down(Problem& p) {
-  if (p.w.size != 1 || p.w.kernel != 1 || p.w.out != 1) return;
-  std::swap(p.h, p.w);
-  for (Array* a : {&p.x, &p.W, &p.y}) std::swap(a->strides[height_axis], a->strides[width_axis]);
+  if (is_lacking(p.w)) swap_axes(p, p.h, height_axis, p.w, width_axis);
+  if (is_lacking(p.h)) swap_axes(p, p.d, depth_axis, p.h, height_axis);
+  if (is_lacking(p.w)) swap_axes(p, p.h, height_axis, p.w, width_axis);
+}
+
+// Two axes that follow one another without a gap, and of which no tap leaves its place, are one: a kernel that has but
+// a depth is one of two axes, and of planes that each have a kernel of their own every one is an image.
+void join_axes(Problem& p) {
+  const auto follow = [&](int outer, int inner, const Axis& a) {
+    return p.x.strides[outer] == a.size * p.x.strides[inner] && p.y.strides[outer] == a.out * p.y.strides[inner];
+  };
+  if (!is_lacking(p.d) && is_pointwise(p.h) && is_pointwise(p.w) && follow(height_axis, width_axis, p.w)) {
+    p.w.size = p.w.out = p.h.size * p.w.size;
+    p.h = no_axis;
+    lay_down(p);
+  }
+  if (is_lacking(p.d) || !is_pointwise(p.d) || !(p.batch == 1 || follow(0, depth_axis, p.d))) return;
+  p.batch *= p.d.size;
+  for (Array* a : {&p.x, &p.y}) a->strides[0] = a->strides[depth_axis];
+  p.d = no_axis;
 }
 
 // Kernels look at an output or a filter to find where its taps read: a weight gradient of no outputs is one of no
 // images, an input gradient of no filters one of no taps and no rows, and without filters the other passes have no
 // channels.
 void take_emptiness_out(Problem& p) {
-  if (p.pass == Pass::weight_grad && p.h.out * p.w.out == 0) {
+  if (p.pass == Pass::weight_grad && p.d.out * p.h.out * p.w.out == 0) {
     p.batch = 0;
-    for (Axis* a : {&p.h, &p.w}) a->out = std::max<int64_t>(1, a->out);
+    for (Axis* a : {&p.d, &p.h, &p.w}) a->out = std::max<int64_t>(1, a->out);
   }
   if (p.multiplier == 0) {
     p.multiplier = 1;
@@ -43,15 +71,19 @@ double valid_taps(const Axis& a) {
 
 double array_bytes(const Problem& p) {
   return static_cast<double>(p.batch * p.channels) *
-         static_cast<double>(item_bytes(p.x.dtype) * p.h.size * p.w.size +
-                             item_bytes(p.y.dtype) * p.multiplier * p.h.out * p.w.out);
+         static_cast<double>(item_bytes(p.x.dtype) * p.d.size * p.h.size * p.w.size +
+                             item_bytes(p.y.dtype) * p.multiplier * p.d.out * p.h.out * p.w.out);
 }
 
 int64_t planes_converted_together(const Problem& p, DType sums) {
   if (p.x.dtype == sums || p.x.strides[width_axis] != 1 || p.y.strides[width_axis] != 1) return 0;
-  const int64_t image_bytes = (p.h.size * p.w.size + p.multiplier * p.h.out * p.w.out) * item_bytes(sums);
+  const bool weights = p.pass == Pass::weight_grad;
+  const int64_t plane_bytes = (p.h.size * p.w.size + p.multiplier * p.h.out * p.w.out) * item_bytes(sums);
+  const int64_t volume_bytes =
+      (p.d.size * p.h.size * p.w.size + p.multiplier * p.d.out * p.h.out * p.w.out) * item_bytes(sums);
+  const int64_t image_bytes = weights ? plane_bytes : volume_bytes;  // of what is converted as one
   if (image_bytes > numbers.fixed.most_converted_bytes) return 0;
-  const int64_t cell_bytes = image_bytes * (p.pass == Pass::weight_grad ? std::max<int64_t>(1, p.batch) : 1);
+  const int64_t cell_bytes = image_bytes * (weights ? std::max<int64_t>(1, p.batch * p.d.out) : 1);
   return std::clamp<int64_t>(numbers.fixed.converted_bytes / std::max<int64_t>(1, cell_bytes), 1,
                              std::max<int64_t>(1, p.channels));
 }
@@ -87,9 +119,10 @@ Facts::Facts(const Problem& problem, const Kernels& kernels, int64_t narrow)
       narrow_lanes(rows_fit(p, sums, narrow) ? narrow : 0),
       read(gradient ? p.y : p.x),
       written(gradient ? p.x : p.y),
+      images(p.batch * p.d.out),
       taps_h(valid_taps(p.h)),
       taps_w(valid_taps(p.w)),
-      products(static_cast<double>(p.batch * outs) * taps_h * taps_w),
+      products(static_cast<double>(p.batch * outs) * valid_taps(p.d) * taps_h * taps_w),
       bytes(array_bytes(p)),
       elements(bytes / static_cast<double>(item_bytes(p.x.dtype))),
       channels_closest(pixels_lie_together(*this)),
@@ -103,6 +136,7 @@ Problem normalised(const Problem& asked) {
   Problem p = asked;
   take_emptiness_out(p);
   lay_down(p);
+  join_axes(p);
   return p;
 }
 
@@ -123,6 +157,8 @@ Side Facts::side(const Array& a, bool image, bool channel_lanes, bool direct) co
           .cross = a.strides[cross],
           .lines = channel_lanes ? width : height,
           .cross_size = channel_lanes ? height : width,
+          .depth = a.strides[depth_axis],
+          .depths = std::max<int64_t>(1, image ? p.d.size : p.d.out),
           .direct = direct};
 }
 
@@ -140,7 +176,7 @@ int64_t rows_read(const Axis& a, bool input_grad, int64_t outs) {
 
 bool pixels_fit(const Facts& f) {
   const int64_t columns = std::min(extent(f.p.w, f.gradient, 1), f.read_width());
-  return (f.gradient ? f.p.multiplier : 1) * rows_read(f.p.h, f.gradient, 1) * columns * f.N * f.item <=
+  return f.p.d.kernel * (f.gradient ? f.p.multiplier : 1) * rows_read(f.p.h, f.gradient, 1) * columns * f.N * f.item <=
          numbers.fixed.most_packed_bytes;
 }
 

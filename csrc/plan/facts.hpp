@@ -18,6 +18,7 @@ struct Facts {
   const int64_t outs;           // channels of y
   const int64_t narrow_lanes;   // of vectors that are half as long and hold a whole row, or 0
   const Array &read, &written;  // the image that outputs are made of, and theirs; of a weight gradient x and gy
+  const int64_t images;         // planes of y, of one channel
   const double taps_h, taps_w;  // pairs of an output and a tap that meet inside the image
   const double products, bytes, elements;  // multiply-adds of use; of x and y together
   const bool channels_closest;             // channels of what is read are neighbours in memory

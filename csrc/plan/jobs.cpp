@@ -1,6 +1,8 @@
 // Problems in the words of kernels.
 #include "jobs.hpp"
 
+#include <algorithm>
+
 namespace depthwise {
 
 Correlation correlation_of(const Facts& f, const LatticeView& lattice, bool channel_lanes, bool in_direct,
@@ -10,7 +12,7 @@ Correlation correlation_of(const Facts& f, const LatticeView& lattice, bool chan
   const Side y = f.side(p.y, false, channel_lanes, f.gradient ? in_direct : out_direct);
   // Kernels load weights for outputs that no tap meets, too: where there are none, one stands for all.
   static double no_weight = 0;
-  const bool any = f.outs * p.h.kernel * p.w.kernel != 0;
+  const bool any = f.outs * p.d.kernel * p.h.kernel * p.w.kernel != 0;
   const Array W = any ? p.W : Array{.data = &no_weight, .dtype = DType::f64, .strides = {}};
   return {.in = f.gradient ? y : x,
           .out = f.gradient ? x : y,
@@ -18,8 +20,10 @@ Correlation correlation_of(const Facts& f, const LatticeView& lattice, bool chan
           .W_dtype = W.dtype,
           .W_multiplier = W.strides[0],
           .W_channel = W.strides[1],
+          .W_depth = W.strides[depth_axis],
           .W_line = W.strides[channel_lanes ? width_axis : height_axis],
           .W_cross = W.strides[channel_lanes ? height_axis : width_axis],
+          .kernel_depth = p.d.kernel,
           .kernel_lines = channel_lanes ? p.w.kernel : p.h.kernel,
           .kernel_cross = channel_lanes ? p.h.kernel : p.w.kernel,
           .b = p.b.data,
@@ -29,8 +33,9 @@ Correlation correlation_of(const Facts& f, const LatticeView& lattice, bool chan
           .out_channels = f.out_channels(),
           .divide = f.gradient ? 1 : p.multiplier,
           .sum = f.gradient ? p.multiplier : 1,
+          .activation = p.activation,
           .lattice = lattice,
-          .packed_sum = f.gradient ? p.multiplier : 1};
+          .packed_sum = std::max<int64_t>(1, lattice.max_depth_taps) * (f.gradient ? p.multiplier : 1)};
 }
 
 WeightGradient weight_gradient_of(const Facts& f, const LatticeView& lattice, bool channel_lanes, bool x_direct,
@@ -44,7 +49,7 @@ WeightGradient weight_gradient_of(const Facts& f, const LatticeView& lattice, bo
           .kernel_cross = channel_lanes ? p.h.kernel : p.w.kernel,
           .sum_line = channel_lanes ? 1 : p.w.kernel,
           .sum_cross = channel_lanes ? p.w.kernel : 1,
-          .batch = p.batch,
+          .batch = f.images,
           .out_channels = f.outs,
           .divide = p.multiplier,
           .lattice = lattice};

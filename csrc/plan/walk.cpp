@@ -9,6 +9,9 @@ namespace {
 
 constexpr int units_a_thread = 4;  // so that none waits long for another
 
+// Planes of the output, of one channel.
+int64_t planes_of(const Correlation& job) { return job.batch * job.lattice.depth_outs; }
+
 double of(double share, int64_t cache) { return share * static_cast<double>(cache); }
 
 // Arrays that no cache holds are walked row by row where the next row finds what it needs again.
@@ -19,11 +22,11 @@ bool streams(const Facts& f, const Machine& m) {
 }
 
 // Output rows that share their input rows, but a share of work for every thread.
-int64_t rows_of_band(const Facts& f, const Correlation& job, int threads) {
+int64_t rows_of_band(const Correlation& job, int threads) {
   if (job.streams) return 1;
   const int64_t units_wanted = threads > 1 ? units_a_thread * threads : 1;
   const int64_t phase_outs = ceil_div(job.out.cross_size, cross_out_step(job.lattice));
-  return std::clamp<int64_t>(f.p.batch * phase_outs / units_wanted, 1, numbers.machine.band_rows);
+  return std::clamp<int64_t>(planes_of(job) * phase_outs / units_wanted, 1, numbers.machine.band_rows);
 }
 
 // As many as fit when they are converted together.
@@ -44,7 +47,7 @@ bool takes_rows_innermost(const Facts& f, const Correlation& job, const Machine&
 
 // Vectors of channels of a unit: all, unless there are more threads than bands.
 int64_t vectors_of_unit(const Facts& f, const Correlation& job, int threads) {
-  const int64_t units = job.batch * job.strips * job.bands;
+  const int64_t units = planes_of(job) * job.strips * job.bands;
   const int64_t wanted = threads > 1 && units ? ceil_div(units_a_thread * threads, units) : 1;
   return std::max<int64_t>(1, ceil_div(f.vectors(), wanted));
 }
@@ -81,18 +84,19 @@ void walk_planar(const Facts& f, const Machine& m, int, Correlation& job) {
 void walk_channels_last(const Facts& f, const Machine& m, int threads, Correlation& job) {
   const bool in_place = job.in.direct && job.out.direct;
   job.streams = in_place && streams(f, m);
-  if (in_place) job.band = std::min(job.band, rows_of_band(f, job, threads) * cross_out_step(job.lattice));
+  if (in_place) job.band = std::min(job.band, rows_of_band(job, threads) * cross_out_step(job.lattice));
   job.bands = ceil_div(job.out.cross_size, job.band);
   job.fetches = f.bytes > of(numbers.machine.fetched_share, m.last_cache) && (job.in.direct || job.out.direct);
   job.group = vectors_of_unit(f, job, threads);
   job.groups = ceil_div(f.vectors(), job.group);
   job.non_temporal = stages_pixels(f, job);
   job.rows_innermost = !job.non_temporal && takes_rows_innermost(f, job, m);
-  job.units = job.batch * job.strips * job.bands * job.groups;
+  job.units = planes_of(job) * job.strips * job.bands * job.groups;
 }
 
 void walk_converted_pixels(const Facts& f, const Machine& m, int threads, Correlation& job) {
-  const int64_t bands_wanted = threads > 1 ? ceil_div(units_a_thread * threads, std::max<int64_t>(1, job.batch)) : 1;
+  const int64_t bands_wanted =
+      threads > 1 ? ceil_div(units_a_thread * threads, std::max<int64_t>(1, planes_of(job))) : 1;
   job.band = std::clamp<int64_t>(ceil_div(job.out.cross_size, bands_wanted), 1, most_rows_converted(f, job));
   job.bands = ceil_div(job.out.cross_size, job.band);
   job.rows_packed =
@@ -100,7 +104,7 @@ void walk_converted_pixels(const Facts& f, const Machine& m, int threads, Correl
   job.group = std::max<int64_t>(1, f.vectors());
   job.groups = ceil_div(f.vectors(), job.group);
   job.rows_innermost = takes_rows_innermost(f, job, m);
-  job.units = job.batch * job.strips * job.bands * job.groups;
+  job.units = planes_of(job) * job.strips * job.bands * job.groups;
 }
 
 void walk_planar(const Facts& f, const Machine& m, int, WeightGradient& job) {

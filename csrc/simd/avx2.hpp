@@ -90,6 +90,16 @@ struct F32 {
     return _mm256_blendv_ps(c, fma(a, b, c), _mm256_castsi256_ps(m));
   }  // c where m is not set
   static V add(V a, V b) { return _mm256_add_ps(a, b); }
+  static V sub(V a, V b) { return _mm256_sub_ps(a, b); }
+  static V mul(V a, V b) { return _mm256_mul_ps(a, b); }
+  static V div(V a, V b) { return _mm256_div_ps(a, b); }
+  // Of two numbers the greater, or the lesser: v itself where they are equal, and where v is NaN.
+  static V max(V v, V bound) { return _mm256_max_ps(bound, v); }
+  static V min(V v, V bound) { return _mm256_min_ps(bound, v); }
+  static M less(V a, V b) { return _mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
+  static V select(M m, V set, V unset) { return _mm256_blendv_ps(unset, set, _mm256_castsi256_ps(m)); }
+  // 2^n, where the lowest bits of v, as an integer, are n and the exponent's bias: infinity and 0 at the ends.
+  static V power_of_two(V v) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 23)); }
   static E sum(V v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
@@ -174,6 +184,14 @@ struct F64 {
   static V fma(V a, V b, V c) { return _mm256_fmadd_pd(a, b, c); }
   static V fma(V a, V b, V c, M m) { return _mm256_blendv_pd(c, fma(a, b, c), _mm256_castsi256_pd(m)); }
   static V add(V a, V b) { return _mm256_add_pd(a, b); }
+  static V sub(V a, V b) { return _mm256_sub_pd(a, b); }
+  static V mul(V a, V b) { return _mm256_mul_pd(a, b); }
+  static V div(V a, V b) { return _mm256_div_pd(a, b); }
+  static V max(V v, V bound) { return _mm256_max_pd(bound, v); }
+  static V min(V v, V bound) { return _mm256_min_pd(bound, v); }
+  static M less(V a, V b) { return _mm256_castpd_si256(_mm256_cmp_pd(a, b, _CMP_LT_OQ)); }
+  static V select(M m, V set, V unset) { return _mm256_blendv_pd(unset, set, _mm256_castsi256_pd(m)); }
+  static V power_of_two(V v) { return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(v), 52)); }
   static E sum(V v) {
     const __m128d s = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
     return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));

@@ -85,6 +85,16 @@ struct F32 {
   static V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
   static V fma(V a, V b, V c, M m) { return _mm512_mask3_fmadd_ps(a, b, c, m); }  // c where m is not set
   static V add(V a, V b) { return _mm512_add_ps(a, b); }
+  static V sub(V a, V b) { return _mm512_sub_ps(a, b); }
+  static V mul(V a, V b) { return _mm512_mul_ps(a, b); }
+  static V div(V a, V b) { return _mm512_div_ps(a, b); }
+  // Of two numbers the greater, or the lesser: v itself where they are equal, and where v is NaN.
+  static V max(V v, V bound) { return _mm512_max_ps(bound, v); }
+  static V min(V v, V bound) { return _mm512_min_ps(bound, v); }
+  static M less(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+  static V select(M m, V set, V unset) { return _mm512_mask_blend_ps(m, unset, set); }
+  // 2^n, where the lowest bits of v, as an integer, are n and the exponent's bias: infinity and 0 at the ends.
+  static V power_of_two(V v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 23)); }
   static E sum(V v) { return _mm512_reduce_add_ps(v); }
   static V load(const bf16* p) {
     const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -169,6 +179,14 @@ struct F64 {
   static V fma(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
   static V fma(V a, V b, V c, M m) { return _mm512_mask3_fmadd_pd(a, b, c, m); }
   static V add(V a, V b) { return _mm512_add_pd(a, b); }
+  static V sub(V a, V b) { return _mm512_sub_pd(a, b); }
+  static V mul(V a, V b) { return _mm512_mul_pd(a, b); }
+  static V div(V a, V b) { return _mm512_div_pd(a, b); }
+  static V max(V v, V bound) { return _mm512_max_pd(bound, v); }
+  static V min(V v, V bound) { return _mm512_min_pd(bound, v); }
+  static M less(V a, V b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
+  static V select(M m, V set, V unset) { return _mm512_mask_blend_pd(m, unset, set); }
+  static V power_of_two(V v) { return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(v), 52)); }
   static E sum(V v) { return _mm512_reduce_add_pd(v); }
 };
 

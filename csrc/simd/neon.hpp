@@ -71,6 +71,16 @@ struct F32 {
   static V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
   static V fma(V a, V b, V c, M m) { return vbslq_f32(m, fma(a, b, c), c); }  // c where m is not set
   static V add(V a, V b) { return vaddq_f32(a, b); }
+  static V sub(V a, V b) { return vsubq_f32(a, b); }
+  static V mul(V a, V b) { return vmulq_f32(a, b); }
+  static V div(V a, V b) { return vdivq_f32(a, b); }
+  // Of two numbers the greater, or the lesser: v itself where they are equal, and where v is NaN.
+  static V max(V v, V bound) { return select(less(v, bound), bound, v); }
+  static V min(V v, V bound) { return select(less(bound, v), bound, v); }
+  static M less(V a, V b) { return vcltq_f32(a, b); }
+  static V select(M m, V set, V unset) { return vbslq_f32(m, set, unset); }
+  // 2^n, where the lowest bits of v, as an integer, are n and the exponent's bias: infinity and 0 at the ends.
+  static V power_of_two(V v) { return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(v), 23)); }
   static E sum(V v) { return vaddvq_f32(v); }
   static V load(const f16* p) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(reinterpret_cast<const uint16_t*>(p))));
@@ -132,6 +142,14 @@ struct F64 {
   static V fma(V a, V b, V c) { return vfmaq_f64(c, a, b); }
   static V fma(V a, V b, V c, M m) { return vbslq_f64(m, fma(a, b, c), c); }
   static V add(V a, V b) { return vaddq_f64(a, b); }
+  static V sub(V a, V b) { return vsubq_f64(a, b); }
+  static V mul(V a, V b) { return vmulq_f64(a, b); }
+  static V div(V a, V b) { return vdivq_f64(a, b); }
+  static V max(V v, V bound) { return select(less(v, bound), bound, v); }
+  static V min(V v, V bound) { return select(less(bound, v), bound, v); }
+  static M less(V a, V b) { return vcltq_f64(a, b); }
+  static V select(M m, V set, V unset) { return vbslq_f64(m, set, unset); }
+  static V power_of_two(V v) { return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(v), 52)); }
   static E sum(V v) { return vaddvq_f64(v); }
 };
 

@@ -48,6 +48,21 @@ struct Scalar {
   static V fma(V a, V b, V c) { return a * b + c; }
   static V fma(V a, V b, V c, M m) { return m ? fma(a, b, c) : c; }
   static V add(V a, V b) { return a + b; }
+  static V sub(V a, V b) { return a - b; }
+  static V mul(V a, V b) { return a * b; }
+  static V div(V a, V b) { return a / b; }
+  // Of two numbers the greater, or the lesser: v itself where they are equal, and where v is NaN.
+  static V max(V v, V bound) { return v < bound ? bound : v; }
+  static V min(V v, V bound) { return bound < v ? bound : v; }
+  static M less(V a, V b) { return a < b; }
+  static V select(M m, V set, V unset) { return m ? set : unset; }
+  // 2^n, where the lowest bits of v, as an integer, are n and the exponent's bias: infinity and 0 at the ends.
+  static V power_of_two(V v) {
+    if constexpr (sizeof(E) == 4)
+      return bits_as<E>(bits_as<uint32_t>(v) << 23);
+    else
+      return bits_as<E>(bits_as<uint64_t>(v) << 52);
+  }
   static E sum(V v) { return v; }
 };
 

@@ -65,6 +65,16 @@ struct F32 {
     return _mm_blendv_ps(c, fma(a, b, c), _mm_castsi128_ps(m));
   }  // c where m is not set
   static V add(V a, V b) { return _mm_add_ps(a, b); }
+  static V sub(V a, V b) { return _mm_sub_ps(a, b); }
+  static V mul(V a, V b) { return _mm_mul_ps(a, b); }
+  static V div(V a, V b) { return _mm_div_ps(a, b); }
+  // Of two numbers the greater, or the lesser: v itself where they are equal, and where v is NaN.
+  static V max(V v, V bound) { return _mm_max_ps(bound, v); }
+  static V min(V v, V bound) { return _mm_min_ps(bound, v); }
+  static M less(V a, V b) { return _mm_castps_si128(_mm_cmplt_ps(a, b)); }
+  static V select(M m, V set, V unset) { return _mm_blendv_ps(unset, set, _mm_castsi128_ps(m)); }
+  // 2^n, where the lowest bits of v, as an integer, are n and the exponent's bias: infinity and 0 at the ends.
+  static V power_of_two(V v) { return _mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(v), 23)); }
   static E sum(V v) {
     v = _mm_add_ps(v, _mm_movehl_ps(v, v));
     return _mm_cvtss_f32(_mm_add_ss(v, _mm_shuffle_ps(v, v, 1)));
@@ -125,6 +135,14 @@ struct F64 {
   static V fma(V a, V b, V c) { return _mm_add_pd(_mm_mul_pd(a, b), c); }
   static V fma(V a, V b, V c, M m) { return _mm_blendv_pd(c, fma(a, b, c), _mm_castsi128_pd(m)); }
   static V add(V a, V b) { return _mm_add_pd(a, b); }
+  static V sub(V a, V b) { return _mm_sub_pd(a, b); }
+  static V mul(V a, V b) { return _mm_mul_pd(a, b); }
+  static V div(V a, V b) { return _mm_div_pd(a, b); }
+  static V max(V v, V bound) { return _mm_max_pd(bound, v); }
+  static V min(V v, V bound) { return _mm_min_pd(bound, v); }
+  static M less(V a, V b) { return _mm_castpd_si128(_mm_cmplt_pd(a, b)); }
+  static V select(M m, V set, V unset) { return _mm_blendv_pd(unset, set, _mm_castsi128_pd(m)); }
+  static V power_of_two(V v) { return _mm_castsi128_pd(_mm_slli_epi64(_mm_castpd_si128(v), 52)); }
   static E sum(V v) { return _mm_cvtsd_f64(_mm_add_sd(v, _mm_unpackhi_pd(v, v))); }
 };
 

@@ -38,7 +38,7 @@ struct Calls {
     PackedPixels<S> pixels(side, {.channels = channels, .divide = divide, .sum = sum});
     Arena arena(scratch);
     pixels.take(arena);
-    pixels.load(static_cast<E*>(to), from, v, k, columns);
+    pixels.load(static_cast<E*>(to), from + k * side.channel, v, columns);
   }
   static void store(const depthwise::Side& side, int64_t channels, const void* from, int64_t to, int64_t v,
                     int64_t columns, void* scratch) {
@@ -51,11 +51,11 @@ struct Calls {
                              int64_t columns, const depthwise::CrossTap* taps, int64_t tap_count, int64_t step,
                              int64_t u0, int64_t u1, int64_t v, int64_t begin, int64_t end, int64_t* place,
                              void* scratch) {
-    PackedWindows<S> packed(side, {.channels = channels, .divide = divide, .sum = sum}, rows, columns);
+    PackedWindows<S> packed(side, {.channels = channels, .divide = divide, .sum = sum}, sum, rows, columns);
     Arena arena(scratch);
     const RowWindows windows(taps, tap_count, step, {u0, u1}, arena.take<RowWindow>(tap_count));
     packed.take(arena);
-    packed.pack(windows, 0, v, {begin, end});
+    for (int64_t k = 0; k < sum; ++k) packed.pack(windows, k, k * side.channel, v, {begin, end});
     for (int64_t o = 0; o < tap_count; ++o) place[o] = windows.place(taps[o]);
     return packed.data();
   }

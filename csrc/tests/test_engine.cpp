@@ -3,6 +3,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -50,21 +52,25 @@ class Guarded {
 
 // An array of small integers of any dtype, planar or channels last.
 struct Tensor {
-  Tensor(const int64_t (&s)[4], DType t, bool last, bool at_end)
-      : bytes(static_cast<size_t>(s[0] * s[1] * s[2] * s[3] * item_bytes(t))), memory(bytes, at_end) {
-    std::memcpy(shape, s, sizeof(shape));
-    array = {memory.data, t, {s[1] * s[2] * s[3], s[2] * s[3], 0, s[3], 1}};
-    if (last) {
-      const int64_t strides[array_axes] = {s[1] * s[2] * s[3], 1, 0, s[1] * s[3], s[1]};
-      std::memcpy(array.strides, strides, sizeof(strides));
+  using Index = std::array<int64_t, array_axes>;
+
+  Tensor(const Index& s, DType t, bool last, bool at_end) : shape(s), count(1), memory(bytes_of(s, t), at_end) {
+    array = {memory.data, t, {}};
+    for (const int axis : last ? Index{1, 4, 3, 2, 0} : Index{4, 3, 2, 1, 0}) {
+      array.strides[axis] = count;
+      count *= s[static_cast<size_t>(axis)];
     }
-    for (int64_t i = 0; i < s[0] * s[1] * s[2] * s[3]; ++i) set_flat(i, static_cast<double>(draw(-3, 3)));
+    for (int64_t i = 0; i < count; ++i) set_flat(i, static_cast<double>(draw(-3, 3)));
   }
-  int64_t at(int64_t a, int64_t b, int64_t c, int64_t d) const {
-    return a * array.strides[0] + b * array.strides[1] + c * array.strides[height_axis] + d * array.strides[width_axis];
+  static size_t bytes_of(const Index& s, DType t) {
+    int64_t count = item_bytes(t);
+    for (const int64_t size : s) count *= size;
+    return static_cast<size_t>(count);
   }
-  double get(int64_t a, int64_t b, int64_t c, int64_t d) const {
-    return load_as<double>(memory.data, array.dtype, at(a, b, c, d));
+  double get(const Index& i) const {
+    int64_t at = 0;
+    for (size_t axis = 0; axis < i.size(); ++axis) at += i[axis] * array.strides[axis];
+    return load_as<double>(memory.data, array.dtype, at);
   }
   void set_flat(int64_t i, double v) {
     with_type(array.dtype, [&](auto type) {
@@ -73,25 +79,36 @@ struct Tensor {
     });
   }
 
-  size_t bytes;
+  Index shape;
+  int64_t count;
   Guarded memory;
-  int64_t shape[4];
   Array array;
 };
 
+// Calls f(output, tap, input) for each pair that meets inside the image along an axis.
+template <class F>
+void for_meetings(const Axis& a, F&& f) {
+  for (int64_t i = 0; i < a.out; ++i)
+    for (int64_t k = 0; k < a.kernel; ++k) {
+      const int64_t in = i * a.stride + k * a.dilate - a.pad;
+      if (in >= 0 && in < a.size) f(i, k, in);
+    }
+}
+
+// Calls f(index of x, of W, of y) for each product.
 template <class F>
 void for_products(const Problem& p, F&& f) {
   for (int64_t n = 0; n < p.batch; ++n)
     for (int64_t c = 0; c < p.channels; ++c)
       for (int64_t m = 0; m < p.multiplier; ++m)
-        for (int64_t i = 0; i < p.h.out; ++i)
-          for (int64_t j = 0; j < p.w.out; ++j)
-            for (int64_t k = 0; k < p.h.kernel; ++k)
-              for (int64_t l = 0; l < p.w.kernel; ++l) {
-                const int64_t r = i * p.h.stride + k * p.h.dilate - p.h.pad,
-                              s = j * p.w.stride + l * p.w.dilate - p.w.pad;
-                if (r >= 0 && r < p.h.size && s >= 0 && s < p.w.size) f(n, c, m, i, j, k, l, r, s);
-              }
+        for_meetings(p.d, [&](int64_t e, int64_t o, int64_t q) {
+          for_meetings(p.h, [&](int64_t i, int64_t k, int64_t r) {
+            for_meetings(p.w, [&](int64_t j, int64_t l, int64_t s) {
+              f(Tensor::Index{n, c, q, r, s}, Tensor::Index{m, c, o, k, l},
+                Tensor::Index{n, c * p.multiplier + m, e, i, j});
+            });
+          });
+        });
 }
 
 Axis draw_axis(int64_t most) {
@@ -109,86 +126,107 @@ double rounded(double v, DType t) {
   return v;
 }
 
-void check(const Tensor& result, const std::vector<double>& expected, const char* what) {
-  const auto& s = result.shape;
-  size_t i = 0;
-  for (int64_t a = 0; a < s[0]; ++a)
-    for (int64_t b = 0; b < s[1]; ++b)
-      for (int64_t c = 0; c < s[2]; ++c)
-        for (int64_t d = 0; d < s[3]; ++d)
-          if (result.get(a, b, c, d) != rounded(expected[i++], result.array.dtype)) fail(what);
-}
+// What a tensor should hold, in order of its indices.
+class Expected {
+ public:
+  explicit Expected(const Tensor::Index& shape) : shape_(shape), sums_(Tensor::bytes_of(shape, DType::f64) / 8) {}
+  void add(const Tensor::Index& i, double v) { sums_[place(i)] += v; }
+  // Of those activations that are exact.
+  void activate(Activation activation) {
+    for (double& sum : sums_) {
+      if (activation != Activation::none) sum = std::max(sum, 0.0);
+      if (activation == Activation::relu6) sum = std::min(sum, 6.0);
+    }
+  }
+  void check(const Tensor& result, const char* what) const {
+    const auto& s = shape_;
+    for (int64_t a = 0; a < s[0]; ++a)
+      for (int64_t b = 0; b < s[1]; ++b)
+        for (int64_t c = 0; c < s[2]; ++c)
+          for (int64_t d = 0; d < s[3]; ++d)
+            for (int64_t e = 0; e < s[4]; ++e) {
+              const Tensor::Index i{a, b, c, d, e};
+              if (result.get(i) != rounded(sums_[place(i)], result.array.dtype)) fail(what);
+            }
+  }
+
+ private:
+  size_t place(const Tensor::Index& i) const {
+    int64_t at = 0;
+    for (size_t axis = 0; axis < i.size(); ++axis) at = at * shape_[axis] + i[axis];
+    return static_cast<size_t>(at);
+  }
+
+  Tensor::Index shape_;
+  std::vector<double> sums_;
+};
 
 void test_problem(const Target& target) {
   Problem p{};
+  const int64_t axes = draw(1, 4);  // two of four have two
   p.batch = draw(1, 2);
   p.channels = draw(1, 20);
   p.multiplier = draw(1, 2);
-  p.h = draw_axis(12);
-  p.w = draw_axis(40);
+  if (axes == 3) p.d = draw_axis(6);
+  if (axes > 1) p.h = draw_axis(axes == 3 ? 6 : 12);
+  p.w = axes == 3 && draw(0, 3) == 0 ? no_axis : draw_axis(axes == 3 ? 20 : axes == 1 ? 150 : 40);
   const auto t = static_cast<DType>(draw(0, 3)), W_type = draw(0, 1) ? t : static_cast<DType>(draw(0, 3));
   const bool last = draw(0, 1), at_end = draw(0, 1);
   const int64_t outs = p.channels * p.multiplier;
-  Tensor x({p.batch, p.channels, p.h.size, p.w.size}, t, last, at_end);
-  Tensor W({p.multiplier, p.channels, p.h.kernel, p.w.kernel}, W_type, false, at_end);
-  Tensor y({p.batch, outs, p.h.out, p.w.out}, t, last, at_end);
+  const Tensor::Index x_shape{p.batch, p.channels, p.d.size, p.h.size, p.w.size},
+      W_shape{p.multiplier, p.channels, p.d.kernel, p.h.kernel, p.w.kernel},
+      y_shape{p.batch, outs, p.d.out, p.h.out, p.w.out};
+  const Tensor x(x_shape, t, last, at_end), W(W_shape, W_type, false, at_end), y(y_shape, t, last, at_end);
   const int threads = static_cast<int>(draw(1, 2));
   const auto run = [&](Pass pass, const Tensor& x, const Tensor& W, const Tensor& y) {
     p.pass = pass;
     p.x = x.array;
     p.W = W.array;
     p.y = y.array;
-    execute(Plan(p, target, threads), pool());
+    solve(p, target, threads, pool());
   };
-  std::vector<double> expected(y.bytes / static_cast<size_t>(item_bytes(t)));
+  Expected expected_y(y_shape);
   for_products(p,
-               [&](int64_t n, int64_t c, int64_t m, int64_t i, int64_t j, int64_t k, int64_t l, int64_t r, int64_t s) {
-                 const int64_t at = ((n * outs + c * p.multiplier + m) * p.h.out + i) * p.w.out + j;
-                 expected[static_cast<size_t>(at)] += x.get(n, c, r, s) * W.get(m, c, k, l);
-               });
+               [&](const auto& in, const auto& tap, const auto& out) { expected_y.add(out, x.get(in) * W.get(tap)); });
+  p.activation = draw(0, 2) ? Activation::none : draw(0, 1) ? Activation::relu : Activation::relu6;
   run(Pass::forward, x, W, y);
-  check(y, expected, "forward");
+  expected_y.activate(std::exchange(p.activation, Activation::none));
+  expected_y.check(y, "forward");
 
-  const Tensor gy({p.batch, outs, p.h.out, p.w.out}, t, last, at_end);
-  const Tensor gx({p.batch, p.channels, p.h.size, p.w.size}, t, last, at_end);
-  expected.assign(gx.bytes / static_cast<size_t>(item_bytes(t)), 0);
-  std::vector<double> expected_w(W.bytes / static_cast<size_t>(item_bytes(W_type)));
-  for_products(p,
-               [&](int64_t n, int64_t c, int64_t m, int64_t i, int64_t j, int64_t k, int64_t l, int64_t r, int64_t s) {
-                 const double g = gy.get(n, c * p.multiplier + m, i, j);
-                 const int64_t at = ((n * p.channels + c) * p.h.size + r) * p.w.size + s;
-                 expected[static_cast<size_t>(at)] += g * W.get(m, c, k, l);
-                 const int64_t tap = ((m * p.channels + c) * p.h.kernel + k) * p.w.kernel + l;
-                 expected_w[static_cast<size_t>(tap)] += g * x.get(n, c, r, s);
-               });
+  const Tensor gy(y_shape, t, last, at_end), gx(x_shape, t, last, at_end);
+  Expected expected_x(x_shape), expected_W(W_shape), expected_b({outs, 1, 1, 1, 1});
+  for_products(p, [&](const auto& in, const auto& tap, const auto& out) {
+    expected_x.add(in, gy.get(out) * W.get(tap));
+    expected_W.add(tap, gy.get(out) * x.get(in));
+  });
   run(Pass::input_grad, gx, W, gy);
-  check(gx, expected, "input gradient");
-  std::vector<double> expected_b(static_cast<size_t>(outs));
+  expected_x.check(gx, "input gradient");
   for (int64_t n = 0; n < p.batch; ++n)
     for (int64_t o = 0; o < outs; ++o)
-      for (int64_t i = 0; i < p.h.out; ++i)
-        for (int64_t j = 0; j < p.w.out; ++j) expected_b[static_cast<size_t>(o)] += gy.get(n, o, i, j);
-  const Tensor gW({p.multiplier, p.channels, p.h.kernel, p.w.kernel}, W_type, false, at_end);
-  const Tensor gb({outs, 1, 1, 1}, W_type, false, at_end);
-  if (draw(0, 1)) p.b = gb.array;
+      for (int64_t e = 0; e < p.d.out; ++e)
+        for (int64_t i = 0; i < p.h.out; ++i)
+          for (int64_t j = 0; j < p.w.out; ++j) expected_b.add({o, 0, 0, 0, 0}, gy.get({n, o, e, i, j}));
+  const Tensor gW(W_shape, W_type, false, at_end), gb({outs, 1, 1, 1, 1}, W_type, false, at_end);
+  if (draw(0, 1)) p.b = {gb.array.data, gb.array.dtype, {1}};
   run(Pass::weight_grad, x, gW, gy);
-  check(gW, expected_w, "weight gradient");
-  if (p.b.data) check(gb, expected_b, "bias gradient");
+  expected_W.check(gW, "weight gradient");
+  if (p.b.data) expected_b.check(gb, "bias gradient");
 
   if (draw(0, 9)) return;
-  const Tensor no_filter({0, p.channels, p.h.kernel, p.w.kernel}, W_type, false, at_end);
-  const Tensor no_gy({p.batch, 0, p.h.out, p.w.out}, t, last, at_end);
+  Tensor::Index no_filters = W_shape, no_channels = y_shape;
+  no_filters[0] = no_channels[1] = 0;
+  const Tensor no_filter(no_filters, W_type, false, at_end), no_gy(no_channels, t, last, at_end);
   const int64_t multiplier = std::exchange(p.multiplier, 0);
   run(Pass::input_grad, gx, no_filter, no_gy);
-  check(gx, std::vector<double>(expected.size()), "input gradient of no filters");
+  Expected(x_shape).check(gx, "input gradient of no filters");
   run(Pass::forward, x, no_filter, no_gy);
   run(Pass::weight_grad, x, no_filter, no_gy);
   p.multiplier = multiplier;
-  (draw(0, 1) ? p.h : p.w).out = 0;
-  const Tensor none({p.batch, outs, p.h.out, p.w.out}, t, last, at_end);
+  (draw(0, 1) ? p.h : draw(0, 1) ? p.d : p.w).out = 0;
+  const Tensor none({p.batch, outs, p.d.out, p.h.out, p.w.out}, t, last, at_end);
   run(Pass::weight_grad, x, gW, none);
-  check(gW, std::vector<double>(expected_w.size()), "weight gradient of no outputs");
-  if (p.b.data) check(gb, std::vector<double>(expected_b.size()), "bias gradient of no outputs");
+  Expected(W_shape).check(gW, "weight gradient of no outputs");
+  if (p.b.data) Expected({outs, 1, 1, 1, 1}).check(gb, "bias gradient of no outputs");
 }
 
 }  // namespace

@@ -114,27 +114,50 @@ void test_lines(const LatticeView& lat, const Axis& a, Pass pass, int64_t max_li
   check_outputs(seen, lat.covers, found, outs, a, pass);
 }
 
-void test_crosses(const LatticeView& lat, const Axis& a, Pass pass) {
+// Phases of the axis across the lines, or of the depth.
+struct Phases {
+  const CrossPhase* phases;
+  int64_t count, in_step;
+  const CrossTap* taps;
+};
+
+void test_phases(const Phases& p, bool covers, const Axis& a, Pass pass) {
   const int64_t outs = pass == Pass::input_grad ? a.size : a.out, ins = pass == Pass::input_grad ? a.out : a.size;
   Products found;
   std::map<int64_t, int> seen;
-  for (int64_t i = 0; i < lat.cross_phase_count; ++i) {
-    const CrossPhase& c = lat.cross_phases[i];
+  int64_t taps = 0;
+  for (int64_t i = 0; i < p.count; ++i) {
+    const CrossPhase& c = p.phases[i];
     for (int64_t u = 0; u < c.outs; ++u) ++seen[c.out0 + u * c.out_step];
+    check(c.taps_begin == taps, "taps are numbered without a gap", a, pass);
+    taps = c.taps_end;
     for (int64_t k = c.taps_begin; k < c.taps_end; ++k) {
-      check(k < lat.cross_tap_count && (k == c.taps_begin || lat.cross_taps[k - 1].in0 < lat.cross_taps[k].in0),
-            "taps ascend", a, pass);
+      check(k == c.taps_begin || p.taps[k - 1].in0 < p.taps[k].in0, "taps ascend", a, pass);
       for (int64_t u = 0; u < c.outs; ++u) {
-        const int64_t in = lat.cross_taps[k].in0 + u * lat.cross_in_step;
+        const int64_t in = p.taps[k].in0 + u * p.in_step;
         if (in < 0 || in >= ins) continue;
-        const bool fresh = found.insert({c.out0 + u * c.out_step, lat.cross_taps[k].tap, in}).second;
+        const bool fresh = found.insert({c.out0 + u * c.out_step, p.taps[k].tap, in}).second;
         check(fresh, "a product is found once", a, pass);
       }
     }
   }
-  check(lat.cross_phase_count <= 64 * a.kernel, "phases do not grow with the steps", a, pass);
-  check(found == defined(a, pass), "crosses: all products are found", a, pass);
-  check_outputs(seen, lat.covers, found, outs, a, pass);
+  check(p.count <= 64 * a.kernel, "phases do not grow with the steps", a, pass);
+  check(found == defined(a, pass), "phases: all products are found", a, pass);
+  check_outputs(seen, covers, found, outs, a, pass);
+}
+
+void test_crosses(const LatticeView& lat, const Axis& a, Pass pass) {
+  test_phases({lat.cross_phases, lat.cross_phase_count, lat.cross_in_step, lat.cross_taps}, lat.covers, a, pass);
+}
+
+void test_depths(const LatticeView& lat, const Axis& a, Pass pass) {
+  test_phases({lat.depth_phases, lat.depth_phase_count, lat.depth_in_step, lat.depth_taps}, lat.covers, a, pass);
+  int64_t outs = 0, most = 0;
+  for (int64_t i = 0; i < lat.depth_phase_count; ++i) {
+    outs += lat.depth_phases[i].outs;
+    most = std::max(most, lat.depth_phases[i].taps_end - lat.depth_phases[i].taps_begin);
+  }
+  check(outs == lat.depth_outs && most == lat.max_depth_taps, "planes are counted", a, pass);
 }
 
 // Each tap finds its columns next to one another in a packed row, each column that the layout says.
@@ -168,15 +191,16 @@ void test_layout(const LatticeView& lat, const Axis& a, Pass pass) {
 int main(int argc, char** argv) {
   const int problems = argc > 1 ? std::atoi(argv[1]) : 20000;
   for (int i = 0; i < problems; ++i) {
-    const Axis tile_axis = draw_axis(), cross_axis = draw_axis();
+    const Axis tile_axis = draw_axis(), cross_axis = draw_axis(), depth = draw_axis();
     const auto pass = static_cast<Pass>(draw(0, 2));
     const int64_t max_lines = draw(1, 8);
     const bool split = draw(0, 1);
     const bool pairs = pass != Pass::input_grad && tile_axis.stride == 2 && tile_axis.dilate == 1 && draw(0, 1);
-    const Lattice lattice(pass, tile_axis, cross_axis, max_lines, split, pairs);
+    const Lattice lattice(pass, tile_axis, cross_axis, depth, max_lines, split, pairs);
     const LatticeView view = lattice.view();
     test_lines(view, tile_axis, pass, max_lines);
     test_crosses(view, cross_axis, pass);
+    test_depths(view, depth, pass);
     if (!split) test_layout(view, cross_axis, pass);
   }
   std::printf("%d passed, 0 failed\n", problems);

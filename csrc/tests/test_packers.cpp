@@ -263,7 +263,7 @@ Axis draw_axis() {
 void test_lines(const Packers& p, DType sums) {
   const Axis rows{8, 1, 1, 0, 1, 8}, columns = draw_axis();
   const auto pass = static_cast<Pass>(draw(0, 1));
-  const Lattice lattice(pass, rows, columns, 4, false, false);
+  const Lattice lattice(pass, rows, columns, no_axis, 4, false, false);
   const LatticeView view = lattice.view();
   const int64_t strip = p.lanes * draw(1, 3);
   const RowLayout layout(view, strip, p.lanes, view.cross_in_step <= 2 && draw(0, 1));
@@ -300,6 +300,7 @@ void test_weights(const Packers& p, DType sums) {
   job.out_channels = channels * divide;
   job.divide = divide;
   job.sum = sum;
+  job.kernel_depth = 1;
   job.kernel_lines = width;
   job.kernel_cross = height;
   const bool dense = draw(0, 1);

@@ -64,11 +64,14 @@ Axis draw_axis(double size, double kernel, double step) {
   }
 }
 
-void lay_out(Array& a, DType dtype, bool last, int64_t gap, int64_t channels, int64_t h, int64_t w) {
+void lay_out(Array& a, DType dtype, bool last, int64_t gap, int64_t channels, int64_t d, int64_t h, int64_t w) {
   a.dtype = dtype;
-  const int64_t planar[] = {channels * h * w * gap, h * w * gap, 0, w * gap, gap};
-  const int64_t channels_last[] = {h * w * channels * gap, gap, 0, w * channels * gap, channels * gap};
-  std::memcpy(a.strides, last ? channels_last : planar, sizeof(planar));
+  const int64_t sizes[array_axes] = {1, channels, d, h, w};
+  const int planar[] = {4, 3, 2, 1, 0}, channels_last[] = {1, 4, 3, 2, 0};
+  for (const int axis : last ? channels_last : planar) {
+    a.strides[axis] = gap;
+    gap *= sizes[axis];
+  }
 }
 
 Problem draw_problem(double size, double kernel, double channels, double step) {
@@ -77,14 +80,15 @@ Problem draw_problem(double size, double kernel, double channels, double step) {
   p.batch = draw_size(5);
   p.channels = draw_size(channels);
   p.multiplier = draw(0, 2) ? 1 : draw(1, 3);
+  if (p.pass != Pass::weight_grad && !draw(0, 2)) p.d = draw_axis(size / 4, kernel / 2, step);
   p.h = draw_axis(size, kernel, step);
   p.w = draw_axis(size, kernel, step);
   const auto dtype = static_cast<DType>(draw(0, 3)), W_dtype = draw(0, 2) ? dtype : static_cast<DType>(draw(0, 3));
   const bool last = draw(0, 1);
   const int64_t gap = draw(0, 5) ? 1 : 2;
-  lay_out(p.x, dtype, last, gap, p.channels, p.h.size, p.w.size);
-  lay_out(p.y, dtype, last, gap, p.channels * p.multiplier, p.h.out, p.w.out);
-  lay_out(p.W, W_dtype, false, 1, p.channels, p.h.kernel, p.w.kernel);
+  lay_out(p.x, dtype, last, gap, p.channels, p.d.size, p.h.size, p.w.size);
+  lay_out(p.y, dtype, last, gap, p.channels * p.multiplier, p.d.out, p.h.out, p.w.out);
+  lay_out(p.W, W_dtype, false, 1, p.channels, p.d.kernel, p.h.kernel, p.w.kernel);
   return p;
 }
 
@@ -103,13 +107,16 @@ void check_correlation(const Plan& plan) {
     check(covers(job.strip, job.strips, job.out.lines), "strips do not cover the columns", plan);
     check(covers(job.band, job.bands, job.out.cross_size), "bands do not cover the rows", plan);
     check(covers(job.group, job.groups, vectors), "groups do not cover the channels", plan);
-    check(job.units == job.batch * job.strips * job.bands * job.groups, "units are not all pieces", plan);
+    check(job.units == job.batch * lat.depth_outs * job.strips * job.bands * job.groups, "units are not all pieces",
+          plan);
   } else {
     check(covers(job.strip, job.strips, ceil_div(job.out.cross_size, out_step)), "strips do not cover the columns",
           plan);
     check(job.strip % plan.facts.N == 0, "a strip is not of whole vectors", plan);
-    check(job.packed_sum == job.sum || job.packed_sum == 1, "neither all planes are packed nor one", plan);
-    check(job.channels_together || job.units == job.batch * job.out_channels * job.strips * lat.line_tiles,
+    check(job.packed_sum == std::max<int64_t>(1, lat.max_depth_taps) * job.sum || job.packed_sum == 1,
+          "neither all planes are packed nor one", plan);
+    check(job.channels_together ||
+              job.units == job.batch * lat.depth_outs * job.out_channels * job.strips * lat.line_tiles,
           "units are not all pieces", plan);
   }
 }
@@ -137,7 +144,8 @@ void check_cheapest(const Plan& plan) {
 // two vectors for each tap in the rows of a tile, where taps lie far apart.
 void check_scratch(const Plan& plan) {
   const Facts& f = plan.facts;
-  const int64_t taps = plan.problem.h.kernel * plan.problem.w.kernel, vector_bytes = f.N * f.item;
+  const int64_t taps = plan.problem.d.kernel * plan.problem.h.kernel * plan.problem.w.kernel,
+                vector_bytes = f.N * f.item;
   const int64_t weights = f.vectors() * vector_bytes * (f.gradient ? plan.problem.multiplier : 1) * taps;
   const int64_t of_kernel = ((8 + 2 * f.k.max_lines) * vector_bytes + 256) * taps;
   check(plan.scratch_bytes <= (int64_t{1} << 20) + weights + of_kernel, "more than 1 MiB of scratch memory", plan);
@@ -183,9 +191,9 @@ void test_far_taps(const Target& target) {
   p.batch = 1, p.channels = 64, p.multiplier = 1;
   p.h = {.size = 100, .kernel = 60, .stride = 1, .pad = 0, .dilate = 1, .out = 41};
   p.w = {.size = 3000, .kernel = 2, .stride = 1, .pad = 0, .dilate = 2900, .out = 100};
-  lay_out(p.x, DType::f16, true, 1, p.channels, p.h.size, p.w.size);
-  lay_out(p.y, DType::f16, true, 1, p.channels, p.h.out, p.w.out);
-  lay_out(p.W, DType::f16, false, 1, p.channels, p.h.kernel, p.w.kernel);
+  lay_out(p.x, DType::f16, true, 1, p.channels, p.d.size, p.h.size, p.w.size);
+  lay_out(p.y, DType::f16, true, 1, p.channels, p.d.out, p.h.out, p.w.out);
+  lay_out(p.W, DType::f16, false, 1, p.channels, p.d.kernel, p.h.kernel, p.w.kernel);
   for (const Pass pass : {Pass::forward, Pass::input_grad, Pass::weight_grad}) {
     p.pass = pass;
     check_scratch(Plan(p, target, 1, typical));
@@ -214,9 +222,9 @@ std::vector<double> fill(Array& a, std::initializer_list<int64_t> shape) {
 
 void test_runs(const Target& target) {
   Problem p = draw_problem(30, 5, 20, 3);
-  std::vector<double> x = fill(p.x, {p.batch, p.channels, p.h.size, p.w.size});
-  std::vector<double> W = fill(p.W, {p.multiplier, p.channels, p.h.kernel, p.w.kernel});
-  std::vector<double> y = fill(p.y, {p.batch, p.channels * p.multiplier, p.h.out, p.w.out});
+  std::vector<double> x = fill(p.x, {p.batch, p.channels, p.d.size, p.h.size, p.w.size});
+  std::vector<double> W = fill(p.W, {p.multiplier, p.channels, p.d.kernel, p.h.kernel, p.w.kernel});
+  std::vector<double> y = fill(p.y, {p.batch, p.channels * p.multiplier, p.d.out, p.h.out, p.w.out});
   std::vector<double>& result = p.pass == Pass::forward ? y : p.pass == Pass::input_grad ? x : W;
   const std::vector<double> before = result;
   std::vector<double> expected;
