@@ -22,8 +22,13 @@ AXES = [1, 2, 3]
 
 
 @pytest.fixture(autouse=True)
-def same_numbers_and_a_fresh_compiler():
+def same_numbers():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def fresh_compiler():
+    """It refuses to compile a function again too often; tests are not to hang on how many there were."""
     torch.compiler.reset()
 
 
@@ -250,7 +255,7 @@ def test_the_forward_has_its_signature(kind):
 
 @every_module
 @warnings_of_pytorch
-def test_compile(kind):
+def test_compile(kind, fresh_compiler):
     module, x = made(kind, torch.float64)
     inputs = [x, *module.parameters()]
     expected = torch.autograd.grad(module(x).sin().sum(), inputs)
@@ -262,7 +267,7 @@ def test_compile(kind):
 
 @every_module
 @warnings_of_pytorch
-def test_export(kind):
+def test_export(kind, fresh_compiler):
     module, x = made(kind)
     expected = module(x)
     for strict in (False, True) if hasattr(torch.compiler, "is_exporting") else (False,):
@@ -482,7 +487,7 @@ def test_an_error_ends_the_rerouting():
 
 
 @warnings_of_pytorch
-def test_a_compiled_function_may_reroute():
+def test_a_compiled_function_may_reroute(fresh_compiler):
     def f(x, weight):
         with depthwise.torch.accelerated():
             return F.conv1d(x, weight, groups=4).relu()
@@ -550,7 +555,7 @@ def test_functional_calls_of_a_model():
 
 
 @warnings_of_pytorch
-def test_tools_take_a_model_whose_calls_are_rerouted():
+def test_tools_take_a_model_whose_calls_are_rerouted(fresh_compiler):
     model, x = Model().double(), torch.randn(2, 7, 4, dtype=torch.float64)
     expected = model(x)
     depthwise.torch.accelerate(model, functional=True)
