@@ -587,6 +587,18 @@ def test_the_gradient_of_a_frozen_filter_is_computed_again_from_a_checkpoint():
     torch.testing.assert_close(x.grad, expected[0])
 
 
+def test_a_graph_is_left_and_its_calls_can_be_rerouted():
+    graph, x = torch.fx.symbolic_trace(Mixer()), torch.randn(2, 7, 4)
+    expected = graph(x)
+    why = "Mixer is a graph: run it in depthwise.torch.accelerated()"
+    assert depthwise.torch.accelerate(graph, functional=True) == ([], {"": why})
+    torch.testing.assert_close(copy.deepcopy(graph)(x), expected)
+    before = ran()
+    with depthwise.torch.accelerated():
+        torch.testing.assert_close(graph(x), expected)
+    assert ran() == before + 1
+
+
 class Dense(nn.Module):
     """Calls a convolution and has a layer of the same name, and groups of something else: neither is depthwise."""
 

@@ -37,6 +37,8 @@ def _why_not(module: nn.Module, functional: bool) -> str | None:
         return "is fast already"
     if isinstance(module, torch.jit.ScriptModule):
         return f"{name} is a script"
+    if isinstance(module, torch.fx.GraphModule):  # which is copied and pickled in a way of its own
+        return f"{name} is a graph: run it in depthwise.torch.accelerated()"
     if _is_lazy(module):
         return f"{name} has no channels before its first input"
     if not may_reroute(module):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, has_torch_function
 
 from .convolution import convolve_axes, convolve_axes_transposed
 from .internals import HOOK
@@ -104,6 +104,11 @@ def accelerated() -> TorchFunctionMode:
     return _MODE
 
 
+_LAYERS = nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
+_FORWARDS = {cls.forward for cls in _LAYERS[:3]}
+_HOOKS = {getattr(cls, HOOK) for cls in _LAYERS[:3]} - _FORWARDS
+
+
 class Rerouted:
     """A method of a module's class, run with rerouted calls: an attribute of the module, in the method's place.
 
@@ -114,6 +119,7 @@ class Rerouted:
 
     def __init__(self, module: nn.Module, method: str) -> None:
         self._module, self._method = weakref.ref(module), method
+        self._is_known = getattr(type(module), method) in _HOOKS
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -138,6 +144,9 @@ class Rerouted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 - it has the method's own
         module, function = self._parts()
+        if self._is_known and module.padding_mode == "zeros" and not has_torch_function(args):  # without what follows
+            steps = module.stride, module.padding, module.dilation, module.groups
+            return convolve_axes(len(module.kernel_size), *args, *steps)
         if torch.compiler.is_compiling():
             with _MODE:
                 return function(module, *args, **kwargs)
@@ -151,10 +160,6 @@ class Rerouted:
             _thread.is_rerouting = False
 
 
-_LAYERS = nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
-_FORWARDS = {cls.forward for cls in _LAYERS[:3]}
-
-
 def is_layer(module: nn.Module) -> bool:
     """Whether this is one of PyTorch's layers that convolve, or of a class made from one."""
     return isinstance(module, _LAYERS)
@@ -162,7 +167,7 @@ def is_layer(module: nn.Module) -> bool:
 
 def reroute(module: nn.Module) -> None:
     """Reroute what a module calls."""
-    # The hook is handed the weights, which may be those of a copy or a clone of the layer, and is left when they are.
+    # The hook is handed the weights, which are then a clone's own where the layer was cloned attribute by attribute.
     method = HOOK if type(module).forward in _FORWARDS else "forward"
     vars(module)[method] = Rerouted(module, method)
 
@@ -219,8 +224,8 @@ def _callers(cls: Any) -> list[types.FunctionType]:
     return callers
 
 
-def _is_pytorchs(a: Any) -> bool:
-    return a.__module__ == "torch" or a.__module__.startswith("torch.")
+def _is_pytorchs(function: types.FunctionType) -> bool:
+    return str(function.__module__).split(".")[0] == "torch"  # generated code has no module
 
 
 def _named(function: types.FunctionType, cls: type) -> Iterator[Any]:
