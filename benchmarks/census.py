@@ -1,17 +1,18 @@
 """What depthwise.torch.accelerate changes in the models of timm and transformers, and what it leaves.
 
-    python benchmarks/census.py [--match mobilenet] [--library timm transformers] [--everything]
+    python benchmarks/census.py [--match mobilenet] [--library timm transformers]
 
-Every model that can be built is, on the meta device and so without weights: all of timm, and of transformers each
-family's models, one a configuration, with few layers. A row for each family with depthwise layers; a model of
-transformers that cannot be built from its default configuration is named below. Needs timm, torchvision, einops and
-transformers. An exit status of 1 says that something plain is left.
+Models are built on the meta device, and so without weights: all of timm, and of transformers all in whose source there
+are groups, and one for each configuration of the others, with few layers. A row for each family with depthwise layers:
+how many a model of it has at most. Models that their default configuration does not build are named below. An exit
+status of 1 says that something is left. Needs timm, torchvision, einops and transformers.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import logging
 import pkgutil
 import sys
@@ -29,6 +30,10 @@ from torch import nn
 from depthwise.torch import accelerate
 
 FEW = 4  # layers, where a configuration lets itself be told
+OTHERS = {
+    "Lfm2Config": "conv",
+    "Lfm2MoeConfig": "conv",
+}  # what is called a layer, where the default has attention alone
 DEPTHS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers")
 Build = Callable[[], nn.Module]
 
@@ -57,6 +62,8 @@ def models_of_timm(match: str) -> Iterator[tuple[str, str, Build]]:
 
 
 def shrink(config: Any) -> Any:
+    if type(config).__name__ in ATTENTION_ALONE:
+        config.layer_types = ["conv"] * config.num_hidden_layers
     for name, value in list(vars(config).items()):
         if hasattr(value, "to_dict"):
             shrink(value)
@@ -94,11 +101,15 @@ def models_of_transformers(match: str) -> Iterator[tuple[str, str, Build]]:
         by_configuration = defaultdict(list)
         for cls in vars(module).values():
             is_model = isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)
+            is_model = is_model and not cls.__name__.endswith("PreTrainedModel")
             if is_model and cls.__module__ == module.__name__ and isinstance(cls.config_class, type):
                 by_configuration[cls.config_class].append(cls)
         for classes in by_configuration.values():
-            classes.sort(key=lambda cls: ("PreTrained" in cls.__name__, not cls.__name__.endswith("Model")))
-            yield package.name, classes[0].__name__, of_configuration(classes)
+            classes.sort(key=lambda cls: not cls.__name__.endswith("Model"))
+            if "groups=" in inspect.getsource(module):
+                yield from ((package.name, cls.__name__, of_configuration([cls])) for cls in classes)
+            else:
+                yield package.name, classes[0].__name__, of_configuration(classes)
 
 
 def counted(classes: Counter[str]) -> str:
@@ -119,9 +130,9 @@ class Family:
         changed, left = accelerate(model)
         more = [name for name in accelerate(model, functional=True).changed if name in left]
         self.models += bool(changed or left)
-        self.changed.update(names(changed))
-        self.functional.update(names(more))
-        self.left.update(why for name, why in left.items() if name not in more)
+        self.changed |= Counter(names(changed))
+        self.functional |= Counter(names(more))
+        self.left |= Counter(why for name, why in left.items() if name not in more)
 
     def row(self, library: str, name: str) -> list[str]:
         return [library, name, str(self.models), *map(counted, (self.changed, self.functional, self.left))]
@@ -136,28 +147,27 @@ def main() -> int:
     logging.disable()
     make_torchvision_importable()
     sources = {"timm": models_of_timm, "transformers": models_of_transformers}
-    table = Table("library", "family", "models", "layers changed", "with functional=True", "left, and why")
-    failed, built, begun, total = [], 0, time.perf_counter(), Family()
+    table = Table("library", "family", "models", "layers changed, at most", "with functional=True", "left, and why")
+    failed, built, begun, is_left = [], 0, time.perf_counter(), False
     for library in args.library:
         families: dict[str, Family] = defaultdict(Family)
-        for family, name, build in sources[library](args.match):
+        for name, label, build in sources[library](args.match):
             try:
                 with torch.device("meta"):
                     model = build()
             except Exception as error:
-                failed.append(f"{library} {name}: {error}".splitlines()[0])
+                failed.append(f"{library} {label}: {error}".splitlines()[0])
                 continue
             built += 1
-            families[family].add(model)
-            total.add(model)
-        for name, family in sorted(families.items()):
-            if family.models:
-                table.add_row(*family.row(library, name))
+            families[name].add(model)
+        for name in sorted(name for name, family in families.items() if family.models):
+            table.add_row(*families[name].row(library, name))
+            is_left = is_left or bool(families[name].left)
     console = Console(width=160)
     console.print(table)
     console.print("\n".join(f"not built: {line[:150]}" for line in failed))
     console.print(f"{built} models built, {len(failed)} not, in {time.perf_counter() - begun:.0f} seconds")
-    return 0
+    return int(is_left)
 
 
 if __name__ == "__main__":

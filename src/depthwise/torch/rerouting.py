@@ -145,8 +145,9 @@ class Rerouted:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 - it has the method's own
         module, function = self._parts()
         if self._is_known and module.padding_mode == "zeros" and not has_torch_function(args):  # without what follows
+            input, weight, bias = args
             steps = module.stride, module.padding, module.dilation, module.groups
-            return convolve_axes(len(module.kernel_size), *args, *steps)
+            return convolve_axes(len(module.kernel_size), input, weight, bias, *steps)
         if torch.compiler.is_compiling():
             with _MODE:
                 return function(module, *args, **kwargs)
