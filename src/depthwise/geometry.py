@@ -116,7 +116,7 @@ def _geometry(
 ) -> Geometry:
     axes = _axes(x_shape, W_shape, stride, pad, dilate, spatial)
     batch, channels, multiplier = x_shape[0], x_shape[1], W_shape[0]
-    sizes = _core.Sizes(batch, channels, multiplier, list(map(_engine_axis, axes)))
+    sizes = _core.Sizes(batch, channels, multiplier, [*map(_engine_axis, axes)])
     return Geometry(batch, channels, multiplier, axes, sizes)
 
 

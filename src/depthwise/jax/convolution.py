@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ..enums import DTYPES
 from ..arguments import Ints, Pad, spatial_axes
+from ..enums import DTYPES
 from ..geometry import axes
 from . import primitives
 from .steps import Steps

@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
+from ..enums import activation_code
 from ..geometry import geometry
 from . import activations, operators
 from .internals import IN_DISPATCHER, is_forward_mode
@@ -71,9 +72,7 @@ def _take(shape: Any, outs: int, kernel: Sequence[int], steps: tuple[Any, Any, A
     return True
 
 
-def _find_steps(
-    axes: int, shape: Any, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Any:
+def _find_steps(axes: int, shape: Any, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """Stride, padding and dilation for the operator, or None where PyTorch's convolution has to answer."""
     if not _fit(axes, shape, weight_shape, groups):
         return None
@@ -108,7 +107,7 @@ def _find_transposed(
     each = [_per_axis(v, axes, least) for v, least in ((stride, 1), (padding, 0), (output_padding, 0), (dilation, 1))]
     if any(v is None for v in each):
         return None
-    facts = list(zip(shape[2:], kernel, *each, strict=True))
+    facts: Any = list(zip(shape[2:], kernel, *each, strict=True))
     size = [(n - 1) * s - 2 * p + d * (k - 1) + extra + 1 for n, k, s, p, extra, d in facts]
     # PyTorch takes an output padding of a stride and more where it is below the dilation; no input has such a gradient.
     if any(s < 1 for s in size) or any(extra >= s for _, _, s, _, extra, _ in facts):
@@ -198,8 +197,8 @@ def stock(
         padding, dilations = 0, _per_axis(dilation, 1, 1)
         if dilations is not None and isinstance(input, Tensor) and isinstance(weight, Tensor) and weight.dim() == 3:
             input = F.pad(input, (dilations[0] * (weight.shape[2] - 1), 0))
-    name = activations.name_of(activation)
-    return activations.apply(name, _CONV[axes](input, weight, bias, stride, padding, dilation, groups))
+    activation_code(activation)  # or an error
+    return activations.apply(activation, _CONV[axes](input, weight, bias, stride, padding, dilation, groups))
 
 
 def spatial_axes(weight: Any) -> int:
@@ -221,7 +220,8 @@ def convolve(
 
     The engine computes what is depthwise, PyTorch all else.
     """
-    tensors, rest = (input, weight, bias), (stride, padding, dilation, groups, activation)
+    tensors: Any = input, weight, bias
+    rest: Any = stride, padding, dilation, groups, activation
     if has_torch_function(tensors):
         return handle_torch_function(convolve, tensors, *tensors, *rest)  # type: ignore[no-any-return]
     return convolve_axes(spatial_axes(weight), *tensors, *rest)
@@ -254,10 +254,10 @@ def convolve_axes(
         return stock(axes, input, weight, bias, stride, padding, dilation, groups, activation)
     if activation is None:
         return operators.conv(input, weight, bias, *steps)  # type: ignore[no-any-return]
-    name = activations.name_of(activation)
+    activation_code(activation)  # or an error
     if IN_DISPATCHER:
-        return operators.conv(input, weight, bias, *steps, name)  # type: ignore[no-any-return]
-    return activations.apply(name, operators.conv(input, weight, bias, *steps))
+        return operators.conv(input, weight, bias, *steps, activation)  # type: ignore[no-any-return]
+    return activations.apply(activation, operators.conv(input, weight, bias, *steps))
 
 
 def convolve_transposed(
@@ -274,7 +274,8 @@ def convolve_transposed(
 
     The engine computes what is depthwise, PyTorch all else.
     """
-    tensors, rest = (input, weight, bias), (stride, padding, output_padding, groups, dilation)
+    tensors: Any = input, weight, bias
+    rest: Any = stride, padding, output_padding, groups, dilation
     if has_torch_function(tensors):
         return handle_torch_function(convolve_transposed, tensors, *tensors, *rest)  # type: ignore[no-any-return]
     return convolve_axes_transposed(spatial_axes(weight), *tensors, *rest)
@@ -321,7 +322,7 @@ def convolve_axes_transposed(
 
 
 def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Tensor:
-    """:func:`depthwise.depthwise_convolution_2d` and its like where x is a tensor: arguments and errors are Chainer's."""
+    """:func:`depthwise.depthwise_convolution_2d` and the like where x is a tensor: arguments, errors are Chainer's."""
     for name, a in (("x", x), ("W", W), ("b", b)):
         if not isinstance(a, Tensor) and not (name == "b" and a is None):
             msg = f"{name} must be a tensor, as x is, got {type(a).__name__}"

@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor, nn
 from torch.fx import Proxy
 
+from ..enums import activation_code
 from . import activations
 from .convolution import convolve, stock
 from .internals import border
@@ -35,7 +36,7 @@ class Depthwise(nn.Module):
         if groups not in (None, in_channels):
             msg = f"groups must be in_channels ({in_channels}) in a depthwise layer, got {groups}"
             raise ValueError(msg)
-        activations.name_of(activation)
+        activation_code(activation)  # or an error
         outs = in_channels if out_channels is None else out_channels
         causal = isinstance(self, nn.Conv1d) and isinstance(padding, str) and padding == "causal"
         rest = dilation, in_channels, bias, padding_mode, device, dtype
@@ -46,15 +47,17 @@ class Depthwise(nn.Module):
         self.activation = activation
 
     def forward(self, input: Tensor) -> Tensor:
+        """Convolve."""
         return self._conv_forward(input, self.weight, self.bias)  # type: ignore[no-any-return,operator]
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:  # noqa: UP045 - for scripts
         if torch.jit.is_scripting():
             return activations.apply(self.activation, self._conv_of_pytorch(input, weight, bias))  # type: ignore[arg-type,operator]
-        else:  # noqa: RET505 - which a script is not to look into
+        else:  # which a script does not look into
             return _convolve(self, input, weight, bias)
 
     def extra_repr(self) -> str:
+        """Say what the layer was made with."""
         words: str = super().extra_repr()
         return words if self.activation is None else f"{words}, activation={self.activation!r}"
 
