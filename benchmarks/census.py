@@ -30,10 +30,7 @@ from torch import nn
 from depthwise.torch import accelerate
 
 FEW = 4  # layers, where a configuration lets itself be told
-OTHERS = {
-    "Lfm2Config": "conv",
-    "Lfm2MoeConfig": "conv",
-}  # what is called a layer, where the default has attention alone
+ATTENTION_ALONE = "Lfm2Config", "Lfm2MoeConfig"  # have no other layers by default
 DEPTHS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers")
 Build = Callable[[], nn.Module]
 
