@@ -9,23 +9,24 @@ import sys
 import pytest
 
 from torch_helpers import (
+    ONE_OF_EACH,
     DepthwiseConv2d,
     accelerated,
-    conv2d,
     flop_counter,
     internals,
     nn,
     operators,
+    ours,
     problem,
     ran,
     small_network,
     stock,
     torch,
+    warnings_of_pytorch,
 )
 
 quantization = pytest.importorskip("torch.ao.quantization")
 quantize_fx = pytest.importorskip("torch.ao.quantization.quantize_fx")
-warnings_of_pytorch = pytest.mark.filterwarnings("ignore")  # what its tools say of themselves
 ENGINE = torch.backends.quantized.engine
 
 
@@ -222,10 +223,11 @@ def test_a_graph_of_the_layer_is_quantised():
 
 
 @pytest.mark.parametrize("wanted", [(), (0,), (1,), (0, 1, 2)], ids=str)
-def test_flops_are_those_of_pytorch(wanted):
+@pytest.mark.parametrize("case", ONE_OF_EACH, ids=str)
+def test_flops_are_those_of_pytorch(case, wanted):
     counts = []
-    for f in (conv2d, stock):
-        inputs, steps = problem((2, 5, 12, 7, 2, (5, 3), 2, (2, 1), (2, 1)))
+    for f in (ours, stock):
+        inputs, steps = problem(case)
         inputs = [a.requires_grad_(i in wanted) for i, a in enumerate(inputs)]
         with flop_counter.FlopCounterMode(display=False) as counter:
             y = f(*inputs, *steps)

@@ -13,6 +13,8 @@ _ATEN = torch.ops.aten
 
 def apply(activation: Optional[str], y: Tensor) -> Tensor:  # noqa: UP045 - scripts of PyTorch 2.6 know no unions
     """PyTorch's own activation of a name that the engine has, or none. Scripts compile this."""
+    if activation is None:  # asked first: a script compares no Optional with a word
+        return y
     if activation == "silu" or activation == "swish":
         return F.silu(y)
     if activation == "relu":
@@ -23,9 +25,7 @@ def apply(activation: Optional[str], y: Tensor) -> Tensor:  # noqa: UP045 - scri
         return F.hardswish(y)
     if activation == "gelu":
         return F.gelu(y)
-    if activation == "gelu_tanh":
-        return F.gelu(y, approximate="tanh")
-    return y
+    return F.gelu(y, approximate="tanh")
 
 
 def gradient(activation: str, gy: Tensor, z: Tensor) -> Tensor:
