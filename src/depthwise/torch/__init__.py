@@ -16,6 +16,7 @@ from .causal_update import causal_conv1d_update
 from .functions import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .layers import DepthwiseConv1d, DepthwiseConv2d, DepthwiseConv3d
 from .modules import Changes, accelerate, restore
+from .rerouting import accelerated
 
 __all__ = [
     "Changes",
@@ -23,6 +24,7 @@ __all__ = [
     "DepthwiseConv2d",
     "DepthwiseConv3d",
     "accelerate",
+    "accelerated",
     "causal_conv1d_update",
     "conv1d",
     "conv2d",
