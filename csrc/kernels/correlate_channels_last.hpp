@@ -6,6 +6,7 @@
 // the band shares are read from memory once and whole pixels are walked. What does not lie as lanes want it (planar
 // memory, another dtype, a multiplier) is packed for the unit, one vector of channels after another.
 #pragma once
+#include "activation.hpp"
 #include "band_taps.hpp"
 #include "column_tiles.hpp"
 #include "packed_weights.hpp"
@@ -99,6 +100,7 @@ class CorrelateChannelsLast {
                         .y = out_.at(out, band, strip.outputs, v, first.out)};
         for (int64_t tile = 0; tile < strip.tiles; ++tile) run_tile_down(slab, tiles_.cut_tile(strip, tile));
       }
+      if (!job_.out.direct && activates()) out_.activate(job_.activation, band, strip.outputs);
       out_.store(out, band, strip.outputs, v);
     }
   }
@@ -141,10 +143,20 @@ class CorrelateChannelsLast {
     tile.w_offset = slab.rows.w_offset + taps.begin;
     tile.count = taps.size();
     fetch_next_row(tile, columns.t.size());
-    if (job_.non_temporal)
-      stream(tile, columns.t.size(), vectors);
-    else
-      run_vectors(tile, columns.t.size(), vectors);
+    if (job_.non_temporal) return stream(tile, columns.t.size(), vectors);
+    E* const y = tile.y;
+    run_vectors(tile, columns.t.size(), vectors);
+    if (job_.out.direct && activates()) activate_pixels(tile, y, columns.t.size(), vectors);
+  }
+
+  bool activates() const { return job_.activation != depthwise::Activation::none; }
+
+  // What a tile has stored in the array.
+  void activate_pixels(const Tile<S>& tile, E* y, int64_t lines, Range vectors) const {
+    const int64_t channels = at_most(vectors.size() * S::N, job_.out_channels - vectors.begin * S::N);
+    for (Step row = 0; row < tile.rows; ++row)
+      for (int64_t t = 0; t < lines; ++t)
+        activate_span<S>(job_.activation, y + row * tile.y_row + t * tile.y_line, channels);
   }
 
   // The next output row is the first to read so many rows more; of a row's columns each tap set reads its own.
@@ -171,6 +183,7 @@ class CorrelateChannelsLast {
     E* to = tile.y;
     tile.y = streamed_;
     run_vectors(tile, lines, vectors);
+    activate_span<S>(job_.activation, streamed_, lines * job_.out_channels);
     stream_span<S>(to, streamed_, lines * job_.out_channels);
   }
 

@@ -5,6 +5,7 @@
 // taps (row_tiles.hpp), the strip as stretches of vectors (stretches.hpp). Input that cannot be loaded as it lies
 // (another dtype, columns of any stride) is packed.
 #pragma once
+#include "activation.hpp"
 #include "packed_rows.hpp"
 #include "plane_weights.hpp"
 #include "row_tiles.hpp"
@@ -104,7 +105,7 @@ class CorrelatePlanar {
     const bool one_call = stretches_.count() == 1 && lat_.line_phase_count == 1 &&
                           chunks_of_slice(tiles_.at(0)).size() == 1 &&
                           tiles_.at(0).lines == tiles_.at(lat_.line_tiles - 1).lines;
-    if (!one_call) most = at_most(most, planes_bytes / at_least(plane_bytes, 1));
+    if (!one_call || activates()) most = at_most(most, planes_bytes / at_least(plane_bytes, 1));
     const int64_t row = job_.divide > 1 ? job_.divide : job_.out_channels;
     most = at_most(most, channels ? row - channel_ % row : slices_.alike(slice_));
     if (most < 2) return 1;
@@ -154,9 +155,31 @@ class CorrelatePlanar {
         run_all(
             {&tile, next - i, planes, static_cast<const E*>(job_.in.data) + in_, chunks_of_slice(tile), false, false});
       }
-      if (!job_.out.direct) store_rows(tile);
+      if (!job_.out.direct)
+        store_rows(tile);
+      else if (activates())
+        for (int64_t k = i; k < next; ++k)
+          for (int64_t plane = 0; plane < planes; ++plane) activate_rows(tiles_.at(k), plane);
       i = next;
     }
+  }
+
+  bool activates() const { return job_.activation != depthwise::Activation::none; }
+
+  // The columns of the strip.
+  Range strip_columns() const {
+    const int64_t begin = strip_ * job_.strip;
+    return {begin, at_most(job_.out.cross_size, begin + job_.strip)};
+  }
+
+  // A tile's rows in the array, of a plane of those that are done together.
+  void activate_rows(const RowTile& tile, int64_t plane) {
+    const Range columns = strip_columns();
+    const Step line = tile.rows->out_step * job_.out.line;
+    E* rows = static_cast<E*>(job_.out.data) + out_ + plane * out_plane() + tile.y + columns.begin;
+    const bool one = line == columns.size();
+    for (int64_t t = 0; t < (one ? 1 : tile.lines); ++t)
+      activate_span<S>(job_.activation, rows + t * line, columns.size() * (one ? tile.lines : 1));
   }
 
   // Whether no tile's whole vectors leave the array; of a plane with more tiles than are kept each is asked about.
@@ -320,6 +343,9 @@ class CorrelatePlanar {
   Step staged_line() const { return job_.non_temporal ? job_.out.cross_size : job_.strip * (job_.interleaved ? 2 : 1); }
 
   void store_rows(const RowTile& tile) {
+    if (activates())
+      for (int64_t t = 0; t < tile.lines; ++t)
+        activate_span<S>(job_.activation, staged_ + t * staged_line(), strip_columns().size());
     if (job_.non_temporal)
       return stream_span<S>(static_cast<E*>(job_.out.data) + out_ + tile.y, staged_, tile.lines * staged_line());
     with_type(job_.out.dtype, [&](auto type) {

@@ -35,6 +35,7 @@ struct Correlation {
   DType b_dtype;
   int64_t b_stride;
   int64_t batch, out_channels, divide, sum;
+  Activation activation;  // of a forward pass: of each sum, while it is in a cache
   LatticeView lattice;
   RowLayoutView rows = {};  // planar: how input rows are packed
   // The plan's numbers; units are numbered so that neighbours share what they read. Those that plan/walk.cpp decides

@@ -1,6 +1,7 @@
 // The output pixels of a band and a strip, or their gradients: in place where lanes take them as they lie, else in
 // scratch memory that holds them for one vector of channels.
 #pragma once
+#include "activation.hpp"
 #include "packed_pixels.hpp"
 #include "walk.hpp"
 
@@ -49,6 +50,11 @@ class StagedPixels {
 
   void clear(const Band& band) const {
     if (!side_.direct) ::clear<S>(stage_, band.rows.size() * strip_ * S::N);
+  }
+
+  void activate(depthwise::Activation kind, const Band& band, Range columns) const {
+    for (int64_t i = 0; i < band.rows.size(); ++i)
+      activate_span<S>(kind, stage_ + i * strip_ * S::N, columns.size() * S::N);
   }
 
   void load(Step plane, const Band& band, Range columns, int64_t v) const {

@@ -33,6 +33,7 @@ Correlation correlation_of(const Facts& f, const LatticeView& lattice, bool chan
           .out_channels = f.out_channels(),
           .divide = f.gradient ? 1 : p.multiplier,
           .sum = f.gradient ? p.multiplier : 1,
+          .activation = p.activation,
           .lattice = lattice,
           .packed_sum = std::max<int64_t>(1, lattice.max_depth_taps) * (f.gradient ? p.multiplier : 1)};
 }
