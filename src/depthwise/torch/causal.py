@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor
 
-from ..enums import FORWARD
+from ..enums import FORWARD, activation_code
 from . import activations, operators
 from .convolution import _is_ours
 from .internals import IN_DISPATCHER, is_forward_mode
@@ -78,9 +78,9 @@ def causal_conv1d_fn(
     >>> causal_conv1d_fn(x[..., 2:], weight, initial_states=states)
     tensor([[[ 6.,  9., 12.]]])
     """
-    name = activations.name_of(activation)
+    activation_code(activation)  # or an error
     _check(x, weight, bias, seq_idx, initial_states, return_final_states, final_states_out)
-    y = _forward(x, weight, bias, seq_idx, initial_states, name)
+    y = _forward(x, weight, bias, seq_idx, initial_states, activation)
     if not return_final_states:
         return y
     states = _last(x, initial_states, weight.shape[1] - 1)
@@ -124,7 +124,12 @@ def _check(x: Any, weight: Any, bias: Any, seq_idx: Any, initial: Any, returns_f
 
 
 def _forward(
-    x: Tensor, weight: Tensor, bias: Tensor | None, seq_idx: Tensor | None, initial: Tensor | None, activation: str
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    seq_idx: Tensor | None,
+    initial: Tensor | None,
+    activation: str | None,
 ) -> Tensor:
     if 0 in x.shape:
         return x.clone()
@@ -138,7 +143,12 @@ def _forward(
 
 
 def _compose(
-    x: Tensor, weight: Tensor, bias: Tensor | None, seq_idx: Tensor | None, initial: Tensor | None, activation: str
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    seq_idx: Tensor | None,
+    initial: Tensor | None,
+    activation: str | None,
 ) -> Tensor:
     """The result made of differentiable functions, which copy."""
     if initial is not None:
@@ -157,7 +167,12 @@ def _compose(
 
 
 def _write(
-    x: Tensor, weight: Tensor, bias: Tensor | None, seq_idx: Tensor | None, initial: Tensor | None, activation: str
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    seq_idx: Tensor | None,
+    initial: Tensor | None,
+    activation: str | None,
 ) -> Tensor:
     """The result written piece by piece, in place."""
     y = torch.empty_like(x)
@@ -187,7 +202,7 @@ def _write_fake(x: Tensor, *_: Any) -> Tensor:
 
 torch.library.define(
     _OP,
-    "(Tensor x, Tensor weight, Tensor? bias, Tensor? seq_idx, Tensor? initial_states, str activation) -> Tensor",
+    "(Tensor x, Tensor weight, Tensor? bias, Tensor? seq_idx, Tensor? initial_states, str? activation) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout),
 )
 torch.library.impl(_OP, "cpu", _write)
@@ -218,7 +233,7 @@ def _join(parts: list[Tensor], axis: int, like: Tensor) -> Tensor:
     return torch.cat(parts, axis)
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, before: int, activation: str) -> Tensor:
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, before: int, activation: str | None) -> Tensor:
     """One convolution of all of x, with `before` zeros in front of it."""
     if not _are_ours(x, weight, bias):
         dtype = torch.promote_types(x.dtype, weight.dtype)
@@ -231,7 +246,9 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, before: int, activ
     return activations.apply(activation, operators.conv(*inputs))
 
 
-def _convolve_into(y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, before: int, activation: str) -> None:
+def _convolve_into(
+    y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, before: int, activation: str | None
+) -> None:
     g = operators.sizes(x.shape, x.shape[1], weight.shape[1:], (1,), (before, 0), (1,))
     operators._run(FORWARD, g, x, weight[:, None], bias, y, activation)
 
