@@ -72,6 +72,11 @@ def problem(case, dtype=torch.float32, layout="planar"):
     return [a.requires_grad_() for a in (x, weight, bias)], steps
 
 
+def doubles(case):
+    inputs, steps = problem(case, torch.float64)
+    return [torch.randn_like(a).requires_grad_() for a in inputs], steps
+
+
 def ours(x, weight, *args, **keywords):
     """depthwise.torch.conv1d, conv2d or conv3d."""
     return getattr(depthwise.torch, f"conv{weight.dim() - 2}d")(x, weight, *args, **keywords)

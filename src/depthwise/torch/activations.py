@@ -13,7 +13,7 @@ _ATEN = torch.ops.aten
 
 def apply(activation: Optional[str], y: Tensor) -> Tensor:  # noqa: UP045 - scripts of PyTorch 2.6 know no unions
     """PyTorch's own activation of a name that the engine has, or none. Scripts compile this."""
-    if activation == "silu" or activation == "swish":  # noqa: PLR1714 - scripts know no sets
+    if activation == "silu" or activation == "swish":
         return F.silu(y)
     if activation == "relu":
         return F.relu(y)

@@ -72,9 +72,7 @@ def _take(shape: Any, outs: int, kernel: Sequence[int], steps: tuple[Any, Any, A
     return True
 
 
-def _find_steps(
-    axes: int, shape: Any, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Any:
+def _find_steps(axes: int, shape: Any, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """Stride, padding and dilation for the operator, or None where PyTorch's convolution has to answer."""
     if not _fit(axes, shape, weight_shape, groups):
         return None
@@ -109,7 +107,7 @@ def _find_transposed(
     each = [_per_axis(v, axes, least) for v, least in ((stride, 1), (padding, 0), (output_padding, 0), (dilation, 1))]
     if any(v is None for v in each):
         return None
-    facts = list(zip(shape[2:], kernel, *each, strict=True))
+    facts: Any = list(zip(shape[2:], kernel, *each, strict=True))
     size = [(n - 1) * s - 2 * p + d * (k - 1) + extra + 1 for n, k, s, p, extra, d in facts]
     # PyTorch takes an output padding of a stride and more where it is below the dilation; no input has such a gradient.
     if any(s < 1 for s in size) or any(extra >= s for _, _, s, _, extra, _ in facts):
@@ -222,7 +220,8 @@ def convolve(
 
     The engine computes what is depthwise, PyTorch all else.
     """
-    tensors, rest = (input, weight, bias), (stride, padding, dilation, groups, activation)
+    tensors: Any = input, weight, bias
+    rest: Any = stride, padding, dilation, groups, activation
     if has_torch_function(tensors):
         return handle_torch_function(convolve, tensors, *tensors, *rest)  # type: ignore[no-any-return]
     return convolve_axes(spatial_axes(weight), *tensors, *rest)
@@ -275,7 +274,8 @@ def convolve_transposed(
 
     The engine computes what is depthwise, PyTorch all else.
     """
-    tensors, rest = (input, weight, bias), (stride, padding, output_padding, groups, dilation)
+    tensors: Any = input, weight, bias
+    rest: Any = stride, padding, output_padding, groups, dilation
     if has_torch_function(tensors):
         return handle_torch_function(convolve_transposed, tensors, *tensors, *rest)  # type: ignore[no-any-return]
     return convolve_axes_transposed(spatial_axes(weight), *tensors, *rest)

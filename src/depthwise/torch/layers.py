@@ -47,15 +47,17 @@ class Depthwise(nn.Module):
         self.activation = activation
 
     def forward(self, input: Tensor) -> Tensor:
+        """Convolve."""
         return self._conv_forward(input, self.weight, self.bias)  # type: ignore[no-any-return,operator]
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:  # noqa: UP045 - for scripts
         if torch.jit.is_scripting():
             return activations.apply(self.activation, self._conv_of_pytorch(input, weight, bias))  # type: ignore[arg-type,operator]
-        else:  # noqa: RET505 - which a script is not to look into
+        else:  # which a script does not look into
             return _convolve(self, input, weight, bias)
 
     def extra_repr(self) -> str:
+        """Say what the layer was made with."""
         words: str = super().extra_repr()
         return words if self.activation is None else f"{words}, activation={self.activation!r}"
 

@@ -1,9 +1,9 @@
 """The three operators, registered with torch.library; the derivative of each is made of the three.
 
 ``depthwise::conv(x, weight, bias)``, ``depthwise::conv_input_grad(gy, weight)`` and
-``depthwise::conv_weight_grad(x, gy)``, in one to three dimensions. Weights are (c_I * c_M, 1, kernel...), as PyTorch has
-them; stride and dilation have an item an axis, padding has two: before, after, before, after and so on. Each is told the
-dtype of its result, which no dtype of its inputs binds. Callers check their arguments first.
+``depthwise::conv_weight_grad(x, gy)``, in one to three dimensions. Weights are (c_I * c_M, 1, kernel...), as PyTorch
+has them; stride and dilation have an item an axis, padding has two: before, after, before, after and so on. Each is
+told the dtype of its result, which may be any. Callers check their arguments first.
 """
 
 from __future__ import annotations
@@ -270,9 +270,7 @@ def _unfold(a: Tensor, size: int, axis: int) -> tuple[Tensor, int]:
     return a.unflatten(axis, (size, -1)), axis
 
 
-def _conv_vmap(
-    info: Any, dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any
-) -> tuple[Tensor, int]:
+def _conv_vmap(info: Any, dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Tensor, int]:
     n = info.batch_size
     if dims[1] is None and dims[2] is None:
         return _unfold(conv(_fold(x, dims[0], n, 0), weight, bias, *rest), n, 0)
