@@ -10,6 +10,7 @@
 #include <span>
 
 #include "buffer.hpp"
+#include "causal_update.hpp"
 #include "cpu.hpp"
 #include "engine.hpp"
 #include "machine.hpp"
@@ -70,30 +71,40 @@ Array as_array(const Place& place) {
   return strided(reinterpret_cast<void*>(address), strides, dtype);
 }
 
+// An array whose axes are the first of Array's.
+Array as_leading(const Place& place) {
+  const auto& [address, strides, dtype] = place;
+  if (strides.size() > array_axes) throw nb::value_error("an array has at most five axes");
+  Array out{reinterpret_cast<void*>(address), dtype_at(dtype), {}};
+  std::copy(strides.begin(), strides.end(), out.strides);
+  return out;
+}
+
+using IntegersAt = std::tuple<uintptr_t, int64_t, int64_t>;
+
+Integers as_integers(const IntegersAt& place) {
+  const auto& [address, stride, bytes] = place;
+  return {reinterpret_cast<const void*>(address), stride, bytes};
+}
+
 const Target& target_at(int index) {
   if (index < 0 || index >= target_count || !targets[index].supported())
     throw nb::value_error("this target cannot run on this CPU");
   return targets[index];
 }
 
+Activation activation_at(int code) {
+  if (code < 0 || code > static_cast<int>(Activation::gelu_tanh)) throw nb::value_error("no such activation");
+  return static_cast<Activation>(code);
+}
+
 Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const Array& b, const Array& y,
                 int activation) {
   if (pass < 0 || pass > static_cast<int>(Pass::weight_grad)) throw nb::value_error("no such pass");
-  if (activation < 0 || activation > static_cast<int>(Activation::gelu_tanh))
-    throw nb::value_error("no such activation");
+  const Activation known = activation_at(activation);
   if (activation && pass) throw nb::value_error("only a forward pass has an activation");
-  return {static_cast<Pass>(pass),
-          s.batch,
-          s.channels,
-          s.multiplier,
-          s.axes[0],
-          s.axes[1],
-          s.axes[2],
-          x,
-          W,
-          b,
-          y,
-          static_cast<Activation>(activation)};
+  return {
+      static_cast<Pass>(pass), s.batch, s.channels, s.multiplier, s.axes[0], s.axes[1], s.axes[2], x, W, b, y, known};
 }
 
 }  // namespace
@@ -170,6 +181,32 @@ NB_MODULE(_core, m) {
     nb::gil_scoped_release released;
     solve(p, kernels, threads, openmp_executor());
   });
+
+  // A decode step on PyTorch's tensors. `sizes` are those of CausalUpdateProblem, strides begin with the batch's (W's
+  // with the channels'), integers are (address, stride, bytes). False, and nothing done, where another array may share
+  // memory with the state, and has to be copied first.
+  m.def("causal_update_at",
+        [](const std::array<int64_t, 6>& sizes, const Place& x, const Place& state, const Place& W, const Place& b,
+           const Place& y, const IntegersAt& starts, const IntegersAt& rows, int target, int threads, int activation) {
+          const auto& [batch, channels, length, width, states, state_length] = sizes;
+          const CausalUpdateProblem p{.batch = batch,
+                                      .channels = channels,
+                                      .length = length,
+                                      .width = width,
+                                      .states = states,
+                                      .state_length = state_length,
+                                      .x = as_leading(x),
+                                      .state = as_leading(state),
+                                      .W = as_leading(W),
+                                      .b = as_leading(b),
+                                      .y = as_leading(y),
+                                      .starts = as_integers(starts),
+                                      .rows = as_integers(rows),
+                                      .activation = activation_at(activation)};
+          const Target& t = target_at(target);
+          nb::gil_scoped_release released;
+          return update_causally(p, t, threads, openmp_executor());
+        });
 
   m.def("describe", [](int pass, const Sizes& s, const std::vector<int64_t>& x, int x_dtype, int W_dtype,
                        const std::vector<int64_t>& y, int y_dtype, int target, int threads) {

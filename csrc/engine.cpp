@@ -14,11 +14,6 @@ namespace {
 
 std::atomic<int64_t> executed[most_targets];
 
-void count_execution(const Kernels* kernels) {
-  for (int i = 0; i < target_count; ++i)
-    if (targets[i].kernels == kernels) executed[i].fetch_add(1, std::memory_order_relaxed);
-}
-
 template <class Job>
 void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Executor& executor) {
   struct Call {
@@ -142,6 +137,11 @@ void solve(const Problem& p, const Target& target, int threads, Executor& execut
   if (!is_made_of_taps(p)) return execute(Plan(p, target, threads), executor);
   for (int64_t tap = 0; tap < p.d.kernel; ++tap) execute(Plan(under_tap(p, tap), target, threads), executor);
   if (p.b.data) execute(Plan(without_taps(p), target, threads), executor);
+}
+
+void count_execution(const Kernels* kernels) {
+  for (int i = 0; i < target_count; ++i)
+    if (targets[i].kernels == kernels) executed[i].fetch_add(1, std::memory_order_relaxed);
 }
 
 int64_t executions(int target) { return executed[target]; }

@@ -12,7 +12,10 @@ void solve(const Problem&, const Target&, int threads, Executor&);
 // The one of those problems that stands for all when a plan is described.
 Problem largest_part(const Problem&);
 
-// Plans executed so far with the kernels of a target, by its index: how a test proves which code it ran.
+// Tells of an execution with these kernels.
+void count_execution(const Kernels*);
+
+// Executions so far with the kernels of a target, by its index: how a test proves which code it ran.
 int64_t executions(int target);
 
 }  // namespace depthwise

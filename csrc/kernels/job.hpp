@@ -92,6 +92,17 @@ struct WeightGradient {
   int64_t units = 1;               // groups (or planes) * parts
 };
 
+// A decode step: causal_update.hpp says what its arrays are. The line axis of x, y and the state is time, of W its
+// taps.
+struct CausalUpdate {
+  Side x, state, W, b, y;
+  int64_t batch, channels, length, width, state_length;
+  const int64_t *starts, *rows;  // null: no circle, each its own
+  int64_t piece = 1;             // columns of x that are taken at once
+  int64_t group = 1;             // vectors of channels of a unit
+  Activation activation = Activation::none;
+};
+
 // A kernel does the units [begin, end) of a job with scratch memory of its own.
 template <class Job>
 struct Kernel {
@@ -107,6 +118,7 @@ struct Kernels {
   Kernel<Correlation> correlate_planar[2], correlate_converted[2];
   Kernel<Correlation> correlate_channels_last[2], correlate_converted_pixels[2];
   Kernel<WeightGradient> weight_grad_planar[2], weight_grad_converted[2], weight_grad_channels_last[2];
+  Kernel<CausalUpdate> causal_update[2];
   void (*spend_multiply_adds[2])(int64_t rounds, double* sink);
   double multiply_add_flop[2];  // operations of one such round
 };

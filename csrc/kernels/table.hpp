@@ -1,5 +1,6 @@
 // The kernels of one target, as its file in targets/ exports them.
 #pragma once
+#include "causal_update.hpp"
 #include "correlate_channels_last.hpp"
 #include "correlate_converted.hpp"
 #include "correlate_converted_pixels.hpp"
@@ -27,6 +28,7 @@ constexpr depthwise::Kernels kernels_of_this_target = {
     {kernel<WeightGradient, WeightGradPlanar<F32>>, kernel<WeightGradient, WeightGradPlanar<F64>>},
     {kernel<WeightGradient, WeightGradConverted<F32>>, kernel<WeightGradient, WeightGradConverted<F64>>},
     {kernel<WeightGradient, WeightGradChannelsLast<F32>>, kernel<WeightGradient, WeightGradChannelsLast<F64>>},
+    {kernel<CausalUpdate, UpdateCausally<F32>>, kernel<CausalUpdate, UpdateCausally<F64>>},
     {spend_multiply_adds<F32>, spend_multiply_adds<F64>},
     {multiply_add_flop<F32>, multiply_add_flop<F64>},
 };

@@ -105,22 +105,38 @@ struct F32 {
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
   }
-  static V load(const bf16* p) {
-    const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  static V widen_bits(bf16, __m128i half) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
   }
-  static V load(const f16* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
-  static void store(f16* p, V v) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
-  }
-  static void store(bf16* p, V v) {
+  static V widen_bits(f16, __m128i half) { return _mm256_cvtph_ps(half); }
+  static __m128i narrow_bits(f16, V v) { return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT); }
+  static __m128i narrow_bits(bf16, V v) {
     const __m256i u = _mm256_castps_si256(v);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
     __m256i r = _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
     const __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(0x40));
     r = _mm256_blendv_epi8(r, quiet, _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
-    const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
+    return _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
+  }
+  template <class Half>
+  static V load(const Half* p) {
+    return widen_bits(Half{}, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  template <class Half>
+  static void store(Half* p, V v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow_bits(Half{}, v));
+  }
+  template <class Half>
+  static V load_blocks(const Half* p, Step step) {
+    const auto* low = reinterpret_cast<const __m128i*>(p);
+    const auto* high = reinterpret_cast<const __m128i*>(p + step);
+    return widen_bits(Half{}, _mm_unpacklo_epi64(_mm_loadl_epi64(low), _mm_loadl_epi64(high)));
+  }
+  template <class Half>
+  static void store_blocks(Half* p, Step step, V v) {
+    const __m128i bits = narrow_bits(Half{}, v);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), bits);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p + step), _mm_unpackhi_epi64(bits, bits));
   }
 };
 

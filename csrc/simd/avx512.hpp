@@ -112,6 +112,18 @@ struct F32 {
     const __m512i s = _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), quiet);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(s));
   }
+  template <class Half>
+  static V load_blocks(const Half* p, Step step) {
+    Half blocks[N];
+    for (int i = 0; i < N / block; ++i) std::memcpy(blocks + i * block, p + i * step, block * sizeof(Half));
+    return load(blocks);
+  }
+  template <class Half>
+  static void store_blocks(Half* p, Step step, V v) {
+    Half blocks[N];
+    store(blocks, v);
+    for (int i = 0; i < N / block; ++i) std::memcpy(p + i * step, blocks + i * block, block * sizeof(Half));
+  }
 };
 
 struct F64 {

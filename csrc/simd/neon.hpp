@@ -94,6 +94,14 @@ struct F32 {
     store(lanes, v);
     for (int i = 0; i < N; ++i) p[i] = narrow_bf16(lanes[i]);
   }
+  template <class Half>
+  static V load_blocks(const Half* p, Step) {
+    return load(p);
+  }
+  template <class Half>
+  static void store_blocks(Half* p, Step, V v) {
+    store(p, v);
+  }
 };
 
 struct F64 {

@@ -73,6 +73,14 @@ struct F32 : Scalar<float> {
   static void store(bf16* p, V v) { *p = narrow_bf16(v); }
   using Scalar<float>::load;
   using Scalar<float>::store;
+  template <class Half>
+  static V load_blocks(const Half* p, Step) {
+    return load(p);
+  }
+  template <class Half>
+  static void store_blocks(Half* p, Step, V v) {
+    store(p, v);
+  }
 };
 using F64 = Scalar<double>;
 

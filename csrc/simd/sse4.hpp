@@ -92,6 +92,14 @@ struct F32 {
   }
   static void store(f16* p, V v) { store_half(p, v); }
   static void store(bf16* p, V v) { store_half(p, v); }
+  template <class Half>
+  static V load_blocks(const Half* p, Step) {
+    return load(p);
+  }
+  template <class Half>
+  static void store_blocks(Half* p, Step, V v) {
+    store(p, v);
+  }
 };
 
 struct F64 {

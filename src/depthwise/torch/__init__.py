@@ -12,6 +12,7 @@ except ModuleNotFoundError as e:
     msg = "depthwise.torch needs PyTorch: pip install 'depthwise[torch]'"
     raise ModuleNotFoundError(msg, name="torch") from e
 
+from .causal_update import causal_conv1d_update
 from .functions import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .layers import DepthwiseConv1d, DepthwiseConv2d, DepthwiseConv3d
 from .modules import Changes, accelerate, restore
@@ -22,6 +23,7 @@ __all__ = [
     "DepthwiseConv2d",
     "DepthwiseConv3d",
     "accelerate",
+    "causal_conv1d_update",
     "conv1d",
     "conv2d",
     "conv3d",

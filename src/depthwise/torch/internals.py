@@ -24,6 +24,11 @@ try:
 except (ImportError, AttributeError):
     IN_DISPATCHER = False
 
+try:
+    from torch._C import _len_torch_dispatch_stack
+except ImportError:
+    _len_torch_dispatch_stack = None  # type: ignore[assignment]
+
 # What a layer calls with (input, weight, bias), or its public method, called with the input.
 HOOK = "_conv_forward" if hasattr(nn.Conv2d, "_conv_forward") else "forward"
 
@@ -92,6 +97,18 @@ def _record_around_dispatcher(op: Any, context: Rule, backward: Rule, vmap: Rule
 
 def _function(op: Any, **methods: Rule) -> Any:
     return type(op.name(), (Function,), {name: staticmethod(f) for name, f in methods.items()})
+
+
+def sees_operators() -> bool:
+    """Whether someone may want to see each operator that runs: a compiler, a tracer, a mode, a transform."""
+    return (
+        not IN_DISPATCHER
+        or _len_torch_dispatch_stack is None
+        or torch.compiler.is_compiling()
+        or _len_torch_dispatch_stack() > 0
+        or _are_functorch_transforms_active()
+        or torch.jit.is_tracing()
+    )
 
 
 def is_forward_mode() -> bool:
