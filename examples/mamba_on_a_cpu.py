@@ -2,8 +2,8 @@
 
     pip install '.[torch]' 'transformers>=5.14' && python examples/mamba_on_a_cpu.py
 
-In place of random weights, ``--model state-spaces/mamba-130m-hf`` takes a trained model's. Prints the tokens a second of
-both, in turn, and whether they are the same tokens: in float32 they are, in bfloat16 (``--dtype bfloat16``) rounding
+In place of random weights, ``--model state-spaces/mamba-130m-hf`` takes a trained model's. Prints the tokens a second
+of both, in turn, and whether they are the same tokens: in float32 they are, in bfloat16 (``--dtype bfloat16``) rounding
 may pick another one of two that are nearly as likely.
 """
 

@@ -68,7 +68,7 @@ def smooth_by_lines(x: Array) -> Array:
 
 def draw(noisy: Array, scales: Array) -> Figure:
     fig = Figure(figsize=(12, 9.4), facecolor="#101014")
-    columns = [("noisy", noisy), *((f"σ = {s} voxels", v) for s, v in zip(SIGMAS, scales, strict=True))]
+    columns = [("noisy", noisy), *((f"sigma {s} voxels", v) for s, v in zip(SIGMAS, scales, strict=True))]
     middle = noisy.shape[0] // 2
     for j, (title, volume) in enumerate(columns):
         for i, slice_ in enumerate((volume[middle], volume[:, middle], volume[:, :, middle])):

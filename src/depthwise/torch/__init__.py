@@ -12,6 +12,8 @@ except ModuleNotFoundError as e:
     msg = "depthwise.torch needs PyTorch: pip install 'depthwise[torch]'"
     raise ModuleNotFoundError(msg, name="torch") from e
 
+from .causal import causal_conv1d_fn
+from .causal_package import install_causal_conv1d, uninstall_causal_conv1d
 from .causal_update import causal_conv1d_update
 from .functions import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .layers import DepthwiseConv1d, DepthwiseConv2d, DepthwiseConv3d
@@ -23,6 +25,7 @@ __all__ = [
     "DepthwiseConv2d",
     "DepthwiseConv3d",
     "accelerate",
+    "causal_conv1d_fn",
     "causal_conv1d_update",
     "conv1d",
     "conv2d",
@@ -30,5 +33,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "install_causal_conv1d",
     "restore",
+    "uninstall_causal_conv1d",
 ]
