@@ -2,6 +2,8 @@
 
 ``conv1d`` to ``3d`` and ``conv_transpose1d`` to ``3d`` are the functions, ``DepthwiseConv1d`` to ``3d`` the layers,
 ``accelerate(model)`` the one line that makes a model's depthwise layers fast, and ``restore(model)`` the way back.
+``causal_conv1d_fn`` and ``causal_conv1d_update`` are those of the package ``causal_conv1d``, and
+``install_causal_conv1d()`` lets models of transformers call them.
 """
 
 try:
@@ -18,6 +20,7 @@ from .causal_update import causal_conv1d_update
 from .functions import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .layers import DepthwiseConv1d, DepthwiseConv2d, DepthwiseConv3d
 from .modules import Changes, accelerate, restore
+from .rerouting import accelerated
 
 __all__ = [
     "Changes",
@@ -25,6 +28,7 @@ __all__ = [
     "DepthwiseConv2d",
     "DepthwiseConv3d",
     "accelerate",
+    "accelerated",
     "causal_conv1d_fn",
     "causal_conv1d_update",
     "conv1d",
