@@ -131,17 +131,17 @@ bool is_made_of_taps(const Problem& p) { return p.pass == Pass::weight_grad && !
 
 }  // namespace
 
+void count_execution(const Kernels* kernels) {
+  for (int i = 0; i < target_count; ++i)
+    if (targets[i].kernels == kernels) executed[i].fetch_add(1, std::memory_order_relaxed);
+}
+
 Problem largest_part(const Problem& p) { return is_made_of_taps(p) && p.d.kernel ? under_tap(p, p.d.kernel / 2) : p; }
 
 void solve(const Problem& p, const Target& target, int threads, Executor& executor) {
   if (!is_made_of_taps(p)) return execute(Plan(p, target, threads), executor);
   for (int64_t tap = 0; tap < p.d.kernel; ++tap) execute(Plan(under_tap(p, tap), target, threads), executor);
   if (p.b.data) execute(Plan(without_taps(p), target, threads), executor);
-}
-
-void count_execution(const Kernels* kernels) {
-  for (int i = 0; i < target_count; ++i)
-    if (targets[i].kernels == kernels) executed[i].fetch_add(1, std::memory_order_relaxed);
 }
 
 int64_t executions(int target) { return executed[target]; }

@@ -10,11 +10,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from torch_helpers import DTYPES, F, depthwise, integers, ran, torch
-
 from depthwise.torch import causal_conv1d_update, conv1d
 from depthwise.torch.causal_update import _packaged
-
+from torch_helpers import DTYPES, F, depthwise, integers, ran, torch
 
 warnings_of_pytorch = pytest.mark.filterwarnings("ignore")  # what its tools say of themselves
 
@@ -60,7 +58,9 @@ def part(a):
 
 def spread(a):
     """Every second element."""
-    big = torch.full([2 * n + 1 for n in a.shape], 7 if a.dtype in (torch.int32, torch.int64) else torch.nan).to(a.dtype)
+    big = torch.full([2 * n + 1 for n in a.shape], 7 if a.dtype in (torch.int32, torch.int64) else torch.nan).to(
+        a.dtype
+    )
     view = big[tuple(slice(1, 2 * n + 1, 2) for n in a.shape)]
     view.copy_(a)
     return view
@@ -305,6 +305,7 @@ BAD = [
     ({"cache_seqlens": torch.tensor(0)}, ValueError, r"cache_seqlens must be \(batch,\) = \(2,\), got shape \(\)"),
     ({"conv_state_indices": torch.tensor([0])}, ValueError, r"conv_state_indices must be .*, got shape \(1,\)"),
     ({"activation": "tanh"}, ValueError, "activation must be None, .*, got 'tanh'"),
+    ({"activation": ["silu"]}, TypeError, r"activation must be None, .*, got \['silu'\]"),
     ({"activation": 1}, TypeError, "activation must be None, .*, got 1"),
     ({"conv_state_indices": torch.tensor([0, 2])}, IndexError, "conv_state_indices has 2, .* only 2 states"),
     ({"conv_state": torch.ones(1, 6, 3).expand(2, 6, 3)}, ValueError, "conv_state has elements that share memory"),
@@ -441,15 +442,15 @@ def test_an_update_in_place_is_known_to_autograd():
         product.sum().backward()
 
 
-def test_inference_mode():
+def test_inference_mode_takes_its_own_tensors_and_others():
+    others = example()
+    expected, after = definition(**others)
     with torch.inference_mode():
-        inputs = example()
-        state = inputs["conv_state"].clone()
-        y = causal_conv1d_update(**inputs)
-        assert torch.equal(y, definition(**inputs | {"conv_state": state})[0].float()) or y.isfinite().all()
-    parameters = {n: torch.nn.Parameter(a) for n, a in example().items() if n in ("weight", "bias")}
-    with torch.inference_mode():
-        assert torch.equal(causal_conv1d_update(**inputs | parameters), causal_conv1d_update(**inputs | parameters)) is False
+        own = example()
+        for inputs in (own, others, own | {name: torch.nn.Parameter(others[name]) for name in ("weight", "bias")}):
+            inputs["conv_state"].copy_(example()["conv_state"])
+            torch.testing.assert_close(causal_conv1d_update(**inputs), expected.float())
+            assert torch.equal(inputs["conv_state"], after.float())
 
 
 @pytest.mark.parametrize("activation", [None, "silu", "relu"])
@@ -475,10 +476,38 @@ def test_gradients_are_those_of_the_definition(length, activation, placed):
     torch.testing.assert_close(step(x, state, weight, bias), expected)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # PyTorch's own, on the way to jvp
+def test_tangents_are_those_of_the_definition():
+    inputs = example(torch.double)
+    tangents = {name: torch.randn_like(inputs[name]) for name in ("x", "weight", "bias")}
+
+    def step(x, weight, bias):
+        return causal_conv1d_update(x, inputs["conv_state"] * 1, weight, bias, "silu")
+
+    values = [inputs[name] for name in tangents]
+    y, tangent = torch.func.jvp(step, tuple(values), tuple(tangents.values()))
+    small = 1e-6
+    moved = [v + small * t for v, t in zip(values, tangents.values(), strict=True)]
+    torch.testing.assert_close((step(*moved) - y) / small, tangent, rtol=1e-4, atol=1e-4)
+
+
+def test_numbers_whose_sign_is_not_in_memory():
+    inputs = example()
+    for name in ("x", "weight", "bias"):
+        negative = torch.complex(torch.zeros_like(inputs[name]), inputs[name]).conj().imag
+        assert negative.is_neg()
+        state = inputs["conv_state"].clone()
+        expected, after = definition(**inputs | {name: negative.clone()})
+        torch.testing.assert_close(
+            causal_conv1d_update(**inputs | {name: negative, "conv_state": state}), expected.float()
+        )
+        assert torch.equal(state, after.float())
+
+
 def test_under_a_graph_an_index_without_a_state_is_refused():
     inputs = example() | {"conv_state_indices": torch.tensor([0, 2])}
     inputs["x"].requires_grad_()
-    with pytest.raises(IndexError, match="conv_state_indices has 2, .* only 2 states"):
+    with pytest.raises(IndexError, match=r"conv_state_indices has 2, .* only 2 states"):
         causal_conv1d_update(**inputs)
 
 

@@ -291,7 +291,7 @@ class UpdateCausally {
       }
     });
     const PackedPixels<S> pixels = general(side);
-    for (; done < vectors_; ++done) pixels.load(to + done * apart, from, first_ + done, 0, columns);
+    for (; done < vectors_; ++done) pixels.load(to + done * apart, from, first_ + done, columns);
   }
 
   // The way back.

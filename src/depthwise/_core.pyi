@@ -36,6 +36,20 @@ def run_at(
 def activation_grad(
     activation: int, z: Any, z_dtype: int, gy: Any, gy_dtype: int, gz: Any, gz_dtype: int, target: int, threads: int, /
 ) -> None: ...
+def causal_update_at(
+    sizes: tuple[int, int, int, int, int, int],
+    x: Place,
+    state: Place,
+    W: Place,
+    b: Place,
+    y: Place,
+    starts: tuple[int, int, int],
+    rows: tuple[int, int, int],
+    target: int,
+    threads: int,
+    activation: int,
+    /,
+) -> bool: ...
 def describe(
     kind: int,
     sizes: Sizes,

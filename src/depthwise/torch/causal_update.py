@@ -15,7 +15,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from .. import _core
 from ..runtime import active_target
 from . import activations
-from .internals import sees_operators
+from .internals import is_forward_mode, sees_operators
 from .operators import DTYPES
 
 _INTEGERS = {torch.int32: 4, torch.int64: 8}
@@ -34,7 +34,7 @@ def causal_conv1d_update(
     cache_seqlens: Tensor | None = None,
     conv_state_indices: Tensor | None = None,
 ) -> Tensor:
-    """``causal_conv1d.causal_conv1d_update`` for CPU tensors: the next outputs of a convolution that sees the past only.
+    """``causal_conv1d.causal_conv1d_update`` for CPU tensors: the next outputs of a convolution of the past.
 
     ``conv_state`` holds the last inputs and is updated in place: x is appended to it, and its oldest are dropped.
 
@@ -52,8 +52,8 @@ def causal_conv1d_update(
         Applied to the sum before it is rounded; both names mean the same. All others of
         :func:`depthwise.torch.conv1d` are taken too.
     cache_seqlens : int32 or int64 Tensor of shape (batch,), optional
-        How many inputs each sequence has had: conv_state is a circle, in which x goes to place cache_seqlens % state_len
-        and those after it.
+        How many inputs each sequence has had: conv_state is a circle, in which x goes to the place
+        ``cache_seqlens % state_len`` and those after it.
     conv_state_indices : int32 or int64 Tensor of shape (batch,), optional
         Which of conv_state's entries, of which there may then be any number, belongs to each sequence. Where it is
         negative, which is padding, y is zero and no state is touched. An entry named twice is updated twice, in order.
@@ -92,16 +92,22 @@ def causal_conv1d_update(
         return handle_torch_function(causal_conv1d_update, tensors, *arguments)  # type: ignore[no-any-return]
     if isinstance(x, Tensor) and not x.is_cpu and not x.is_meta:
         return _packaged(x.device.type)(*arguments)  # type: ignore[no-any-return]
-    _check_tensors(tensors)
-    shapes = [None if a is None else a.shape for a in tensors]
-    if sees_operators():
-        name, compute = _check_shapes(activation, *shapes), _operator
-    else:  # the dispatcher would have nothing to do but to take time
-        name, compute = _known_shapes(activation, *shapes), _update
-    if torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in tensors):
+    name, as_they_lie = activations.name_of(activation), _check_tensors(tensors)
+    watched = sees_operators()
+    (_check_shapes if watched else _known_shapes)(
+        x.shape,
+        conv_state.shape,
+        weight.shape,
+        None if bias is None else bias.shape,
+        None if cache_seqlens is None else cache_seqlens.shape,
+        None if conv_state_indices is None else conv_state_indices.shape,
+    )
+    if is_forward_mode() or (torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in tensors)):
         compute = _differentiably
-    elif x.is_meta or type(x) is not Tensor or type(conv_state) is not Tensor:
+    elif watched or not as_they_lie:
         compute = _operator
+    else:  # the dispatcher would have nothing to do but to take time
+        compute = _update
     return compute(x, conv_state, weight, bias, name, cache_seqlens, conv_state_indices)  # type: ignore[no-any-return]
 
 
@@ -120,9 +126,9 @@ def _error(e: type[Exception], *words: object) -> Exception:
     return e(" ".join(map(str, words)))
 
 
-def _check_tensors(tensors: tuple[Any, ...]) -> None:
-    """Refuse what is no tensor that the engine reads, in the caller's words."""
-    x = tensors[0]
+def _check_tensors(tensors: tuple[Any, ...]) -> bool:
+    """Refuse what is no tensor that the engine reads, in the caller's words; whether all are numbers in memory."""
+    x, as_they_lie = tensors[0], True
     for i, a in enumerate(tensors):
         if a is None and i >= _FIRST_OPTIONAL:
             continue
@@ -131,16 +137,20 @@ def _check_tensors(tensors: tuple[Any, ...]) -> None:
         if a.dtype not in (DTYPES if i < _FIRST_INTEGERS else _INTEGERS):
             known = "float16, bfloat16, float32 or float64" if i < _FIRST_INTEGERS else "int32 or int64"
             raise _error(TypeError, _NAMES[i], "must be", known + ", got", a.dtype)
-        if a.layout is not torch.strided or (type(a) not in _PLAIN and hasattr(a, "__tensor_flatten__")):
+        if a.layout is not torch.strided:
             raise _error(TypeError, _NAMES[i], "must be a plain strided tensor")
-        if not a.is_cpu and a.device != x.device:
+        if type(a) in _PLAIN and a.is_cpu and not a.is_neg():
+            continue
+        as_they_lie = False
+        if hasattr(a, "__tensor_flatten__"):
+            raise _error(TypeError, _NAMES[i], "must be a plain strided tensor")
+        if a.device != x.device:
             raise _error(ValueError, _NAMES[i], "must be on x's device", f"{x.device}, got", a.device)
+    return as_they_lie
 
 
-def _check_shapes(
-    activation: Any, x: Any, conv_state: Any, weight: Any, bias: Any, cache_seqlens: Any, conv_state_indices: Any
-) -> str:
-    """Refuse shapes that are no decode step's, in the caller's words; the engine's name of the activation."""
+def _check_shapes(x: Any, conv_state: Any, weight: Any, bias: Any, cache_seqlens: Any, conv_state_indices: Any) -> None:
+    """Refuse shapes that are no decode step's, in the caller's words."""
     if len(x) not in (2, 3):
         raise _error(ValueError, "x must be (batch, dim) or (batch, dim, seqlen), got shape", tuple(x))
     batch, dim = x[:2]
@@ -157,14 +167,9 @@ def _check_shapes(
         wanted = f"({'any' if any_rows else batch}, {dim}, at least width - 1 = {least})"
         words = "conv_state must be (batch, dim, state_len) =", wanted + ", got shape", tuple(conv_state)
         raise _error(ValueError, *words)
-    return activations.name_of(activation)
 
 
 _known_shapes = lru_cache(maxsize=4096)(_check_shapes)
-
-
-def _place(a: Tensor) -> tuple[int, tuple[int, ...], int]:
-    return a.data_ptr(), a.stride(), DTYPES[a.dtype]
 
 
 def _integers(a: Tensor | None) -> tuple[int, int, int]:
@@ -185,11 +190,12 @@ def _update(
     states, _, state_len = conv_state.shape
     done = _core.causal_update_at(
         (batch, dim, length[0] if length else 1, weight.shape[1], states, state_len),
-        _place(x),
-        _place(conv_state),
-        _place(weight),
-        _NO_BIAS if bias is None else _place(bias),
-        _place(y),
+        # Addresses, strides and dtypes, without a function's toll.
+        (x.data_ptr(), x.stride(), DTYPES[x.dtype]),
+        (conv_state.data_ptr(), conv_state.stride(), DTYPES[conv_state.dtype]),
+        (weight.data_ptr(), weight.stride(), DTYPES[weight.dtype]),
+        _NO_BIAS if bias is None else (bias.data_ptr(), bias.stride(), DTYPES[bias.dtype]),
+        (y.data_ptr(), y.stride(), DTYPES[x.dtype]),
         _integers(cache_seqlens),
         _integers(conv_state_indices),
         active_target(),

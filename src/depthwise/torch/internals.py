@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function, forward_ad
+from torch.compiler import is_compiling as _is_compiling
+from torch.jit import is_tracing as _is_tracing
 
 Rule = Callable[..., Any]
 
@@ -104,10 +106,10 @@ def sees_operators() -> bool:
     return (
         not IN_DISPATCHER
         or _len_torch_dispatch_stack is None
-        or torch.compiler.is_compiling()
+        or _is_compiling()
         or _len_torch_dispatch_stack() > 0
         or _are_functorch_transforms_active()
-        or torch.jit.is_tracing()
+        or _is_tracing()
     )
 
 
