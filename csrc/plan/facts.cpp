@@ -158,7 +158,7 @@ Side Facts::side(const Array& a, bool image, bool channel_lanes, bool direct) co
           .lines = channel_lanes ? width : height,
           .cross_size = channel_lanes ? height : width,
           .depth = a.strides[depth_axis],
-          .depths = std::max<int64_t>(1, image ? p.d.size : p.d.out),
+          .depths = image ? p.d.size : p.d.out,
           .direct = direct};
 }
 
