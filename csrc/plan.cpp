@@ -5,14 +5,21 @@
 #include "plan/jobs.hpp"
 
 namespace depthwise {
+namespace {
+
+// Whether tiles do: lines of a tile are then columns of an image.
+bool runs_along_columns(const Candidate& c) { return c.channel_lanes && c.form != Form::one_line; }
+
+}  // namespace
 
 Plan::Plan(const Problem& p, const Target& target, int most_threads, const Machine& machine, const Candidate* forced)
     : problem(normalised(p)),
       considered(problem, *target.kernels, target.narrow ? target.narrow->lanes[0] : 0),
       candidate(forced ? *forced : cheapest(considered)),
       facts(problem, considered.narrow_lanes && !candidate.channel_lanes ? *target.narrow : *target.kernels),
-      lattice(problem.pass, candidate.channel_lanes ? problem.w : problem.h,
-              candidate.channel_lanes ? problem.h : problem.w, problem.d, facts.k.max_lines, candidate.channel_lanes,
+      lattice(problem.pass, runs_along_columns(candidate) ? problem.w : problem.h,
+              runs_along_columns(candidate) ? problem.h : problem.w, problem.d, facts.k.max_lines,
+              runs_along_columns(candidate),
               !candidate.channel_lanes && candidate.form != Form::packed && facts.pairs) {
   const auto plan = [&](const auto& task, const auto*& kernel, auto& job) {
     kernel = &(facts.k.*task.kernels)[facts.wide];

@@ -117,7 +117,9 @@ struct Kernels {
   bool masks_products;  // lanes beside a row cost nothing
   Kernel<Correlation> correlate_planar[2], correlate_converted[2];
   Kernel<Correlation> correlate_channels_last[2], correlate_converted_pixels[2];
+  Kernel<Correlation> correlate_sequence[2], correlate_sequence_pixels[2];
   Kernel<WeightGradient> weight_grad_planar[2], weight_grad_converted[2], weight_grad_channels_last[2];
+  Kernel<WeightGradient> weight_grad_sequence[2], weight_grad_sequence_pixels[2];
   Kernel<CausalUpdate> causal_update[2];
   void (*spend_multiply_adds[2])(int64_t rounds, double* sink);
   double multiply_add_flop[2];  // operations of one such round

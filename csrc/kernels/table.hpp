@@ -5,10 +5,14 @@
 #include "correlate_converted.hpp"
 #include "correlate_converted_pixels.hpp"
 #include "correlate_planar.hpp"
+#include "correlate_sequence.hpp"
+#include "correlate_sequence_pixels.hpp"
 #include "peak.hpp"
 #include "weight_grad_channels_last.hpp"
 #include "weight_grad_converted.hpp"
 #include "weight_grad_planar.hpp"
+#include "weight_grad_sequence.hpp"
+#include "weight_grad_sequence_pixels.hpp"
 
 namespace {
 
@@ -25,9 +29,13 @@ constexpr depthwise::Kernels kernels_of_this_target = {
     {kernel<Correlation, CorrelateConverted<F32>>, kernel<Correlation, CorrelateConverted<F64>>},
     {kernel<Correlation, CorrelateChannelsLast<F32>>, kernel<Correlation, CorrelateChannelsLast<F64>>},
     {kernel<Correlation, CorrelateConvertedPixels<F32>>, kernel<Correlation, CorrelateConvertedPixels<F64>>},
+    {kernel<Correlation, CorrelateSequence<F32>>, kernel<Correlation, CorrelateSequence<F64>>},
+    {kernel<Correlation, CorrelateSequencePixels<F32>>, kernel<Correlation, CorrelateSequencePixels<F64>>},
     {kernel<WeightGradient, WeightGradPlanar<F32>>, kernel<WeightGradient, WeightGradPlanar<F64>>},
     {kernel<WeightGradient, WeightGradConverted<F32>>, kernel<WeightGradient, WeightGradConverted<F64>>},
     {kernel<WeightGradient, WeightGradChannelsLast<F32>>, kernel<WeightGradient, WeightGradChannelsLast<F64>>},
+    {kernel<WeightGradient, WeightGradSequence<F32>>, kernel<WeightGradient, WeightGradSequence<F64>>},
+    {kernel<WeightGradient, WeightGradSequencePixels<F32>>, kernel<WeightGradient, WeightGradSequencePixels<F64>>},
     {kernel<CausalUpdate, UpdateCausally<F32>>, kernel<CausalUpdate, UpdateCausally<F64>>},
     {spend_multiply_adds<F32>, spend_multiply_adds<F64>},
     {multiply_add_flop<F32>, multiply_add_flop<F64>},

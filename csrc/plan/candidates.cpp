@@ -31,6 +31,14 @@ const char* channels_do_not_fill(const Facts& f) {
   return nullptr;
 }
 
+// What the kernels of one line do not do.
+const char* not_a_sequence(const Facts& f) {
+  if (!is_lacking(f.p.d) || !is_lacking(f.p.h)) return "an image has more than one line";
+  if (f.p.w.stride != 1) return "outputs are a stride apart";
+  if ((f.p.w.kernel - 1) * f.p.w.dilate > numbers.fixed.widest_window) return "taps lie too far apart";
+  return nullptr;
+}
+
 constexpr Task<Correlation> correlate_planar{
     .file = "correlate_planar", .kernels = &Kernels::correlate_planar, .plan = plan_planar, .walk = walk_planar};
 constexpr Task<WeightGradient> weight_grad_planar{
@@ -47,6 +55,38 @@ constexpr Task<WeightGradient> weight_grad_channels_last{.file = "weight_grad_ch
 }  // namespace
 
 const Candidate candidates[candidate_count] = {
+    {.name = "planar, one line",
+     .channel_lanes = false,
+     .form = Form::one_line,
+     .correlation = {.file = "correlate_sequence",
+                     .kernels = &Kernels::correlate_sequence,
+                     .plan = plan_sequence,
+                     .walk = walk_sequence},
+     .weight_gradient = {.file = "weight_grad_sequence",
+                         .kernels = &Kernels::weight_grad_sequence,
+                         .plan = plan_sequence,
+                         .walk = walk_sequence},
+     .misfit = not_a_sequence,
+     .cost = by_columns_of_line},
+    {.name = "channels last, one line",
+     .channel_lanes = true,
+     .form = Form::one_line,
+     .correlation = {.file = "correlate_sequence_pixels",
+                     .kernels = &Kernels::correlate_sequence_pixels,
+                     .plan = plan_sequence_pixels,
+                     .walk = walk_sequence_pixels},
+     .weight_gradient = {.file = "weight_grad_sequence_pixels",
+                         .kernels = &Kernels::weight_grad_sequence_pixels,
+                         .plan = plan_sequence_pixels,
+                         .walk = walk_sequence},
+     .misfit = [](const Facts& f) -> const char* {
+       if (f.p.multiplier != 1 || f.read.strides[1] != 1 || f.written.strides[1] != 1)
+         return "channels are not neighbours";
+       if (f.read.dtype != f.written.dtype || (f.wide && f.read.dtype != DType::f64)) return "dtypes differ";
+       if (f.outs < f.N) return "channels fill no vector";
+       return not_a_sequence(f);
+     },
+     .cost = by_channels_of_line},
     {.name = "planar, in place",
      .channel_lanes = false,
      .form = Form::in_place,
@@ -121,12 +161,16 @@ double cycles(const Candidate& c, const Facts& f) {
   return (c.cost(f) + packed_by_all(f)) * std::max(1.0, f.products) / static_cast<double>(f.N);
 }
 
+namespace {
+bool reads_as_it_lies(Form form) { return form == Form::in_place || form == Form::one_line; }
+}  // namespace
+
 const Candidate& cheapest(const Facts& f) {
   const Candidate* best = nullptr;
   double least = 0;
   for (const Candidate& c : candidates) {
     // Beside one that reads in place, others with the same lanes only add to its cost.
-    if (best && best->form == Form::in_place && best->channel_lanes == c.channel_lanes) continue;
+    if (best && reads_as_it_lies(best->form) && best->channel_lanes == c.channel_lanes) continue;
     if (why_not(c, f)) continue;
     const double cost = c.cost(f);
     if (best && cost >= least) continue;

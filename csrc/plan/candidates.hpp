@@ -7,8 +7,8 @@
 
 namespace depthwise {
 
-// How a kernel comes by its input.
-enum class Form { in_place, converted, packed };
+// How a kernel comes by its input. Those of one line do so in their own ways.
+enum class Form { in_place, converted, packed, one_line };
 
 // What the shapes and the target decide of a job, and what it points into.
 template <class Job>
@@ -37,7 +37,7 @@ struct Candidate {
   double (*cost)(const Facts&);          // multiply-adds that are spent for one of use
 };
 
-constexpr int candidate_count = 6;
+constexpr int candidate_count = 8;
 extern const Candidate candidates[candidate_count];
 
 const char* why_not(const Candidate&, const Facts&);  // null where it fits

@@ -32,12 +32,19 @@ double ends_of_rows(const Facts& f) {
 
 }  // namespace
 
-double by_columns(const Facts& f) {
-  const double idle = weight_gradient_without_masks(f) ? ends_of_rows(f) : idle_in_rows(f);
+namespace {
+
+double idle_by_columns(const Facts& f) { return weight_gradient_without_masks(f) ? ends_of_rows(f) : idle_in_rows(f); }
+
+double gathered(const Facts& f, double idle) {
   if (!f.channels_closest) return idle;
   const auto summed = static_cast<double>(f.gradient ? f.p.multiplier : 1);  // planes that are gathered for an output
   return std::max(idle, numbers.fixed.gathering_cost * summed) + packing(f);
 }
+
+}  // namespace
+
+double by_columns(const Facts& f) { return gathered(f, idle_by_columns(f)); }
 
 double by_channels(const Facts& f) {
   const int64_t channels = f.out_channels();
@@ -46,6 +53,16 @@ double by_channels(const Facts& f) {
   if (weight_gradient_without_masks(f)) return numbers.fixed.transposed_cost;
   const double far = f.bytes > numbers.fixed.uncached_bytes ? 2 : 1;
   return (1 + far * numbers.fixed.transposing_cost * f.elements / std::max(1.0, f.products)) / filled;
+}
+
+double by_columns_of_line(const Facts& f) {
+  const int64_t outs = f.gradient ? f.p.w.size : f.p.w.out;
+  const auto lanes = static_cast<double>(ceil_div(outs, f.N) * f.N * f.p.w.kernel);
+  return gathered(f, std::min(lanes / std::max(1.0, f.taps_w), idle_by_columns(f)));
+}
+
+double by_channels_of_line(const Facts& f) {
+  return static_cast<double>(ceil_div(f.outs, f.N) * f.N) / static_cast<double>(f.outs);
 }
 
 double packed_by_columns(const Facts& f) {

@@ -11,6 +11,10 @@ double by_columns(const Facts&);
 // Every lane of a whole vector is of use, but all elements of planar memory are transposed.
 double by_channels(const Facts&);
 
+// Kernels of one line read any columns, and neighbouring channels of any dtype.
+double by_columns_of_line(const Facts&);
+double by_channels_of_line(const Facts&);
+
 // The same where what could be read in place is packed.
 double packed_by_columns(const Facts&);
 double packed_by_channels(const Facts&);

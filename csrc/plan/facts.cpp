@@ -8,8 +8,6 @@
 namespace depthwise {
 namespace {
 
-bool is_lacking(const Axis& a) { return a.size == 1 && a.kernel == 1 && a.out == 1 && a.pad == 0; }
-
 // An axis that every output meets at its own place.
 bool is_pointwise(const Axis& a) { return a.kernel == 1 && a.stride == 1 && a.pad == 0 && a.size == a.out; }
 
@@ -131,6 +129,8 @@ Facts::Facts(const Problem& problem, const Kernels& kernels, int64_t narrow)
       planes_converted(planes_together && row_is_read_in_steps() && row_is_written_in_steps()),
       rows_in_place(!planes_converted && read.dtype == sums && (read.strides[width_axis] == 1 || read_width() <= 1) &&
                     row_is_read_in_steps()) {}
+
+bool is_lacking(const Axis& a) { return a.size == 1 && a.kernel == 1 && a.out == 1 && a.pad == 0; }
 
 Problem normalised(const Problem& asked) {
   Problem p = asked;

@@ -47,6 +47,9 @@ struct Facts {
   Side side(const Array&, bool image, bool channel_lanes, bool direct) const;
 };
 
+// An axis that a problem does not have.
+bool is_lacking(const Axis&);
+
 // The same problem in words that kernels understand: without emptiness, and an image one column wide lying as a row.
 Problem normalised(const Problem&);
 

@@ -26,7 +26,7 @@ Correlation correlation_of(const Facts& f, const LatticeView& lattice, bool chan
           .kernel_depth = p.d.kernel,
           .kernel_lines = channel_lanes ? p.w.kernel : p.h.kernel,
           .kernel_cross = channel_lanes ? p.h.kernel : p.w.kernel,
-          .b = p.b.data,
+          .b = f.gradient ? nullptr : p.b.data,
           .b_dtype = p.b.dtype,
           .b_stride = p.b.strides[0],
           .batch = p.batch,

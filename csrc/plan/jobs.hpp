@@ -10,6 +10,10 @@ WeightGradient weight_gradient_of(const Facts&, const LatticeView&, bool channel
 
 Planned<Correlation> plan_planar(const Facts&, const LatticeView&, const Kernel<Correlation>&, Form);
 Planned<Correlation> plan_channels_last(const Facts&, const LatticeView&, const Kernel<Correlation>&, Form);
+Planned<Correlation> plan_sequence(const Facts&, const LatticeView&, const Kernel<Correlation>&, Form);
+Planned<Correlation> plan_sequence_pixels(const Facts&, const LatticeView&, const Kernel<Correlation>&, Form);
+Planned<WeightGradient> plan_sequence_pixels(const Facts&, const LatticeView&, const Kernel<WeightGradient>&, Form);
+Planned<WeightGradient> plan_sequence(const Facts&, const LatticeView&, const Kernel<WeightGradient>&, Form);
 Planned<WeightGradient> plan_planar(const Facts&, const LatticeView&, const Kernel<WeightGradient>&, Form);
 Planned<WeightGradient> plan_channels_last(const Facts&, const LatticeView&, const Kernel<WeightGradient>&, Form);
 
@@ -17,6 +21,9 @@ Planned<WeightGradient> plan_channels_last(const Facts&, const LatticeView&, con
 void walk_planar(const Facts&, const Machine&, int threads, Correlation&);
 void walk_channels_last(const Facts&, const Machine&, int threads, Correlation&);
 void walk_converted_pixels(const Facts&, const Machine&, int threads, Correlation&);
+void walk_sequence(const Facts&, const Machine&, int threads, Correlation&);
+void walk_sequence_pixels(const Facts&, const Machine&, int threads, Correlation&);
+void walk_sequence(const Facts&, const Machine&, int threads, WeightGradient&);
 void walk_planar(const Facts&, const Machine&, int threads, WeightGradient&);
 void walk_channels_last(const Facts&, const Machine&, int threads, WeightGradient&);
 int threads_for(const Facts&, int64_t units, int most_threads);

@@ -59,6 +59,13 @@ struct FixedNumbers {
   // Columns of a row that are taken at once where nothing is packed (ten rows of them fit 48 KiB), and where something
   // is.
   int64_t direct_strip = 1024, staged_strip = 256;
+  // Columns of an image of one line that a unit takes, and between the first and the last tap that it may have: what is
+  // copied of a row stays in a first-level cache, or near it.
+  int64_t line_strip = 2048, widest_window = 8192;
+  // Vectors of channels of a weight gradient of one line that a unit sums at least: less would be slices of pixels.
+  int64_t least_line_group = 32;
+  // ... and of a forward pass that copies what crowds a cache: lines of a kilobyte.
+  int64_t staged_line_group = 32;
   // Where planes are taken apart into bands and strips to be packed for channel lanes: rows are cut last, since eight
   // or sixteen short pieces of rows are poor traffic (AVX2, EPYC of the second generation, 3x3 on 128x256 planes: 10.6
   // ms in strips of 32 columns, 5.5 in whole rows).

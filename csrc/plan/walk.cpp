@@ -94,6 +94,19 @@ void walk_channels_last(const Facts& f, const Machine& m, int threads, Correlati
   job.units = planes_of(job) * job.strips * job.bands * job.groups;
 }
 
+void walk_sequence(const Facts&, const Machine&, int, Correlation&) {}
+void walk_sequence(const Facts&, const Machine&, int, WeightGradient&) {}
+
+// Bands so that every thread has some, of whole tiles of columns where there are enough.
+void walk_sequence_pixels(const Facts& f, const Machine&, int threads, Correlation& job) {
+  const int64_t units = std::max<int64_t>(1, job.batch * job.groups), dilation = f.p.w.dilate;
+  const int64_t wanted = threads > 1 ? ceil_div(units_a_thread * threads, units) : 1;
+  const int64_t columns = std::max<int64_t>(1, job.out.cross_size), tile = f.k.max_lines * dilation;
+  job.band = std::min(job.band, ceil_div(ceil_div(columns, wanted), tile) * tile);
+  job.bands = ceil_div(columns, job.band);
+  job.units = job.batch * job.bands * job.groups;
+}
+
 void walk_converted_pixels(const Facts& f, const Machine& m, int threads, Correlation& job) {
   const int64_t bands_wanted =
       threads > 1 ? ceil_div(units_a_thread * threads, std::max<int64_t>(1, planes_of(job))) : 1;

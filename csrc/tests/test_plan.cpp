@@ -102,7 +102,17 @@ void check_correlation(const Plan& plan) {
   const Correlation& job = plan.correlation;
   const LatticeView& lat = job.lattice;
   const int64_t out_step = lat.cross_phase_count ? lat.cross_phases[0].out_step : 1;
-  if (plan.candidate.channel_lanes) {
+  if (plan.candidate.form == Form::one_line) {
+    const int64_t outs = job.out.cross_size;
+    if (plan.candidate.channel_lanes) {
+      check(covers(job.band, job.bands, outs), "bands do not cover the columns", plan);
+      check(covers(job.group, job.groups, plan.facts.vectors()), "groups do not cover the channels", plan);
+      check(job.units == job.batch * job.bands * job.groups, "units are not all pieces", plan);
+    } else {
+      check(covers(job.strip, job.strips, outs), "strips do not cover the columns", plan);
+      check(job.units == job.batch * job.out_channels * job.strips, "units are not all pieces", plan);
+    }
+  } else if (plan.candidate.channel_lanes) {
     const int64_t vectors = ceil_div(job.out_channels, plan.facts.N);
     check(covers(job.strip, job.strips, job.out.lines), "strips do not cover the columns", plan);
     check(covers(job.band, job.bands, job.out.cross_size), "bands do not cover the rows", plan);

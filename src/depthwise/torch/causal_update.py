@@ -93,7 +93,8 @@ def causal_conv1d_update(
     if isinstance(x, Tensor) and not x.is_cpu and not x.is_meta:
         return _elsewhere()(*arguments)  # type: ignore[no-any-return]
     activation_code(activation)  # or an error
-    as_they_lie, watched = _check_tensors(tensors), sees_operators()
+    watched = sees_operators()
+    as_they_lie = _check_tensors(tensors, watched)
     (_check_shapes if watched else _known_shapes)(
         x.shape,
         conv_state.shape,
@@ -104,7 +105,7 @@ def causal_conv1d_update(
     )
     if is_forward_mode() or (torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in tensors)):
         compute = _differentiably
-    elif watched or not as_they_lie:
+    elif not as_they_lie:
         compute = _operator
     else:  # the dispatcher would have nothing to do but to take time
         compute = _update
@@ -124,9 +125,9 @@ def _error(e: type[Exception], *words: object) -> Exception:
     return e(" ".join(map(str, words)))
 
 
-def _check_tensors(tensors: tuple[Any, ...]) -> bool:
-    """Refuse what is no tensor that the engine reads, in the caller's words; whether all are numbers in memory."""
-    x, as_they_lie = tensors[0], True
+def _check_tensors(tensors: tuple[Any, ...], watched: bool) -> bool:
+    """Refuse what is no tensor that the engine reads, in the caller's words; whether it may read all as they lie."""
+    x, as_they_lie = tensors[0], not watched
     for i, a in enumerate(tensors):
         if a is None and i >= _FIRST_OPTIONAL:
             continue
@@ -137,7 +138,7 @@ def _check_tensors(tensors: tuple[Any, ...]) -> bool:
             raise _error(TypeError, _NAMES[i], "must be", known + ", got", a.dtype)
         if a.layout is not torch.strided:
             raise _error(TypeError, _NAMES[i], "must be a plain strided tensor")
-        if type(a) in _PLAIN and a.is_cpu and not a.is_neg():
+        if not watched and type(a) in _PLAIN and a.is_cpu and not a.is_neg():
             continue
         as_they_lie = False
         if hasattr(a, "__tensor_flatten__"):
