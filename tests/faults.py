@@ -322,7 +322,31 @@ FAULTS = [
         "pad = total // 2, total - total // 2",
         "pad = (total - total // 2, total // 2) if FAULT else (total // 2, total - total // 2)",
     ),
-    Fault("stride 0 accepted", P + "geometry.py", "if v < least:", "if v < least - FAULT:"),
+    Fault("stride 0 accepted", P + "arguments.py", "if v < least:", "if v < least - FAULT:"),
+    Fault(
+        "'causal' pads behind",
+        P + "geometry.py",
+        "pad = max(reach - 1, 0), 0",
+        "pad = (0, max(reach - 1, 0)) if FAULT else (max(reach - 1, 0), 0)",
+    ),
+    Fault(
+        "a function takes any number of axes",
+        P + "arguments.py",
+        "count = most if expected is None else expected",
+        "count = most if expected is None or FAULT else expected",
+    ),
+    Fault(
+        "activation left out",
+        P + "ops.py",
+        "activation=activation_code(activation))",
+        "activation=activation_code(None if FAULT else activation))",
+    ),
+    Fault(
+        "gradient of an activation taken at gy",
+        P + "passes.py",
+        "for a, code in ((z, z_code), (gy, gy_code))",
+        "for a, code in ((gy if FAULT else z, gy_code if FAULT else z_code), (gy, gy_code))",
+    ),
     Fault(
         "overlapping out accepted",
         P + "arrays.py",

@@ -121,9 +121,11 @@ def _geometry(
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is an int, a word or a tuple of ints itself, so that equal ones mean the same."""
+    """Whether a value is an int, a word or a tuple of such itself, so that equal ones mean the same."""
     kind = type(value)
-    return kind is int or kind is str or (kind is tuple and {*map(type, value)} == {int})
+    return (
+        kind is int or kind is str or (kind is tuple and ({*map(type, value)} == {int} or all(map(_is_plain, value))))
+    )
 
 
 def geometry(

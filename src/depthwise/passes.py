@@ -98,6 +98,9 @@ def activation_grad(activation: int, gy: AnyArray, z: AnyArray, out: AnyArray | 
     if gy.shape != z.shape:
         msg = f"gy must have z's shape {z.shape}, got {gy.shape}"
         raise ValueError(msg)
+    if gy.ndim > 5:
+        msg = f"gy must have at most 5 axes, got {gy.ndim}: shape {gy.shape}"
+        raise ValueError(msg)
     if out is not None:
         check_out(out, gy.shape, gy.dtype, ("gy", gy), ("z", z))
     gz = out if out is not None and fits(out, gy_code) else np.empty_like(gy, native(gy.dtype), subok=False)
