@@ -17,7 +17,7 @@ Tensors = tuple[Any, Any, Any, Any]
 
 
 def as_tensors(a: dict[str, Any]) -> Tensors:
-    """x (n, c, 1), a state of its own (n, c, width), weight (c, width), bias (c)."""
+    """Tensors x (n, c, 1), a state of its own (n, c, width), weight (c, width), bias (c)."""
     return tensor(a["x"]), tensor(a["state"]).clone(), tensor(a["W"][0]), tensor(a["b"])
 
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import depthwise
+from decoding import DECODERS, ours_decoding
 from depthwise import ops
 from depthwise.geometry import geometry
-from decoding import DECODERS, ours_decoding
 from layers import DECODE, Layer, channels_first, channels_last
 from tensors import tensor
 

@@ -17,6 +17,7 @@ import platform
 import re
 import statistics
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--max-mb", type=float, default=120, help="leave out layers with larger arrays")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--slot", type=float, default=0.005, help="least seconds of a round")
+    parser.add_argument("--cpu-time", action="store_true", help="for one thread on a machine with other work")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results") / "layers")
     return parser.parse_args()
 
@@ -64,15 +66,17 @@ def machine(threads: int, target: str) -> dict[str, Any]:
     }
 
 
-def measure(calls: dict[str, Any], enters: dict[str, Any], rounds: int, slot: float) -> dict[str, float]:
+def measure(
+    calls: dict[str, Any], enters: dict[str, Any], rounds: int, slot: float, clock: Callable[[], float]
+) -> dict[str, float]:
     repeats, turns = {}, {}
     for name, call in calls.items():
         enters[name]()
         call()
-        start = time.perf_counter()
+        start = clock()
         call()
-        first = time.perf_counter() - start
-        repeats[name] = max(1, int(slot / max(first, 1e-7)))
+        first = max(clock() - start, 1e-7)
+        repeats[name] = max(1, int(slot / first))
         turns[name] = min(rounds, max(1, int(1 / first)))  # of what is slow a second says enough
     times: dict[str, list[float]] = {name: [] for name in calls}
     for i in range(rounds):
@@ -80,10 +84,10 @@ def measure(calls: dict[str, Any], enters: dict[str, Any], rounds: int, slot: fl
             enters[name]()
             time.sleep(0.01)  # threads of the library before stop spinning
             calls[name]()
-            start = time.perf_counter()
+            start = clock()
             for _ in range(repeats[name]):
                 calls[name]()
-            times[name].append((time.perf_counter() - start) / repeats[name])
+            times[name].append((clock() - start) / repeats[name])
     return {name: statistics.median(t) for name, t in times.items()}
 
 
@@ -155,6 +159,7 @@ def main() -> None:
         "rows": [],
     }
     enters = {p.name: p.enter for p in found}
+    clock = time.process_time if args.cpu_time else time.perf_counter
     jobs = [
         (layer, kind, dtype, layout)
         for kind in args.passes
@@ -180,7 +185,7 @@ def main() -> None:
             else:
                 plan = depthwise.explain(arrays["x"], arrays["W"], kind=kind, measure=True, **layer.steps)
                 row |= {"flop": plan["flop"], "limit": plan["limit"], "bound": plan["bound by"]}
-            row["seconds"] = measure(calls, enters, args.rounds, args.slot)
+            row["seconds"] = measure(calls, enters, args.rounds, args.slot, clock)
             results["rows"].append(row)
             del arrays, calls
             progress.advance(task)
