@@ -225,6 +225,17 @@ parallel = nn.parallel.DistributedDataParallel(model)
 parallel(whole[rank]).square().mean().backward()
 for p, e in zip(model.parameters(), expected):
     torch.testing.assert_close(p.grad, e)
+for axes in 1, 2, 3:
+    layer = getattr(depthwise.torch, f"DepthwiseConv{axes}d")(8, activation="silu")
+    model = nn.Sequential(getattr(nn, f"Conv{axes}d")(3, 8, 1), layer).double()
+    whole = [torch.randn(2, 3, *[9] * axes).double() for _ in range(2)]
+    model(torch.cat(whole)).square().mean().backward()
+    expected = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    parallel = nn.parallel.DistributedDataParallel(model)
+    parallel(whole[rank]).square().mean().backward()
+    for p, e in zip(model.parameters(), expected):
+        torch.testing.assert_close(p.grad, e)
 distributed.barrier()
 del parallel  # it holds the group, whose threads must end before the interpreter does
 gc.collect()

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from torch_helpers import (
+    CASES,
     ONE_OF_EACH,
     DepthwiseConv2d,
     accelerated,
@@ -109,6 +110,17 @@ def test_the_compiler_has_what_it_fuses(dtype, multiplier, ours):
     assert ran() == before + (ours if torch.backends.mkldnn.is_available() else 1)
     torch.testing.assert_close(compiled(x), expected)  # with gradients
     assert ran() > before
+
+
+@warnings_of_pytorch
+@pytest.mark.parametrize(("case", "runs"), [(CASES[7], 1), (CASES[0], 0), (CASES[11], 1)], ids=str)
+def test_in_two_dimensions_alone_the_compiler_is_faster(case, runs):
+    inputs, steps = problem(case)
+    compiled = torch.compile(lambda *a: ours(*a, *steps), backend="eager", fullgraph=True)
+    with torch.no_grad():
+        expected, before = ours(*inputs, *steps), ran()
+        torch.testing.assert_close(compiled(*inputs), expected)
+    assert ran() == before + (runs if torch.backends.mkldnn.is_available() else 1)
 
 
 @warnings_of_pytorch

@@ -48,9 +48,6 @@ def misaligned_bytes(a: Any, /) -> int: ...
 def run_at(
     kind: int, sizes: Sizes, x: Place, W: Place, b: Place, y: Place, target: int, threads: int, activation: int, /
 ) -> None: ...
-def activation_grad(
-    activation: int, z: Any, z_dtype: int, gy: Any, gy_dtype: int, gz: Any, gz_dtype: int, target: int, threads: int, /
-) -> None: ...
 def causal_update_at(
     sizes: tuple[int, int, int, int, int, int],
     x: Place,

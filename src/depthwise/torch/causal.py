@@ -137,7 +137,9 @@ def _forward(
         return _convolve(x, weight, bias, weight.shape[1] - 1, activation)
     inputs = x, weight, bias, initial
     needs_graph = torch.is_grad_enabled() and any(a is not None and a.requires_grad for a in inputs)
-    if needs_graph or not _are_ours(*inputs):
+    # Without the private names a tangent cannot be seen; the compiler, which needs one operator, takes none.
+    blind = not IN_DISPATCHER and not torch.compiler.is_compiling()
+    if needs_graph or blind or not _are_ours(*inputs):
         return _compose(x, weight, bias, seq_idx, initial, activation)
     return torch.ops.depthwise.causal_conv1d(x, weight, bias, seq_idx, initial, activation)  # type: ignore[no-any-return]
 

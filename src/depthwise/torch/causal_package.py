@@ -23,7 +23,7 @@ _OURS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (causal_conv1d_fn
 _VERSION = "1.6.0"  # of the package whose functions these are
 _MISSING = object()
 
-_undo: list[Callable[[], None]] = []
+_undo: list[Callable[[], object]] = []
 
 
 def install_causal_conv1d() -> None:
