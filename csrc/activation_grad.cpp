@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 #include "plan/numbers.hpp"
 
@@ -23,14 +25,14 @@ struct Loop {
 };
 
 // Fills in sizes and strides: axes as the result's memory lies, those that lie as one merged.
-void set_loops(ActivationGradient& job, Loop* loops, int count) {
-  std::sort(loops, loops + count, [](const Loop& a, const Loop& b) {
+void set_loops(ActivationGradient& job, std::vector<Loop> loops) {
+  std::sort(loops.begin(), loops.end(), [](const Loop& a, const Loop& b) {
     const auto key = [](const Loop& l) { return std::make_tuple(std::abs(l.gz), std::abs(l.z), std::abs(l.gy)); };
     return key(a) > key(b);
   });
   int axis = array_axes;
-  for (int i = count; i-- > 0;) {
-    const Loop& loop = loops[i];
+  for (; !loops.empty(); loops.pop_back()) {
+    const Loop& loop = loops.back();
     if (axis < array_axes &&
         loop.continues({job.sizes[axis], job.z.strides[axis], job.gy.strides[axis], job.gz.strides[axis]})) {
       job.sizes[axis] *= loop.size;
@@ -53,15 +55,14 @@ void set_loops(ActivationGradient& job, Loop* loops, int count) {
 void activation_grad(Activation activation, const int64_t (&sizes)[array_axes], const Array& z, const Array& gy,
                      const Array& gz, const Target& target, int threads, Executor& executor) {
   ActivationGradient job{.activation = activation, .z = z, .gy = gy, .gz = gz};
-  Loop loops[array_axes];
-  int count = 0;
+  std::vector<Loop> loops;
   int64_t elements = 1;
   for (int i = 0; i < array_axes; ++i) {
     elements *= sizes[i];
-    if (sizes[i] != 1) loops[count++] = {sizes[i], z.strides[i], gy.strides[i], gz.strides[i]};
+    if (sizes[i] != 1) loops.push_back({sizes[i], z.strides[i], gy.strides[i], gz.strides[i]});
   }
   if (elements == 0) return;
-  set_loops(job, loops, count);
+  set_loops(job, std::move(loops));
   const int64_t row = job.sizes[array_axes - 1];
   job.piece = std::min(row, piece_elements);
   job.pieces = (row + job.piece - 1) / job.piece;

@@ -295,7 +295,8 @@ def test_what_is_not_finite_reaches_nothing_through_the_padding(target, axes, la
     sizes, kernels = problems[axes]
     for size in sizes:
         for kernel, stride, dilate in kernels:
-            pad = tuple(dilate * (k - 1) for k in kernel)
+            dilates = dilate if isinstance(dilate, tuple) else (dilate,) * axes
+            pad = tuple(d * (k - 1) for d, k in zip(dilates, kernel, strict=True))
             steps = {"stride": stride, "dilate": dilate, "pad": pad}
             c, m = 9, 1 if kernel == (3,) * axes else 2
             out = (1, c * m, *depthwise.output_size(size, kernel, **steps))

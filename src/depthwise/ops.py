@@ -83,7 +83,7 @@ def forward(
     >>> ops.forward(x, np.ones((1, 1, 2, 2), np.float32))
     array([[[[ 8., 12.],
              [20., 24.]]]], dtype=float32)
-    >>> ops.forward(x[0], np.ones((1, 1, 2), np.float32), pad="causal")
+    >>> ops.forward(x[0], np.ones((1, 3, 2), np.float32), pad="causal")
     array([[[ 0.,  1.,  3.],
             [ 3.,  7.,  9.],
             [ 6., 13., 15.]]], dtype=float32)
