@@ -329,8 +329,8 @@ FAULTS = [
     Fault(
         "depth: weights of the first plane alone looked at",
         K + "plane_weights.hpp",
-        "for (int64_t t = 0; t < job_.kernel_depth; ++t)\n        for (int64_t k = 0; k < job_.sum; ++k)\n          if (!plane_finite",
-        "for (int64_t t = 0; t < (FAULT ? 1 : job_.kernel_depth); ++t)\n        for (int64_t k = 0; k < job_.sum; ++k)\n          if (!plane_finite",
+        "i * plane_step() + t * depth_step()",
+        "i * plane_step() + (FAULT ? 0 : t) * depth_step()",
     ),
     Fault(
         "16-bit volumes: gaps between planes overlooked",
@@ -441,10 +441,10 @@ FAULTS = [
         "line_.tap(0) > 0 && !FAULT)",
     ),
     Fault(
-        "pixels of a line: a copy begins where its outputs do",
-        K + "correlate_sequence_pixels.hpp",
-        "return staged_ - read.begin * line - first;",
-        "return staged_ - (FAULT ? band.rows.begin : read.begin) * line - first;",
+        "pixels of a line: copies lie as if they had the first channels",
+        K + "staged_lines.hpp",
+        "return copy_ - lines.begin * line_ - channels.begin;",
+        "return copy_ - lines.begin * line_ - (FAULT ? 0 : channels.begin);",
     ),
     Fault(
         "pixels of a line: no activation",
