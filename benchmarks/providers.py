@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import depthwise
+from decoding import DECODERS, ours_decoding
 from depthwise import ops
 from depthwise.geometry import geometry
-from layers import Layer
+from layers import DECODE, Layer, channels_first, channels_last
+from tensors import tensor
 
 Call = Callable[[], Any]
 
@@ -27,42 +30,77 @@ class Provider(NamedTuple):
 
 
 def ours(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call:
+    if kind == DECODE:
+        return ours_decoding(a)
     if kind == "forward":
         return lambda: ops.forward(a["x"], a["W"], a["b"], **layer.steps)
     if kind == "input_grad":
-        return lambda: ops.input_grad(a["gy"], a["W"], (layer.H, layer.W), **layer.steps)
-    return lambda: ops.weight_grad(a["x"], a["gy"], (layer.KH, layer.KW), **layer.steps)
+        return lambda: ops.input_grad(a["gy"], a["W"], layer.size, **layer.steps)
+    return lambda: ops.weight_grad(a["x"], a["gy"], layer.kernel, **layer.steps)
 
 
 def grouped(layer: Layer, W: Any) -> Any:
-    """(M, C, KH, KW) as (C * M, 1, KH, KW)."""
-    return np.ascontiguousarray(W.transpose(1, 0, 2, 3)).reshape(layer.C * layer.M, 1, layer.KH, layer.KW)
+    """(M, C, kernel...) as (C * M, 1, kernel...)."""
+    return np.ascontiguousarray(W.swapaxes(0, 1)).reshape(layer.C * layer.M, 1, *layer.kernel)
 
 
 def as_ours(layer: Layer, kind: str, result: Any) -> Any:
-    a = np.asarray(result() if callable(result) else result)
+    if callable(result):
+        result = result()
+    if type(result).__module__ == "torch":
+        result = result.float() if result.element_size() == 2 else result  # NumPy has no bfloat16
+    a = np.asarray(result)
     if kind == "weight_grad" and a.shape[0] == layer.C * layer.M and a.shape[1] == 1:
-        a = a.reshape(layer.C, layer.M, layer.KH, layer.KW).transpose(1, 0, 2, 3)
+        a = a.reshape(layer.C, layer.M, *layer.kernel).swapaxes(0, 1)
     return a
 
 
 def torch(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
+    """PyTorch pads both sides alike: as its models do, more is computed where they differ, and cut off."""
     import torch
 
-    if a["x"].dtype.name == "bfloat16":
+    if kind == DECODE or any(before < after for before, after in layer.pads):
         return None
-    x, gy, b = (torch.from_numpy(a[k]) for k in ("x", "gy", "b"))  # the strides say which memory format
-    W = torch.from_numpy(grouped(layer, a["W"]))
-    steps = list(layer.steps.values())
+    x, gy, W, b = (tensor(v) for v in (a["x"], a["gy"], grouped(layer, a["W"]), a["b"]))
+    axes = len(layer.size)
+    pads = [before for before, _ in layer.pads]
+    steps = list(layer.stride), pads, list(layer.dilate)
     if kind == "forward":
-        return lambda: torch.conv2d(x, W, b, *steps, layer.C)
+        convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[axes - 1]
+        if layer.is_symmetric:
+            return lambda: convolve(x, W, b, *steps, layer.C)
+        kept = (..., *(slice(out) for out in layer.outs))
+        return lambda: convolve(x, W, b, *steps, layer.C)[kept]
+    if not layer.is_symmetric:  # what was cut off has no gradient
+        after = geometry(a["x"].shape, a["W"].shape, layer.stride, tuple(pads), layer.dilate).y_shape[2:]
+        sides = [side for out, kept in zip(after, layer.outs, strict=True) for side in (out - kept, 0)]
+        gy = torch.nn.functional.pad(gy, sides[::-1])
     wanted = [kind == "input_grad", kind == "weight_grad", False]
 
     def backward() -> Any:
-        grads = torch.ops.aten.convolution_backward(gy, x, W, None, *steps, False, (0, 0), layer.C, wanted)
+        grads = torch.ops.aten.convolution_backward(gy, x, W, None, *steps, False, [0] * axes, layer.C, wanted)
         return grads[wanted.index(True)]
 
     return backward
+
+
+def torch_by_float32(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
+    """What a user of PyTorch can do about its speed in bfloat16: images converted in the call, weights before."""
+    if kind == DECODE or a["x"].dtype.itemsize != 2:
+        return None
+    import torch
+
+    dtype = tensor(a["x"]).dtype
+    wide = {name: v.astype(np.float32) for name, v in a.items()}
+    call = globals()["torch"](layer, kind, layout, wide)
+    images = [tensor(a[name]) for name in {"forward": ["x"], "input_grad": ["gy"], "weight_grad": ["x", "gy"]}[kind]]
+
+    def convert() -> Any:
+        for image in images:
+            image.to(torch.float32)
+        return call().to(dtype)
+
+    return convert if call else None
 
 
 def onnx_model(layer: Layer, a: dict[str, Any]) -> bytes:
@@ -75,10 +113,10 @@ def onnx_model(layer: Layer, a: dict[str, Any]) -> bytes:
         ["x", "W", "b"],
         ["y"],
         group=layer.C,
-        kernel_shape=[layer.KH, layer.KW],
-        strides=[layer.SH, layer.SW],
-        pads=[layer.PH, layer.PW, layer.PH, layer.PW],
-        dilations=[layer.DH, layer.DW],
+        kernel_shape=layer.kernel,
+        strides=layer.stride,
+        pads=[side for sides in zip(*layer.pads, strict=True) for side in sides],
+        dilations=layer.dilate,
     )
     kind = onnx.TensorProto.FLOAT
     graph = helper.make_graph(
@@ -128,21 +166,23 @@ def openvino(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | 
 
 
 def tensorflow_lite(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
-    dilated_steps = layer.SH > 1 and (layer.DH, layer.DW) != (1, 1)
-    if kind != "forward" or layout == "planar" or a["x"].dtype != np.float32 or layer.SH != layer.SW or dilated_steps:
+    if kind != "forward" or layout == "planar" or a["x"].dtype != np.float32 or len(layer.size) != 2:
+        return None
+    step = layer.stride[0]
+    if step != layer.stride[1] or (step > 1 and layer.dilate != (1, 1)):
         return None
     import tensorflow as tf
 
-    same = geometry(a["x"].shape, a["W"].shape, (layer.SH, layer.SW), "same", (layer.DH, layer.DW))
-    is_same = [a.pad for a in same.axes] == [(layer.PH, layer.PH), (layer.PW, layer.PW)]
-    pads = [(0, 0), (layer.PH, layer.PH), (layer.PW, layer.PW), (0, 0)]
-    x = np.ascontiguousarray(a["x"].transpose(0, 2, 3, 1))
+    same = geometry(a["x"].shape, a["W"].shape, layer.stride, "same", layer.dilate)
+    is_same = tuple(axis.pad for axis in same.axes) == layer.pads
+    pads = [(0, 0), *layer.pads, (0, 0)]
+    x = np.ascontiguousarray(channels_last(a["x"]))
     W = np.ascontiguousarray(a["W"].transpose(2, 3, 1, 0))
 
     @tf.function(input_signature=[tf.TensorSpec(x.shape, tf.float32)])
     def model(x: Any) -> Any:
         image, name = (x, "SAME") if is_same else (tf.pad(x, pads), "VALID")
-        return tf.nn.depthwise_conv2d(image, W, [1, layer.SH, layer.SW, 1], name, None, [layer.DH, layer.DW]) + a["b"]
+        return tf.nn.depthwise_conv2d(image, W, [1, step, step, 1], name, None, layer.dilate) + a["b"]
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([model.get_concrete_function()])
     interpreter = tf.lite.Interpreter(model_content=converter.convert(), num_threads=depthwise.get_num_threads())
@@ -152,18 +192,18 @@ def tensorflow_lite(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> 
 
     def call() -> Any:
         interpreter.invoke()
-        return lambda: interpreter.get_tensor(y).transpose(0, 3, 1, 2)
+        return lambda: channels_first(interpreter.get_tensor(y))
 
     return call
 
 
 def chainer(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
-    if (layer.DH, layer.DW) != (1, 1) or a["x"].dtype.name == "bfloat16":
+    if len(layer.size) != 2 or kind == DECODE or layer.dilate != (1, 1) or a["x"].dtype.name == "bfloat16":
         return None
     import chainer
 
     x, W, b = (chainer.Variable(a[k]) for k in ("x", "W", "b"))
-    steps = (layer.SH, layer.SW), (layer.PH, layer.PW)
+    steps = layer.stride, tuple(before for before, _ in layer.pads)
 
     def forward() -> Any:
         return chainer.functions.depthwise_convolution_2d(x, W, b, *steps)
@@ -177,25 +217,32 @@ def chainer(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | N
 
 def jax(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
     # Of a weight gradient XLA computes every pair of channels: those that would take it half a minute are left out.
-    outs = layer.outs
-    if kind == "weight_grad" and layer.C**2 * layer.N * outs[0] * outs[1] * layer.KH * layer.KW > 4e10:
+    if kind == DECODE or (kind == "weight_grad" and layer.C**2 * layer.N * prod(layer.outs + layer.kernel) > 4e10):
         return None
     import jax
 
-    order = "NCHW" if layout == "planar" else "NHWC"
-    steps = (layer.SH, layer.SW), [(layer.PH, layer.PH), (layer.PW, layer.PW)], None, (layer.DH, layer.DW)
+    spatial = "DHW"[-len(layer.size) :]
+    order = order_of(layer, layout)
+    steps = layer.stride, layer.pads, None, layer.dilate
 
     def convolve(x: Any, W: Any, b: Any = None) -> Any:
-        y = jax.lax.conv_general_dilated(x, W, *steps, (order, "OIHW", order), layer.C)
-        return y if b is None else y + b.reshape((-1, 1, 1) if layout == "planar" else (-1,))
+        y = jax.lax.conv_general_dilated(x, W, *steps, (order, "OI" + spatial, order), layer.C)
+        return y if b is None else y + b.reshape((-1, *[1] * len(spatial)) if layout == "planar" else (-1,))
 
     return jitted(convolve, kind, layout, a | {"W": grouped(layer, a["W"])})
 
 
-def ours_in_jax(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call:
+def order_of(layer: Layer, layout: str) -> str:
+    spatial = "DHW"[-len(layer.size) :]
+    return f"NC{spatial}" if layout == "planar" else f"N{spatial}C"
+
+
+def ours_in_jax(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
+    if kind == DECODE:
+        return None
     from depthwise.jax import conv
 
-    order = "NCHW" if layout == "planar" else "NHWC"
+    order = order_of(layer, layout)
     return jitted(lambda x, W, b=None: conv(x, W, b, **layer.steps, layout=order), kind, layout, a)
 
 
@@ -205,10 +252,10 @@ def jitted(convolve: Any, kind: str, layout: str, a: dict[str, Any]) -> Call:
 
     x, W, b, gy = (jax.numpy.asarray(a[k]) for k in ("x", "W", "b", "gy"))
     if layout != "planar":
-        x, gy = x.transpose(0, 2, 3, 1), gy.transpose(0, 2, 3, 1)
+        x, gy = channels_last(x), channels_last(gy)
 
     def as_planar(y: Any) -> Any:
-        return np.asarray(y) if layout == "planar" or kind == "weight_grad" else np.asarray(y).transpose(0, 3, 1, 2)
+        return np.asarray(y) if layout == "planar" or kind == "weight_grad" else channels_first(np.asarray(y))
 
     if kind == "forward":
         f, args = jax.jit(convolve), (x, W, b)
@@ -226,12 +273,15 @@ def jitted(convolve: Any, kind: str, layout: str, a: dict[str, Any]) -> Call:
 
 PEERS = {
     "torch": torch,
+    "torch by float32": torch_by_float32,
+    **DECODERS,
     "onnxruntime": onnxruntime,
     "openvino": openvino,
     "tflite": tensorflow_lite,
     "jax": jax,
     "chainer": chainer,
 }
+TORCH = ["torch by float32", *DECODERS]  # what is asked for, and not asked for, with "torch"
 NEEDS = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"), "tflite": ("tensorflow",)}
 
 
@@ -241,5 +291,5 @@ def available(targets: list[str], peers: list[str], through: str) -> list[Provid
     found = [Provider(f"ours {t}", call, lambda t=t: depthwise.use_target(t)) for t in targets]
     for name in peers:
         if all(importlib.util.find_spec(module) for module in NEEDS.get(name, (name,))):
-            found.append(Provider(name, PEERS[name]))
+            found += [Provider(each, PEERS[each]) for each in [name, *(TORCH if name == "torch" else [])]]
     return found

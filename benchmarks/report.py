@@ -22,10 +22,11 @@ def our_time(row: dict[str, Any]) -> float:
     return float(next(t for name, t in row["seconds"].items() if name.startswith("ours")))
 
 
-def groups(results: dict[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in results["rows"]:
-        found.setdefault((row["pass"], row["layout"]), []).append(row)
+def groups(results: dict[str, Any]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    """Rows by dimensions, pass, dtype and memory."""
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in sorted(results["rows"], key=lambda r: r["axes"]):
+        found.setdefault((f"{row['axes']}-D", row["pass"], row["dtype"], row["layout"]), []).append(row)
     return found
 
 
@@ -46,17 +47,17 @@ def table(results: dict[str, Any]) -> str:
     m = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in m["versions"].items())
     lines = [
-        f"{m['cpu']}, {m['threads']} thread{'s' * (m['threads'] > 1)}, {m['dtype']}, target {m['target']}; "
+        f"{m['cpu']}, {m['threads']} thread{'s' * (m['threads'] > 1)}, target {m['target']}; "
         f"{m['multiply_adds'] / 1e9:.0f} GFLOP/s of multiply-adds. Python {m['python']}, {versions}.",
         "",
-        "| pass | memory | best peer / ours, geometric mean | worst | layers lost | share of the limit |",
-        "|---|---|---|---|---|---|",
+        "| | pass | dtype | memory | best peer / ours, geometric mean | worst | layers lost | share of the limit |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for (kind, layout), rows in groups(results).items():
-        lines.append(f"| {kind} | {layout} | " + " | ".join(summary(rows)) + " |")
-    for (kind, layout), rows in groups(results).items():
+    for key, rows in groups(results).items():
+        lines.append("| " + " | ".join([*key, *summary(rows)]) + " |")
+    for key, rows in groups(results).items():
         names = list(dict.fromkeys(name for r in rows for name in r["seconds"]))
-        lines += ["", f"### {kind}, {layout}", "", "Microseconds.", ""]
+        lines += ["", f"### {', '.join(key)}", "", "Microseconds.", ""]
         lines.append("| layer | limit | bound by | " + " | ".join(names) + " | best peer / ours | share of the limit |")
         lines.append("|---" * (len(names) + 5) + "|")
         for r in rows:
@@ -76,7 +77,7 @@ def picture(results: dict[str, Any], path: Path) -> None:
 
     found = groups(results)
     figure, axes = plt.subplots(len(found), 1, figsize=(14, 4.2 * len(found)), squeeze=False, layout="constrained")
-    for ax, ((kind, layout), rows) in zip(axes[:, 0], found.items(), strict=True):
+    for ax, (key, rows) in zip(axes[:, 0], found.items(), strict=True):
         rows = sorted(rows, key=lambda r: r["limit"] / our_time(r))
         places = range(len(rows))
         for name in dict.fromkeys(n for r in rows for n in r["seconds"]):
@@ -84,7 +85,7 @@ def picture(results: dict[str, Any], path: Path) -> None:
             shares = [r["limit"] / r["seconds"][name] if name in r["seconds"] else math.nan for r in rows]
             ax.plot(places, shares, "o" if mine else ".", ms=6 if mine else 5, label=name, zorder=3 if mine else 2)
         ax.axhline(1, color="black", lw=0.8)
-        ax.set(yscale="log", ylim=(0.002, 1.6), ylabel="share of the limit", title=f"{kind}, {layout}")
+        ax.set(yscale="log", ylim=(0.002, 1.6), ylabel="share of the limit", title=", ".join(key))
         ax.set_xticks(places, [r["layer"] for r in rows], rotation=90, fontsize=6)
         ax.grid(axis="y", alpha=0.3)
         ax.legend(loc="lower right", ncols=5)

@@ -17,6 +17,7 @@ import platform
 import re
 import statistics
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ from typing import Any
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--passes", nargs="+", default=["forward", "input_grad", "weight_grad"])
+    parser.add_argument("--dimensions", nargs="+", type=int, default=[1, 2, 3], help="layers of so many spatial axes")
+    parser.add_argument("--passes", nargs="+", default=["forward", "input_grad", "weight_grad", "decode"])
     parser.add_argument("--layouts", nargs="+", default=["planar", "channels_last"])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--dtype", nargs="+", default=["float32"])
     parser.add_argument("--targets", nargs="+", help="of depthwise.targets(); default: the best")
     peers = ["torch", "onnxruntime", "openvino", "tflite", "jax", "chainer"]
     parser.add_argument("--peers", nargs="*", default=peers, help="those of %(default)s that are installed")
@@ -36,20 +38,19 @@ def options() -> argparse.Namespace:
     parser.add_argument("--max-mb", type=float, default=120, help="leave out layers with larger arrays")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--slot", type=float, default=0.005, help="least seconds of a round")
+    parser.add_argument("--cpu-time", action="store_true", help="for one thread on a machine with other work")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results") / "layers")
     return parser.parse_args()
 
 
-def machine(dtype: str, threads: int, target: str) -> dict[str, Any]:
-    import numpy as np
-
+def machine(threads: int, target: str) -> dict[str, Any]:
     import depthwise
     from depthwise import roofline
     from depthwise.__main__ import cpu_name
 
     index = depthwise.targets().index(target)
-    libraries = ["depthwise", "numpy", "torch", "onnxruntime", "openvino", "tensorflow-cpu", "jax", "chainer"]
-    versions = {}
+    libraries = ["numpy", "torch", "onnxruntime", "openvino", "tensorflow-cpu", "jax", "chainer"]
+    versions = {"depthwise": depthwise.__version__}
     for name in libraries:
         try:
             versions[name] = metadata.version(name)
@@ -59,51 +60,55 @@ def machine(dtype: str, threads: int, target: str) -> dict[str, Any]:
         "cpu": cpu_name(),
         "python": platform.python_version(),
         "threads": threads,
-        "dtype": dtype,
         "target": target,
         "versions": versions,
-        "multiply_adds": roofline.multiply_add_rate(index, np.dtype(dtype) == np.float64, threads),
+        "multiply_adds": roofline.multiply_add_rate(index, False, threads),
     }
 
 
-def measure(calls: dict[str, Any], enters: dict[str, Any], rounds: int, slot: float) -> dict[str, float]:
-    repeats, slow = {}, {}
+def measure(
+    calls: dict[str, Any], enters: dict[str, Any], rounds: int, slot: float, clock: Callable[[], float]
+) -> dict[str, float]:
+    repeats, turns = {}, {}
     for name, call in calls.items():
         enters[name]()
         call()
-        start = time.perf_counter()
+        start = clock()
         call()
-        first = time.perf_counter() - start
-        repeats[name] = max(1, int(slot / max(first, 1e-7)))
-        if first > 2:  # one call says enough
-            slow[name] = first
-    times: dict[str, list[float]] = {name: [] for name in calls if name not in slow}
-    for _ in range(rounds):
-        for name in times:
+        first = max(clock() - start, 1e-7)
+        repeats[name] = max(1, int(slot / first))
+        turns[name] = min(rounds, max(1, int(1 / first)))  # of what is slow a second says enough
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for i in range(rounds):
+        for name in (n for n in calls if i < turns[n]):
             enters[name]()
             time.sleep(0.01)  # threads of the library before stop spinning
             calls[name]()
-            start = time.perf_counter()
+            start = clock()
             for _ in range(repeats[name]):
                 calls[name]()
-            times[name].append((time.perf_counter() - start) / repeats[name])
-    return {name: slow[name] if name in slow else statistics.median(times[name]) for name in calls}
+            times[name].append((clock() - start) / repeats[name])
+    return {name: statistics.median(t) for name, t in times.items()}
 
 
 def check(layer: Any, kind: str, arrays: dict[str, Any], calls: dict[str, Any], enters: dict[str, Any]) -> None:
     """Ours against the reference on a few channels, the others against ours."""
     import numpy as np
 
+    import decoding
+    import layers
     from depthwise import reference
     from providers import as_ours
 
     bound = {"float16": 3e-3, "bfloat16": 3e-2, "float32": 3e-5, "float64": 1e-12}[arrays["x"].dtype.name]
     few, outs = min(layer.C, 2), min(layer.C, 2) * layer.M
     x, W, b, gy = arrays["x"][:, :few], arrays["W"][:, :few], arrays["b"][:outs], arrays["gy"][:, :outs]
+    calls_each = 2 if kind == layers.DECODE else 1  # the second step shows the first one's state
     expected = {
         "forward": lambda: reference.forward(x, W, b, **layer.steps),
-        "input_grad": lambda: reference.input_grad(gy, W, (layer.H, layer.W), **layer.steps),
-        "weight_grad": lambda: reference.weight_grad(x, gy, (layer.KH, layer.KW), **layer.steps),
+        "input_grad": lambda: reference.input_grad(gy, W, layer.size, **layer.steps),
+        "weight_grad": lambda: reference.weight_grad(x, gy, layer.kernel, **layer.steps),
+        layers.DECODE: lambda: decoding.expected(arrays, few, calls_each),
     }[kind]()
 
     def apart(a: Any, b: Any) -> float:
@@ -113,7 +118,7 @@ def check(layer: Any, kind: str, arrays: dict[str, Any], calls: dict[str, Any], 
     first = None
     for name, call in calls.items():
         enters[name]()
-        result = as_ours(layer, kind, call())
+        result = np.concatenate([as_ours(layer, kind, call()) for _ in range(calls_each)], -1)
         if first is None:
             first = result
             error = apart(result[:, : expected.shape[1]], expected)
@@ -129,44 +134,58 @@ def main() -> None:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "DEPTHWISE_NUM_THREADS"):
         os.environ[variable] = str(args.threads)
     if "jax" in [args.through, *args.peers]:
-        os.environ["JAX_ENABLE_X64"] = str(int(args.dtype == "float64"))
+        os.environ["JAX_ENABLE_X64"] = str(int("float64" in args.dtype))
         if args.threads == 1:
             os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    import decoding
     import depthwise
     import layers
     import providers
     import report
 
-    if args.dtype == "bfloat16":
+    if "bfloat16" in args.dtype:
         import ml_dtypes  # noqa: F401 - makes the name known to NumPy
     found = providers.available(args.targets or depthwise.targets()[:1], args.peers, args.through)
     if "torch" in [p.name for p in found]:
         import torch
 
         torch.set_num_threads(args.threads)
-    chosen = [v for v in layers.load() if re.search(args.match, v.name) and v.bytes(args.dtype) <= args.max_mb * 1e6]
+        torch.set_grad_enabled(False)
+    chosen = [v for v in layers.load() if re.search(args.match, v.name) and len(v.size) in args.dimensions]
     results: dict[str, Any] = {
-        "machine": machine(args.dtype, args.threads, args.targets[0] if args.targets else depthwise.targets()[0]),
+        "machine": machine(args.threads, args.targets[0] if args.targets else depthwise.targets()[0]),
         "rows": [],
     }
     enters = {p.name: p.enter for p in found}
-    jobs = [(kind, layout, layer) for kind in args.passes for layout in args.layouts for layer in chosen]
+    clock = time.process_time if args.cpu_time else time.perf_counter
+    jobs = [
+        (layer, kind, dtype, layout)
+        for kind in args.passes
+        for dtype in args.dtype
+        for layout in args.layouts
+        for layer in chosen
+        if kind in layer.passes and layer.bytes(dtype) <= args.max_mb * 1e6
+        if kind != layers.DECODE or layout == args.layouts[0]
+    ]
     columns = TextColumn("{task.description:52s}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
         task = progress.add_task("", total=len(jobs))
-        for kind, layout, layer in jobs:
-            progress.update(task, description=f"{kind} {layout} {layer.name}")
-            arrays = layer.arrays(layout, args.dtype)
+        for layer, kind, dtype, layout in jobs:
+            progress.update(task, description=f"{kind} {dtype} {layout} {layer.name}")
+            arrays = layer.arrays(layout, dtype)
             calls = {p.name: p.prepare(layer, kind, layout, arrays) for p in found}
             calls = {name: call for name, call in calls.items() if call}
             check(layer, kind, arrays, calls, enters)
             found[0].enter()
-            plan = depthwise.explain(arrays["x"], arrays["W"], kind=kind, measure=True, **layer.steps)
-            row = {"pass": kind, "layout": layout, "layer": layer.name, "flop": plan["flop"]}
-            row |= {"limit": plan["limit"], "bound": plan["bound by"]}
-            row["seconds"] = measure(calls, enters, args.rounds, args.slot)
+            row = {"axes": len(layer.size), "pass": kind, "dtype": dtype, "layout": layout, "layer": layer.name}
+            if kind == layers.DECODE:
+                row |= decoding.limit(arrays)
+            else:
+                plan = depthwise.explain(arrays["x"], arrays["W"], kind=kind, measure=True, **layer.steps)
+                row |= {"flop": plan["flop"], "limit": plan["limit"], "bound": plan["bound by"]}
+            row["seconds"] = measure(calls, enters, args.rounds, args.slot, clock)
             results["rows"].append(row)
             del arrays, calls
             progress.advance(task)

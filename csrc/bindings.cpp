@@ -9,6 +9,7 @@
 #include <array>
 #include <span>
 
+#include "activation_grad.hpp"
 #include "buffer.hpp"
 #include "causal_update.hpp"
 #include "cpu.hpp"
@@ -98,13 +99,27 @@ Activation activation_at(int code) {
   return static_cast<Activation>(code);
 }
 
+// The gradient of an activation for arrays of this shape.
+template <class Size>
+void run_activation_grad(int activation, std::span<const Size> shape, const Array& z, const Array& gy, const Array& gz,
+                         int target, int threads, Executor& executor) {
+  const int count = static_cast<int>(shape.size());
+  if (count > array_axes) throw nb::value_error("an array has at most five axes");
+  int64_t sizes[array_axes] = {1, 1, 1, 1, 1};
+  for (int i = 0; i < count; ++i) sizes[place_of_axis(i, count)] = shape[static_cast<size_t>(i)];
+  const Activation kind = activation_at(activation);
+  const Target& t = target_at(target);
+  nb::gil_scoped_release released;
+  activation_grad(kind, sizes, z, gy, gz, t, threads, executor);
+}
+
 Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const Array& b, const Array& y,
                 int activation) {
   if (pass < 0 || pass > static_cast<int>(Pass::weight_grad)) throw nb::value_error("no such pass");
-  const Activation known = activation_at(activation);
+  const Activation kind = activation_at(activation);
   if (activation && pass) throw nb::value_error("only a forward pass has an activation");
   return {
-      static_cast<Pass>(pass), s.batch, s.channels, s.multiplier, s.axes[0], s.axes[1], s.axes[2], x, W, b, y, known};
+      static_cast<Pass>(pass), s.batch, s.channels, s.multiplier, s.axes[0], s.axes[1], s.axes[2], x, W, b, y, kind};
 }
 
 }  // namespace
@@ -168,11 +183,24 @@ NB_MODULE(_core, m) {
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
       nb::arg(), nb::arg(), nb::arg(), nb::arg());
 
+  // gz = gy * activation'(z) for arrays of one shape. Throws Refused where one has to be copied first.
+  m.def("activation_grad", [](int activation, nb::handle z, int z_dtype, nb::handle gy, int gy_dtype, nb::handle gz,
+                              int gz_dtype, int target, int threads) {
+    const Held held[3] = {hold(z, z_dtype), hold(gy, gy_dtype), hold(gz, gz_dtype)};
+    const char* const names[] = {"z", "gy", "gz"};
+    for (int i = 0; i < 3; ++i)
+      if (const char* why = held[i].refusal()) throw Refused(std::string(names[i]) + " " + why);
+    if (!held[1].has_shape(held[0].shape()) || !held[2].has_shape(held[0].shape()))
+      throw nb::value_error("the arrays are not of one shape");
+    run_activation_grad(activation, held[0].shape(), held[0].array(), held[1].array(), held[2].array(), target, threads,
+                        pool());
+  });
+
   // Bytes from an array's first element on to an address that whole vectors like.
   m.def("misaligned_bytes",
         [](nb::handle a) { return -reinterpret_cast<uintptr_t>(Held(a.ptr(), DType::f32).array().data) % 64; });
 
-  // The same on PyTorch's tensors, which the caller keeps alive, without the toll of an exchange protocol.
+  // `run` on PyTorch's tensors, which the caller keeps alive, without the toll of an exchange protocol.
   // Each array is (address, strides in elements, dtype); an address of 0 is no bias.
   m.def("run_at", [](int pass, const Sizes& s, const Place& x, const Place& W, const Place& b, const Place& y,
                      int target, int threads, int activation) {

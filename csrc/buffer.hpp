@@ -59,6 +59,7 @@ class Held {
     return !held_ ||
            (static_cast<size_t>(buffer_.ndim) == shape.size() && std::equal(shape.begin(), shape.end(), buffer_.shape));
   }
+  std::span<const Py_ssize_t> shape() const { return {buffer_.shape, static_cast<size_t>(buffer_.ndim)}; }
   Array array() const {
     Array out{held_ ? buffer_.buf : nullptr, dtype_, {}};
     for (int i = 0; held_ && i < buffer_.ndim; ++i)

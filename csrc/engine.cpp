@@ -125,7 +125,7 @@ Problem without_taps(const Problem& p) {
 }
 
 // Whether planes of x and gy meet one by one, so that each pair is an image.
-bool planes_meet(const Axis& d) { return d.kernel == 1 && d.stride == 1 && d.pad == 0; }
+bool planes_meet(const Axis& d) { return d.kernel == 1 && d.stride == 1 && d.pad == 0 && d.size == d.out; }
 
 bool is_made_of_taps(const Problem& p) { return p.pass == Pass::weight_grad && !planes_meet(p.d); }
 

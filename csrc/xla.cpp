@@ -72,19 +72,31 @@ std::optional<DType> dtype_of(ffi::DataType t) {
   }
 }
 
-// A dense array of four axes, whose order in memory is that of its own or has the channels last.
+// A dense array of three to five axes, whose order in memory is that of its own or has the channels last.
 struct Dense {
-  int64_t batch, channels, h, w;
-  Array array;
+  int spatial;  // axes that it has
+  int64_t sizes[array_axes] = {1, 1, 1, 1, 1};
+  Array array{};
 };
 
 std::optional<Dense> dense(const ffi::AnyBuffer& a, bool channels_last) {
   const auto dtype = dtype_of(a.element_type());
-  const auto d = a.dimensions();
-  if (!dtype || d.size() != 4) return std::nullopt;
-  if (channels_last)
-    return Dense{d[0], d[3], d[1], d[2], {a.untyped_data(), *dtype, {d[1] * d[2] * d[3], 1, 0, d[2] * d[3], d[3]}}};
-  return Dense{d[0], d[1], d[2], d[3], {a.untyped_data(), *dtype, {d[1] * d[2] * d[3], d[2] * d[3], 0, d[3], 1}}};
+  const auto dimensions = a.dimensions();
+  const int count = static_cast<int>(dimensions.size());
+  if (!dtype || count < 3 || count > array_axes) return std::nullopt;
+  Dense out{.spatial = count - 2};
+  out.array.data = a.untyped_data();
+  out.array.dtype = *dtype;
+  const int channel = channels_last ? count - 1 : 1, last_spatial = channels_last ? count - 2 : count - 1;
+  int64_t stride = 1;
+  for (int i = count - 1; i >= 0; --i) {
+    const int axis = i == 0 ? 0 : i == channel ? 1 : width_axis - (last_spatial - i);
+    const int64_t size = dimensions[static_cast<size_t>(i)];
+    out.sizes[axis] = size;
+    out.array.strides[axis] = stride;
+    stride *= size;
+  }
+  return out;
 }
 
 // XLA's arrays are fresh pages of 4 KiB, and the first touch of each takes longer than the layer. NumPy asks for huge
@@ -110,21 +122,34 @@ ffi::Error wrong(const char* what) { return ffi::Error::InvalidArgument(std::str
 // Operands and result of a pass: (x, W) or (x, W, b) -> y, (gy, W) -> gx, (x, gy) -> gW. Pads are those before the
 // image; those behind it follow from the sizes.
 ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer second, ffi::RemainingArgs more,
-               ffi::Result<ffi::AnyBuffer> result, int64_t pass, bool channels_last, ffi::Span<const int64_t> stride,
-               ffi::Span<const int64_t> pad, ffi::Span<const int64_t> dilate) {
+               ffi::Result<ffi::AnyBuffer> result, int64_t pass, bool channels_last, int64_t activation,
+               ffi::Span<const int64_t> stride, ffi::Span<const int64_t> pad, ffi::Span<const int64_t> dilate) {
   if (pass < 0 || pass > static_cast<int64_t>(Pass::weight_grad)) return wrong("unknown pass");
   const auto kind = static_cast<Pass>(pass);
-  if (stride.size() != 2 || pad.size() != 2 || dilate.size() != 2) return wrong("steps are not pairs");
-  for (size_t i = 0; i < 2; ++i)
-    if (stride[i] < 1 || pad[i] < 0 || dilate[i] < 1) return wrong("steps out of range");
+  if (activation < 0 || activation > static_cast<int64_t>(Activation::gelu_tanh)) return wrong("unknown activation");
+  if (activation && kind != Pass::forward) return wrong("only a forward pass has an activation");
 
   const auto x = dense(kind == Pass::input_grad ? *result : first, channels_last);
   const auto W = dense(kind == Pass::weight_grad ? *result : second, false);
   const auto y = dense(kind == Pass::forward ? *result : kind == Pass::input_grad ? first : second, channels_last);
-  if (!x || !W || !y) return wrong("operands must be floats of four axes");
-  const int64_t multiplier = W->batch, channels = W->channels;
-  if (x->channels != channels || y->channels != channels * multiplier || x->batch != y->batch)
+  if (!x || !W || !y) return wrong("operands must be floats of three to five axes");
+  const int spatial = x->spatial;
+  if (W->spatial != spatial || y->spatial != spatial) return wrong("operands differ in their number of axes");
+  const int64_t multiplier = W->sizes[0], channels = W->sizes[1], outs = channels * multiplier;
+  if (x->sizes[1] != channels || y->sizes[1] != outs || x->sizes[0] != y->sizes[0])
     return wrong("sizes of the operands do not fit each other");
+
+  for (const auto& steps : {stride, pad, dilate})
+    if (steps.size() != static_cast<size_t>(spatial)) return wrong("not one step for each spatial axis");
+  Axis axes[3] = {no_axis, no_axis, no_axis};
+  for (int axis = 3 - spatial; axis < 3; ++axis) {
+    const auto i = static_cast<size_t>(axis - (3 - spatial));
+    if (stride[i] < 1 || pad[i] < 0 || dilate[i] < 1) return wrong("steps out of range");
+    const int place = depth_axis + axis;
+    const int64_t kernel = W->sizes[place], out = y->sizes[place];
+    // A single output never takes a step and a single tap is never spread: nothing then hangs on huge numbers.
+    axes[axis] = {x->sizes[place], kernel, out > 1 ? stride[i] : 1, pad[i], kernel > 1 ? dilate[i] : 1, out};
+  }
 
   Array b{};
   if (more.size() > 1 || (more.size() == 1 && kind != Pass::forward)) return wrong("too many operands");
@@ -132,18 +157,23 @@ ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer sec
     const auto bias = more.get<ffi::AnyBuffer>(0);
     if (bias.has_error()) return bias.error();
     const auto dtype = dtype_of(bias->element_type());
-    if (!dtype || bias->dimensions().size() != 1 || bias->dimensions()[0] != y->channels)
+    if (!dtype || bias->dimensions().size() != 1 || bias->dimensions()[0] != outs)
       return wrong("the bias does not fit");
     b = {bias->untyped_data(), *dtype, {1}};
   }
 
-  // A single output never takes a step and a single tap is never spread: nothing then hangs on huge numbers.
-  const auto axis = [&](int i, int64_t size, int64_t kernel, int64_t out) {
-    return Axis{size, kernel, out > 1 ? stride[i] : 1, pad[i], kernel > 1 ? dilate[i] : 1, out};
-  };
-  const Problem problem{
-      kind,     x->batch, channels, multiplier, no_axis, axis(0, x->h, W->h, y->h), axis(1, x->w, W->w, y->w),
-      x->array, W->array, b,        y->array};
+  const Problem problem{.pass = kind,
+                        .batch = x->sizes[0],
+                        .channels = channels,
+                        .multiplier = multiplier,
+                        .d = axes[0],
+                        .h = axes[1],
+                        .w = axes[2],
+                        .x = x->array,
+                        .W = W->array,
+                        .b = b,
+                        .y = y->array,
+                        .activation = static_cast<Activation>(activation)};
   const Target& target = targets[active_target.load(std::memory_order_relaxed)];
   want_huge_pages(*result);
   try {
@@ -164,6 +194,7 @@ XLA_FFI_DEFINE_HANDLER(handler, run,
                            .Ret<ffi::AnyBuffer>()
                            .Attr<int64_t>("kind")
                            .Attr<bool>("channels_last")
+                           .Attr<int64_t>("activation")
                            .Attr<ffi::Span<const int64_t>>("stride")
                            .Attr<ffi::Span<const int64_t>>("pad")
                            .Attr<ffi::Span<const int64_t>>("dilate"));

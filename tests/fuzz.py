@@ -27,15 +27,17 @@ def broadcast(a):
 
 def gaps(a):
     """Rows and planes with NaN between them, starting off every alignment."""
-    n, c, h, w = a.shape
-    memory = np.full((n, c, h + 1, w + 3), np.nan, a.dtype)
-    memory[:, :, 1:, 3:] = a
-    return memory[:, :, 1:, 3:]
+    n, c, *around, w = a.shape
+    memory = np.full((n, c, *(size + 1 for size in around), w + 3), np.nan, a.dtype)
+    inside = (..., *[slice(1, None)] * len(around), slice(3, None))
+    memory[inside] = a
+    return memory[inside]
 
 
 def columns_first(a):
-    """Columns contiguous."""
-    return np.ascontiguousarray(a.transpose(0, 1, 3, 2)).transpose(0, 1, 3, 2)
+    """The last axis the furthest of the spatial ones: columns contiguous."""
+    order = 0, 1, *reversed(range(2, a.ndim))
+    return np.ascontiguousarray(a.transpose(order)).transpose(order)
 
 
 INPUTS = [*LAYOUTS, LAYOUTS[0], LAYOUTS[1], broadcast, gaps, columns_first]
@@ -48,9 +50,9 @@ class Framed:
         layout = INPUTS[rng.integers(len(LAYOUTS))]
         marks = np.ones([n + 2 for n in shape], bool)
         marks[tuple(slice(1, -1) for _ in shape)] = False
-        order = rng.permutation(4) if layout is LAYOUTS[2] else np.arange(4)
+        order = rng.permutation(len(shape)) if layout is LAYOUTS[2] else np.arange(len(shape))
         if layout is LAYOUTS[1]:
-            order = np.array([0, 2, 3, 1])
+            order = np.array([0, *range(2, len(shape)), 1])
         memory = np.full([n + 2 for n in np.array(shape)[order]], np.nan, dtype)
         self.memory = memory.transpose(np.argsort(order))
         self.frame = marks
@@ -60,9 +62,9 @@ class Framed:
         assert np.isnan(self.memory[self.frame]).all(), "something was written beside out"
 
 
-def axis(rng, most):
+def axis(rng, most, taps=8):
     while True:
-        kernel, stride, dilate = int(rng.integers(1, 9)), int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        kernel, stride, dilate = int(rng.integers(1, taps + 1)), int(rng.integers(1, 4)), int(rng.integers(1, 4))
         if rng.random() < 0.6:
             dilate = 1
         pads = tuple(int(p) for p in rng.integers(0, kernel + 1, 2))
@@ -71,15 +73,27 @@ def axis(rng, most):
             return size, kernel, stride, dilate, pads
 
 
+# The spatial axes of problems, how often each number of them comes, and the most that each axis has of pixels and taps.
+SHARES = {1: 0.3, 2: 0.45, 3: 0.25}
+LARGEST = {1: [(400, 40)], 2: [(24, 8), (48, 8)], 3: [(8, 4), (10, 4), (30, 5)]}
+
+
+def axes_of(rng, large):
+    """The spatial axes of one problem: (size, kernel, stride, dilate, (before, after)) of each."""
+    count = int(rng.choice(list(SHARES), p=list(SHARES.values())))
+    if rng.random() < 0.1:
+        most, taps = {1: ([200], 31), 2: ([20, 80], 31), 3: ([6, 8, 20], 5)}[count]
+        return [axis_of_any_steps(rng, pixels, taps) for pixels in most]
+    *around, (pixels, taps) = LARGEST[count]
+    return [*(axis(rng, *each) for each in around), axis(rng, 3 * pixels if large else pixels, taps)]
+
+
 def case(rng):
     """One problem, all passes; returns what it was."""
     large = rng.random() < 0.02
-    h, w = axis(rng, 24), axis(rng, 150 if large else 48)
-    if rng.random() < 0.1:
-        h, w = axis_of_any_steps(rng, 20), axis_of_any_steps(rng, 80)
+    size, kernel, stride, dilate, pad = zip(*axes_of(rng, large), strict=True)
+    steps = {"stride": stride, "dilate": dilate, "pad": pad}
     n, c, m = int(rng.integers(1, 4)), int(rng.integers(1, 130 if large else 24)), int(rng.choice([1, 1, 1, 2, 3]))
-    size, kernel, steps = (h[0], w[0]), (h[1], w[1]), {"stride": (h[2], w[2]), "dilate": (h[3], w[3])}
-    steps["pad"] = (h[4], w[4])
     x_type, W_type, gy_type = (DTYPES[i] for i in rng.choice(4, 3, p=[0.15, 0.15, 0.5, 0.2]))
     if rng.random() < 0.7:
         W_type = gy_type = x_type
@@ -106,9 +120,10 @@ def check(rng, x, W, b, gy, size, kernel, steps):
     y, gx = Framed(rng, (x.shape[0], W.shape[0] * x.shape[1], *gy.shape[2:]), x.dtype), Framed(rng, x.shape, gy.dtype)
     gW, gb = Framed(rng, W.shape, DTYPES[rng.integers(4)]), np.empty(gy.shape[1], DTYPES[rng.integers(4)])
     framed = rng.random() < 0.5
+    activation = rng.choice([None, None, None, "relu", "relu6"])
     assert_same(
-        ops.forward(x, W, b, out=y.out if framed else None, **steps),
-        reference.forward(x, W, b, **steps),
+        ops.forward(x, W, b, activation=activation, out=y.out if framed else None, **steps),
+        reference.forward(x, W, b, activation=activation, **steps),
     )
     assert_same(
         ops.input_grad(gy, W, size, out=gx.out if framed else None, **steps),

@@ -20,6 +20,7 @@ WITHOUT_PRIVATE_NAMES = bool(os.environ.get("DEPTHWISE_TEST_WITHOUT_PRIVATE_NAME
 COMPILED = [name for name, _ in _core.targets()]
 CHAINER_CASES = json.loads((Path(__file__).parent / "chainer_cases.json").read_text())["cases"]
 DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
+AXES = [pytest.param(n, id=f"{n}d") for n in (1, 2, 3)]  # a test's parameters: the numbers of spatial axes
 
 
 @contextmanager
@@ -60,7 +61,7 @@ def planar(a):
 
 def channels_last(a):
     """Contiguous channels."""
-    return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
 
 
 def spread(a):
@@ -73,7 +74,8 @@ def spread(a):
 
 def reversed_rows(a):
     """Negative strides."""
-    return np.ascontiguousarray(a[:, :, ::-1, ::-1])[:, :, ::-1, ::-1]
+    turned = (..., *[slice(None, None, -1)] * (a.ndim - 2))
+    return np.ascontiguousarray(a[turned])[turned]
 
 
 LAYOUTS = [planar, channels_last, spread, reversed_rows]
@@ -106,14 +108,14 @@ def assert_same(actual, expected):
     np.testing.assert_array_equal(actual.astype(np.float64), expected.astype(actual.dtype).astype(np.float64))
 
 
-def axis_of_any_steps(rng, most):
+def axis_of_any_steps(rng, most, taps=31):
     """(size, kernel, stride, dilate, (before, after)) with few outputs, some tap of which meets the image."""
 
     def step():
         return int(rng.choice([1, 2, 3, int(10 ** rng.uniform(0.5, 8))], p=[0.4, 0.1, 0.1, 0.4]))
 
     while True:
-        size, kernel, stride, dilate = int(rng.integers(1, most)), int(rng.integers(1, 32)), step(), step()
+        size, kernel, stride, dilate = int(rng.integers(1, most)), int(rng.integers(1, taps + 1)), step(), step()
         outs = int(rng.integers(1, 12 if stride > 3 else 40))
         padding = max(0, (outs - 1) * stride + dilate * (kernel - 1) + 1 - size) + int(rng.integers(0, stride))
         # The image is a speck in its padding: put it under a tap.

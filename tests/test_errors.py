@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 import depthwise
 from depthwise import Variable, ops
+from depthwise.functions import depthwise_convolution_1d as conv1
 from depthwise.functions import depthwise_convolution_2d as conv
+from depthwise.functions import depthwise_convolution_3d as conv3
 
 x = np.zeros((2, 3, 4, 7), np.float32)
 W = np.zeros((2, 3, 3, 3), np.float32)
@@ -126,22 +128,31 @@ def test_accepted_though_odd(kwargs, shape):
         ((2, 0, 4, 7), (2, 0, 3, 3), 0, (2, 0, 2, 5)),
         ((2, 3, 4, 7), (1, 3, 0, 1), 0, (2, 3, 5, 7)),
         ((2, 3, 0, 7), (1, 3, 1, 1), (1, 0), (2, 3, 2, 7)),
+        ((0, 3, 7), (2, 3, 3), 0, (0, 6, 5)),
+        ((2, 3, 7), (0, 3, 3), 0, (2, 0, 5)),
+        ((2, 3, 7), (1, 3, 0), 0, (2, 3, 8)),
+        ((2, 3, 0), (1, 3, 1), 1, (2, 3, 2)),
+        ((0, 3, 4, 5, 7), (2, 3, 3, 3, 3), 0, (0, 6, 2, 3, 5)),
+        ((2, 0, 4, 5, 7), (2, 0, 3, 3, 3), 0, (2, 0, 2, 3, 5)),
+        ((2, 3, 4, 5, 7), (1, 3, 0, 1, 1), 0, (2, 3, 5, 5, 7)),
+        ((2, 3, 0, 5, 7), (1, 3, 1, 1, 1), (1, 0, 0), (2, 3, 2, 5, 7)),
+        ((2, 3, 0, 5, 7), (1, 3, 1, 3, 3), 1, (2, 3, 2, 5, 7)),
     ],
 )
 def test_empty_sizes(x_shape, W_shape, pad, shape):
     xs, Ws = Variable(np.ones(x_shape, np.float32)), Variable(np.ones(W_shape, np.float32))
     bias = Variable(np.arange(shape[1], dtype=np.float32))
-    y = conv(xs, Ws, bias, pad=pad)
+    y = {3: conv1, 4: conv, 5: conv3}[len(x_shape)](xs, Ws, bias, pad=pad)
     assert y.shape == shape
     y.grad = np.ones(shape, np.float32)
     y.backward()
     assert (xs.grad.shape, Ws.grad.shape, bias.grad.shape) == (x_shape, W_shape, (shape[1],))
     for gb in (bias.grad, ops.bias_grad(y.array * 0 + 1)):
-        np.testing.assert_array_equal(gb, np.full(shape[1], shape[0] * shape[2] * shape[3]))
+        np.testing.assert_array_equal(gb, np.full(shape[1], shape[0] * np.prod(shape[2:])))
     if x_shape[0] == 0:
         assert not Ws.grad.any()
     if 0 in W_shape[2:] or 0 in x_shape[2:]:
-        np.testing.assert_array_equal(y.array, np.broadcast_to(bias.array[None, :, None, None], shape))
+        np.testing.assert_array_equal(y.array, np.broadcast_to(bias.array.reshape(-1, *[1] * len(shape[2:])), shape))
 
 
 def good_out():
@@ -213,15 +224,22 @@ def test_other_surfaces(call, error, message):
 
 
 SMALL = st.integers(-2, 6)
-STEPS = st.one_of(SMALL, st.tuples(SMALL, SMALL), st.sampled_from([2**31 - 1, 2**31, 2**62, 2**63, 2**64, -(2**63)]))
+LISTS = st.lists(SMALL, min_size=1, max_size=3)
+STEPS = st.one_of(
+    SMALL, st.tuples(SMALL, SMALL), LISTS, st.sampled_from([2**31 - 1, 2**31, 2**62, 2**63, 2**64, -(2**63)])
+)
 ODD = [np.float32(1), np.array([1, 2]), np.array(3), slice(3), Ellipsis, {}, {1, 2}, object()]
 KINDS = [st.none(), st.floats(), st.text(max_size=3), st.binary(max_size=2), st.complex_numbers(), st.booleans()]
+ACTIVATIONS = st.sampled_from([None, "silu", "swish", "relu", "relu6", "hardswish", "gelu", "gelu_tanh"])
 JUNK = st.one_of(*KINDS, st.lists(SMALL, max_size=3), st.sampled_from(ODD))
-PADS = st.one_of(SMALL, st.tuples(SMALL, SMALL), st.tuples(st.tuples(SMALL, SMALL), st.tuples(SMALL, SMALL)))
+PAIRS = st.tuples(SMALL, SMALL)
+WORDS = st.sampled_from(["same", "valid", "causal"])
+PADS = st.one_of(SMALL, PAIRS, st.tuples(PAIRS, PAIRS), st.lists(PAIRS, min_size=1, max_size=3), WORDS)
 SHAPES = st.lists(st.sampled_from([0, 1, 2, 3, 5]), min_size=3, max_size=5).map(tuple)
+FITTING = (2, 3, 9), (1, 3, 3), (2, 3, 5, 5, 5), (1, 3, 3, 3, 3)
 ARRAYS = st.builds(
     lambda shape, dtype: np.ones(shape, dtype),
-    st.one_of(SHAPES, st.just((2, 3, 5, 5)), st.just((1, 3, 3, 3)), st.just((3,))),
+    st.one_of(SHAPES, st.sampled_from([(2, 3, 5, 5), (1, 3, 3, 3), *FITTING, (3,)])),
     st.sampled_from(["f4", "f4", "f4", "f8", "f2", ">f4", "i4", "c8", "O", "M8[s]", "S3", "V4"]),
 )
 
@@ -235,8 +253,11 @@ def test_nothing_but_type_and_value_errors(data):
         return data.draw(st.one_of(usual, usual, usual, JUNK))
 
     call = data.draw(
-        st.sampled_from([conv, ops.forward, ops.input_grad, ops.weight_grad, ops.bias_grad, depthwise.explain])
+        st.sampled_from(
+            [conv, conv1, conv3, ops.forward, ops.input_grad, ops.weight_grad, ops.bias_grad, depthwise.explain]
+        )
     )
+    convolves = call in (conv, conv1, conv3)
     steps = {"stride": draw(STEPS), "pad": draw(PADS), "dilate": draw(STEPS)}
     if call is ops.bias_grad:
         args, steps = [draw(ARRAYS)], {}
@@ -244,9 +265,11 @@ def test_nothing_but_type_and_value_errors(data):
         args = [draw(ARRAYS), draw(ARRAYS), draw(PADS)]
     else:
         args = [draw(ARRAYS), draw(ARRAYS)]
-    if call in (conv, ops.forward) and data.draw(st.booleans()):
+    if (convolves or call is ops.forward) and data.draw(st.booleans()):
         args.append(draw(ARRAYS))
-    if call not in (conv, depthwise.explain) and data.draw(st.booleans()):
+    if not convolves and call is not depthwise.explain and data.draw(st.booleans()):
         steps["out"] = draw(ARRAYS)
+    if call is ops.forward and data.draw(st.booleans()):
+        steps["activation"] = draw(ACTIVATIONS)
     with contextlib.suppress(TypeError, ValueError):
         call(*args, **steps)

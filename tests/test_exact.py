@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import depthwise
 from depthwise import ops, reference
-from helpers import CHAINER_CASES, DTYPES, LAYOUTS, assert_same, from_json, integers, lanes, steps_of
+from helpers import AXES, CHAINER_CASES, DTYPES, LAYOUTS, assert_same, from_json, integers, lanes, steps_of
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -39,7 +39,9 @@ def check(rng, n, c, m, size, kernel, stride, pad, dilate, layout=LAYOUTS[0], dt
     b = integers(rng, (c * m,), dtypes[2])
     out = depthwise.output_size(size, kernel, **steps)
     gy = layout(integers(rng, (n, c * m, *out), dtypes[0], -2, 3))
-    assert_same(ops.forward(x, W, b, **steps), reference.forward(x, W, b, **steps))
+    y = ops.forward(x, W, b, **steps)
+    assert_same(y, reference.forward(x, W, b, **steps))
+    assert_same(ops.forward(x, W, b, activation="relu", **steps), np.maximum(y, 0))
     assert_same(ops.input_grad(gy, W, size, **steps), reference.input_grad(gy, W, size, **steps))
     gb = np.empty(c * m, dtypes[2])
     gW, expected = ops.weight_grad(x, gy, kernel, bias_out=gb, **steps), reference.bias_grad(gy)
@@ -51,38 +53,50 @@ def check(rng, n, c, m, size, kernel, stride, pad, dilate, layout=LAYOUTS[0], dt
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6, 7, 11, 31])
-def test_kernels_and_widths(target, k, stride, layout):
+@pytest.mark.parametrize(
+    ("around", "k"),
+    [
+        *(((), k) for k in (1, 2, 3, 4, 5, 9, 31, 128)),
+        *(((9,), k) for k in (1, 2, 3, 4, 5, 6, 7, 11, 31)),
+        *(((4, 5), k) for k in (1, 2, 3, 5)),
+    ],
+)
+def test_kernels_and_widths(target, around, k, stride, layout):
     rng = np.random.default_rng(k)
     N = lanes(target)
     for width in sorted({1, N - 1, N, N + 1, 2 * N + 1} - {0}):
+        size = (*around, width)
         for pad in {0, k // 2, k}:
-            if min(9, width) + 2 * pad >= k:
-                check(rng, 1, 3, 1, (9, width), (k, k), stride, pad, 1, layout)
+            if min(size) + 2 * pad >= k:
+                check(rng, 1, 3, 1, size, (k,) * len(size), stride, pad, 1, layout)
 
 
+@pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
-def test_channel_counts(target, layout):
+def test_channel_counts(target, layout, axes):
     rng = np.random.default_rng(0)
     N = lanes(target)
     for c in sorted({1, N - 1, N, N + 1, 2 * N + 1} - {0}):
         for m in (1, 2, 3):
-            check(rng, 2, c, m, (7, 9), (3, 3), 1, 1, 1, layout)
+            check(rng, 2, c, m, (4, 7, 9)[-axes:], (3,) * axes, 1, 1, 1, layout)
 
 
+@pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("n", [0, 1, 3])
-def test_batches(target, n):
-    check(np.random.default_rng(n), n, 4, 2, (6, 7), (3, 3), 1, 1, 1)
-    check(np.random.default_rng(n), 2, 4, 2, (6, 7), (3, 3), 1, 1, 1)  # so that something runs for n = 0
+def test_batches(target, n, axes):
+    size, kernel = (4, 6, 7)[-axes:], (3,) * axes
+    check(np.random.default_rng(n), n, 4, 2, size, kernel, 1, 1, 1)
+    check(np.random.default_rng(n), 2, 4, 2, size, kernel, 1, 1, 1)  # so that something runs for n = 0
 
 
+@pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("W_dtype", DTYPES)
 @pytest.mark.parametrize("x_dtype", DTYPES)
-def test_dtypes(target, x_dtype, W_dtype, layout):
+def test_dtypes(target, x_dtype, W_dtype, layout, axes):
     rng = np.random.default_rng(1)
     for stride, m in ((1, 1), (2, 2)):
-        check(rng, 2, 17, m, (9, 19), (3, 5), stride, 1, 1, layout, (x_dtype, W_dtype, x_dtype))
+        check(rng, 2, 17, m, (3, 9, 19)[-axes:], (2, 3, 5)[-axes:], stride, 1, 1, layout, (x_dtype, W_dtype, x_dtype))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
@@ -96,26 +110,80 @@ def test_wide_and_tall(target, layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize(
+    ("c", "m", "size", "kernel", "stride", "pad", "dilate"),
+    [
+        (2, 1, (9001,), (4,), 1, "causal", 1),
+        (70, 1, (300,), (4,), 1, "causal", 1),
+        (5, 2, (700,), (3,), 1, "causal", 16),
+        (3, 1, (2500,), (31,), 1, "same", 1),
+        (3, 1, (400,), (128,), 1, "same", 1),
+        (3, 2, (1000,), (9,), 4, "same", 3),
+        (40, 1, (1,), (4,), 1, "causal", 1),
+        (40, 1, (4,), (4,), 1, 0, 1),
+        (5, 1, (40,), (3,), 1, 18, 18),
+        (3, 1, (60, 3, 5), (9, 1, 1), 1, (4, 0, 0), 1),
+        (3, 1, (60, 3, 5), (5, 3, 3), (3, 1, 2), "same", 1),
+        (3, 2, (3, 40, 33), (3, 3, 3), (1, 2, 2), 1, 1),
+        (5, 1, (7, 9, 70), (3, 3, 3), 1, (2, 1, 1), (2, 1, 1)),
+        (19, 1, (2, 1, 90), (2, 1, 7), 1, "same", 1),
+        (3, 1, (2, 3, 4), (1, 2, 2), 1, ((0, 1), (0, 0), (0, 0)), 1),
+        (3, 1, (1, 9, 20), (3, 3, 3), 1, 1, 1),
+        (2, 1, (12, 1, 1), (5, 1, 1), 2, ((4, 0), (0, 0), (0, 0)), 1),
+        (3, 2, (6, 5, 7), (3, 3, 3), 1, 9, 9),
+        (4, 1, (5, 6, 7), (5, 6, 7), 1, 0, 1),
+    ],
+)
+def test_long_and_deep(target, c, m, size, kernel, stride, pad, dilate, layout):
+    check(np.random.default_rng(16), 2, c, m, size, kernel, stride, pad, dilate, layout)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pixels_a_power_of_two_apart(target, dtype):
+    """They push one another out of a cache: those of one line are copied in bands, for some channels at a time."""
+
+    def layout(a):
+        n, c, size = a.shape
+        memory = np.full((n, size, 1024), np.nan, a.dtype)
+        memory[:, :, :c] = a.swapaxes(1, 2)
+        return memory[:, :, :c].swapaxes(1, 2)
+
+    rng = np.random.default_rng(17)
+    check(rng, 2, 300, 1, (270,), (9,), 1, "causal", 1, layout, (dtype,) * 3)
+    check(rng, 1, 37, 1, (60,), (31,), 1, "same", 3, layout, (dtype, np.float32, dtype))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
 def test_taps_that_all_miss_the_image(target, layout):
     # Some columns of gx meet no tap at all.
-    check(np.random.default_rng(3), 1, 19, 2, (9, 2), (4, 2), (2, 3), (3, 1), 3, layout)
+    rng = np.random.default_rng(3)
+    check(rng, 1, 19, 2, (9, 2), (4, 2), (2, 3), (3, 1), 3, layout)
+    check(rng, 1, 19, 2, (2,), (2,), 3, 1, 3, layout)
+    check(rng, 1, 19, 2, (2, 9, 2), (2, 4, 2), (3, 2, 3), (1, 3, 1), 3, layout)
 
 
-geometries = st.fixed_dictionaries(
-    {
-        "n": st.integers(0, 2),
-        "c": st.integers(1, 35),
-        "m": st.integers(1, 3),
-        "size": st.tuples(st.integers(0, 20), st.integers(0, 40)),
-        "kernel": st.tuples(st.integers(0, 9), st.integers(0, 9)),
-        "stride": st.tuples(st.integers(1, 4), st.integers(1, 4)),
-        "pad": st.tuples(*[st.tuples(st.integers(0, 8), st.integers(0, 8))] * 2),
-        "dilate": st.tuples(st.integers(1, 4), st.integers(1, 4)),
-        "layout": st.sampled_from(LAYOUTS),
-        "dtypes": st.tuples(*[st.sampled_from(DTYPES)] * 3),
-    }
-)
-slow = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+def geometries_of(axes):
+    """Problems of so many spatial axes."""
+    step = st.tuples(*[st.integers(1, 4)] * axes)
+    most_taps, most_pad = {1: (40, 40), 2: (9, 8), 3: (4, 4)}[axes]
+    return st.fixed_dictionaries(
+        {
+            "n": st.integers(0, 2),
+            "c": st.integers(1, 35),
+            "m": st.integers(1, 3),
+            "size": st.tuples(*(st.integers(0, most) for most in {1: (200,), 2: (20, 40), 3: (7, 9, 30)}[axes])),
+            "kernel": st.tuples(*[st.integers(0, most_taps)] * axes),
+            "stride": step,
+            "pad": st.tuples(*[st.tuples(st.integers(0, most_pad), st.integers(0, most_pad))] * axes),
+            "dilate": step,
+            "layout": st.sampled_from(LAYOUTS),
+            "dtypes": st.tuples(*[st.sampled_from(DTYPES)] * 3),
+        }
+    )
+
+
+geometries = st.sampled_from([1, 2, 2, 3]).flatmap(geometries_of)
+slow = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def fits(g):
@@ -149,25 +217,27 @@ def test_three_inner_products_agree(g, seed):
     assert product == (W * ops.weight_grad(x, gy, g["kernel"], **steps)).sum()
 
 
-def test_torch_agrees_with_the_reference():
+@pytest.mark.parametrize("axes", AXES)
+def test_torch_agrees_with_the_reference(axes):
     torch = pytest.importorskip("torch", reason="PyTorch checks the reference in CI")
     rng = np.random.default_rng(3)
+    convolution = (torch.conv1d, torch.conv2d, torch.conv3d)[axes - 1]
     for _ in range(100):
-        c, m, k = rng.integers(1, 5), rng.integers(1, 4), rng.integers(1, 6, 2)
-        stride, pad, dilate = rng.integers(1, 4, 2), rng.integers(0, 4, 2), rng.integers(1, 3, 2)
-        size = tuple(int(v) for v in (k - 1) * dilate + 1 + rng.integers(0, 9, 2))
+        c, m, k = rng.integers(1, 5), rng.integers(1, 4), rng.integers(1, 6, axes)
+        stride, pad, dilate = rng.integers(1, 4, axes), rng.integers(0, 4, axes), rng.integers(1, 3, axes)
+        size = tuple(int(v) for v in (k - 1) * dilate + 1 + rng.integers(0, 9, axes))
         steps = {"stride": tuple(stride), "pad": tuple(pad), "dilate": tuple(dilate)}
         x, W = integers(rng, (2, c, *size), np.float64), integers(rng, (m, c, *k), np.float64)
         b = integers(rng, (c * m,), np.float64)
-        grouped = np.ascontiguousarray(W.transpose(1, 0, 2, 3)).reshape(c * m, 1, *k)
+        grouped = np.ascontiguousarray(W.swapaxes(0, 1)).reshape(c * m, 1, *k)
         tx, tW, tb = (torch.tensor(a, requires_grad=True) for a in (x, grouped, b))
-        ty = torch.conv2d(tx, tW, tb, tuple(stride), tuple(pad), tuple(dilate), int(c))
+        ty = convolution(tx, tW, tb, tuple(stride), tuple(pad), tuple(dilate), int(c))
         gy = integers(rng, tuple(ty.shape), np.float64)
         ty.backward(torch.tensor(gy))
         kernel = tuple(int(v) for v in k)
         assert_same(reference.forward(x, W, b, **steps), ty.detach().numpy())
         assert_same(reference.input_grad(gy, W, size, **steps), tx.grad.numpy())
-        gW = tW.grad.numpy().reshape(c, m, *k).transpose(1, 0, 2, 3)
+        gW = tW.grad.numpy().reshape(c, m, *k).swapaxes(0, 1)
         assert_same(reference.weight_grad(x, gy, kernel, **steps), gW)
         assert_same(reference.bias_grad(gy), tb.grad.numpy())
 
@@ -204,7 +274,8 @@ def test_single_rows(target, columns):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("value", [np.inf, np.nan])
-def test_what_is_not_finite_reaches_nothing_through_the_padding(target, layout, dtype, value):
+@pytest.mark.parametrize("axes", AXES)
+def test_what_is_not_finite_reaches_nothing_through_the_padding(target, axes, layout, dtype, value):
     """A weight, a pixel and an element of gy count where the definition has a product of them, and nowhere else."""
     rng = np.random.default_rng(15)
 
@@ -213,17 +284,21 @@ def test_what_is_not_finite_reaches_nothing_through_the_padding(target, layout, 
         where = rng.random(a) < 0.15
         return layout(np.where(where, value, 1).astype(dtype)), where.astype(np.float64)
 
-    for size in (6, 21), (3, 8), (1, 40), (40, 1), (7, 7):
-        for kernel, stride, dilate in (
-            ((3, 3), 1, 1),
-            ((3, 3), 2, 1),
-            ((5, 4), 1, 2),
-            ((1, 7), 3, 1),
-            ((2, 5), (1, 2), 3),
-        ):
-            pad = tuple(dilate * (k - 1) for k in kernel)
+    problems = {
+        1: (((6,), (40,)), (((3,), 1, 1), ((4,), 2, 1), ((7,), 1, 2), ((31,), 1, 1))),
+        2: (
+            ((6, 21), (3, 8), (1, 40), (40, 1), (7, 7)),
+            (((3, 3), 1, 1), ((3, 3), 2, 1), ((5, 4), 1, 2), ((1, 7), 3, 1), ((2, 5), (1, 2), 3)),
+        ),
+        3: (((3, 6, 11), (5, 1, 9)), (((3, 3, 3), 1, 1), ((2, 3, 3), (2, 1, 2), (1, 2, 1)))),
+    }
+    sizes, kernels = problems[axes]
+    for size in sizes:
+        for kernel, stride, dilate in kernels:
+            dilates = dilate if isinstance(dilate, tuple) else (dilate,) * axes
+            pad = tuple(d * (k - 1) for d, k in zip(dilates, kernel, strict=True))
             steps = {"stride": stride, "dilate": dilate, "pad": pad}
-            c, m = 9, 1 if kernel == (3, 3) else 2
+            c, m = 9, 1 if kernel == (3,) * axes else 2
             out = (1, c * m, *depthwise.output_size(size, kernel, **steps))
             (x, x_at), (W, W_at), (gy, gy_at) = (spoilt(s) for s in ((1, c, *size), (m, c, *kernel), out))
             ones = {s: np.ones(s, dtype) for s in (x.shape, W.shape, out)}
@@ -256,6 +331,29 @@ def test_same_pads_behind(target):
         np.testing.assert_array_equal(y.ravel(), [321, 543, 65])
     y = ops.forward(x.reshape(1, 1, 1, 6), np.float32([1, 10]).reshape(1, 1, 1, 2), pad="same")
     np.testing.assert_array_equal(y.ravel(), [21, 32, 43, 54, 65, 6])
+    y = ops.forward(x.reshape(1, 1, 6), np.float32([1, 10]).reshape(1, 1, 2), pad="same")
+    np.testing.assert_array_equal(y.ravel(), [21, 32, 43, 54, 65, 6])
+    y = ops.forward(x.reshape(1, 1, 6, 1, 1), np.float32([1, 10, 100]).reshape(1, 1, 3, 1, 1), stride=2, pad="same")
+    np.testing.assert_array_equal(y.ravel(), [321, 543, 65])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("dilate", [1, 3])
+@pytest.mark.parametrize("k", [1, 4, 31])
+def test_causal_pads_before(target, k, dilate, layout):
+    """No output hangs on what comes later, and one without its past is that of zeros before it."""
+    rng = np.random.default_rng(k)
+    x, W = layout(integers(rng, (2, 19, 50), np.float32)), integers(rng, (1, 19, k), np.float32)
+    y = ops.forward(x, W, dilate=dilate, pad="causal")
+    assert y.shape == x.shape
+    past = dilate * (k - 1)
+    assert_same(y, reference.forward(np.pad(x, ((0, 0), (0, 0), (past, 0))), W, dilate=dilate))
+    assert y.tobytes() == ops.forward(x, W, dilate=dilate, pad=((past, 0),)).tobytes()
+    later = x.copy()
+    later[:, :, 30:] = np.nan
+    assert_same(ops.forward(later, W, dilate=dilate, pad="causal")[:, :, :30], y[:, :, :30])
+    strided = ops.forward(x, W, stride=2, dilate=dilate, pad="causal")
+    assert_same(strided, y[:, :, ::2])
 
 
 @pytest.mark.parametrize("gap", [0, 3])
@@ -275,17 +373,26 @@ def test_planes_of_16_bit_floats(target, dtype, gap):
     check(rng, 1, 3, 1, (70, 90), (3, 3), 1, 1, 2, layout, (dtype, dtype, np.float32))
     check(rng, 40, 17, 1, (45, 40), (3, 3), 1, 1, 1, layout, (dtype, dtype, dtype))  # images in two parts
 
+    def volumes(a):
+        n, c, d, h, w = a.shape
+        memory = np.full((n, c, d + gap, h, w), np.nan, a.dtype)
+        memory[:, :, gap:] = a
+        return memory[:, :, gap:]
+
+    check(rng, 2, 5, 2, (4, 9, 14), (2, 3, 3), 1, 1, 1, volumes, (dtype, np.float32, dtype))
+
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
-@pytest.mark.parametrize("kernel", [(8, 1), (1, 8), (3, 3)])
+@pytest.mark.parametrize("kernel", [(8, 1), (1, 8), (3, 3), (8,), (2, 3, 3)])
 def test_weight_gradient_into_any_strides(target, kernel, layout):
     """A gap after each tap, row and channel stays as it was."""
     rng = np.random.default_rng(14)
-    x = layout(integers(rng, (2, 5, 12, 20), np.float32))
-    gy = layout(integers(rng, (2, 5, 13 - kernel[0], 21 - kernel[1]), np.float32))
+    size = (4, 12, 20)[-len(kernel) :]
+    x = layout(integers(rng, (2, 5, *size), np.float32))
+    gy = layout(integers(rng, (2, 5, *(s + 1 - k for s, k in zip(size, kernel, strict=True))), np.float32))
     for dtype in (np.float32, np.float64):
-        memory = np.full((3, 7, kernel[0] + 2, 2 * kernel[1]), np.nan, dtype)
-        out = memory[1:2, 1:6, 1:-1, ::2]
+        memory = np.full((3, 7, *(k + 2 for k in kernel[:-1]), 2 * kernel[-1]), np.nan, dtype)
+        out = memory[(slice(1, 2), slice(1, 6), *[slice(1, -1)] * (len(kernel) - 1), slice(None, None, 2))]
         ops.weight_grad(x, gy, kernel, out=out)
         assert_same(out, reference.weight_grad(x, gy, kernel))
         out[...] = np.nan
@@ -310,3 +417,11 @@ def test_more_than_2_to_31_elements(layout):
     assert_same(y, expected)
     gW = ops.weight_grad(x, y, (1, 1), stride=stride)
     np.testing.assert_array_equal(gW.ravel(), [50, 63])
+    if layout == "planar":  # the samples lie at multiples of the stride in a line as long as the image has pixels
+        line = ops.forward(x.reshape(1, 2, -1), W[..., 0], stride=stride)
+        expected = np.zeros((1, 2, (h * w - 1) // stride + 1))
+        expected[0, 1, -1], expected[0, 0, w + 1] = 21, 10
+        assert_same(line, expected)
+    volume = x.reshape(1, 2, 3, h // 3, w) if layout == "planar" else x[:, :, None]
+    y = ops.forward(volume, W[..., None], stride=(1, 1, stride))
+    assert (y.sum(dtype=np.float64), y[0, 1, -1, -1, -1], y[0, 0].max()) == (31, 21, 10)

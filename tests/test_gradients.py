@@ -9,7 +9,7 @@ import pytest
 import depthwise
 from depthwise import Variable, gradient_check
 from depthwise import functions as F  # noqa: N812 - Chainer's users call it so
-from helpers import CHAINER_CASES, LAYOUTS, from_json, integers, steps_of
+from helpers import AXES, CHAINER_CASES, LAYOUTS, from_json, integers, steps_of
 
 
 def test_chainer_cases_to_second_order(target):
@@ -50,6 +50,38 @@ def test_check_backward_and_double_backward(stride, pad, dilate, multiplier, lay
     gradient_check.check_double_backward(f, (x, W, b), gy, second)
 
 
+CONVOLUTIONS = {1: F.depthwise_convolution_1d, 2: F.depthwise_convolution_2d, 3: F.depthwise_convolution_3d}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("multiplier", [1, 2])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "pad", "dilate"),
+    [
+        ((9,), (3,), 1, 0, 1),
+        ((9,), (4,), 1, "causal", 1),
+        ((9,), (3,), 2, "causal", 2),
+        ((9,), (3,), 3, ((2, 1),), 1),
+        ((3, 4, 5), (2, 3, 2), 1, 0, 1),
+        ((3, 4, 5), (2, 3, 2), 1, "same", (1, 2, 1)),
+        ((4, 4, 5), (3, 2, 3), (2, 1, 2), ((1, 0), (0, 1), (1, 1)), 1),
+    ],
+)
+def test_check_backward_and_double_backward_of_one_and_three(size, kernel, stride, pad, dilate, multiplier, layout):
+    rng = np.random.default_rng(20)
+    np.random.seed(20)
+    x, W = layout(rng.normal(size=(2, 3, *size))), rng.normal(size=(multiplier, 3, *kernel))
+    b = rng.normal(size=3 * multiplier)
+
+    def f(x, W, b):
+        return CONVOLUTIONS[len(size)](x, W, b, stride, pad, dilate=dilate)
+
+    gy = rng.normal(size=f(x, W, b).shape)
+    gradient_check.check_backward(f, (x, W, b), gy)
+    second = tuple(rng.normal(size=v.shape) for v in (x, W, b))
+    gradient_check.check_double_backward(f, (x, W, b), gy, second)
+
+
 def test_the_checks_can_fail():
     rng = np.random.default_rng(16)
     x, W = rng.normal(size=(1, 2, 5, 5)), rng.normal(size=(1, 2, 3, 3))
@@ -70,9 +102,10 @@ def test_numerical_grad_sees_a_kink():
         gradient_check.numerical_grad(lambda: (np.abs(x),), (x,), (np.ones(1),), detect_nondifferentiable=True)
 
 
-def test_third_order():
-    x, W = Variable(np.full((1, 1, 3, 3), 2.0)), Variable(np.full((1, 1, 3, 3), 3.0))
-    y = F.depthwise_convolution_2d(x, W) ** 3  # (sum of x * W)^3
+@pytest.mark.parametrize(("axes", "size"), [(1, (9,)), (2, (3, 3)), (3, (1, 3, 3))])
+def test_third_order(axes, size):
+    x, W = Variable(np.full((1, 1, *size), 2.0)), Variable(np.full((1, 1, *size), 3.0))
+    y = CONVOLUTIONS[axes](x, W) ** 3  # (sum of x * W)^3
     (g1,) = depthwise.grad([y], [x], enable_double_backprop=True)
     (g2,) = depthwise.grad([F.sum(g1)], [W], enable_double_backprop=True)
     (g3,) = depthwise.grad([F.sum(g2)], [x])
@@ -82,18 +115,20 @@ def test_third_order():
     np.testing.assert_allclose(g3.array, expected)
 
 
-def test_gradient_penalty():
+@pytest.mark.parametrize("axes", AXES)
+def test_gradient_penalty(axes):
     """The pattern that fails in Chainer 7.8.1: double backward where gy requires no gradient."""
     for multiplier in (1, 2):
         rng = np.random.default_rng(17)
-        x, W = Variable(rng.normal(size=(2, 3, 6, 6))), Variable(rng.normal(size=(multiplier, 3, 3, 3)))
+        size, kernel = (4, 6, 6)[-axes:], (2, 3, 3)[-axes:]
+        x, W = Variable(rng.normal(size=(2, 3, *size))), Variable(rng.normal(size=(multiplier, 3, *kernel)))
 
         def penalty(W, x=x):
-            (gx,) = depthwise.grad([F.depthwise_convolution_2d(x, W)], [x], enable_double_backprop=True)
+            (gx,) = depthwise.grad([CONVOLUTIONS[axes](x, W)], [x], enable_double_backprop=True)
             return F.sum(gx * gx)
 
         penalty(W).backward()
-        start, eps, at = W.array, 1e-5, (0, 1, 2, 0)
+        start, eps, at = W.array, 1e-5, (0, 1, *(1, 2, 0)[-axes:])
         ends = []
         for sign in (1, -1):
             shifted = start.copy()
@@ -102,15 +137,17 @@ def test_gradient_penalty():
         assert W.grad[at] == pytest.approx((ends[0] - ends[1]) / (2 * eps), rel=1e-6)
 
 
+@pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("x_dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("W_dtype", [np.float16, np.float32, np.float64])
-def test_dtypes_of_gradients(x_dtype, W_dtype):
+def test_dtypes_of_gradients(x_dtype, W_dtype, axes):
     rng = np.random.default_rng(18)
-    x, W = Variable(integers(rng, (2, 3, 6, 6), x_dtype)), Variable(integers(rng, (2, 3, 3, 3), W_dtype))
+    size, kernel = (3, 6, 6)[-axes:], (2, 3, 3)[-axes:]
+    x, W = Variable(integers(rng, (2, 3, *size), x_dtype)), Variable(integers(rng, (2, 3, *kernel), W_dtype))
     b = Variable(integers(rng, 6, x_dtype))
-    y = F.depthwise_convolution_2d(x, W, b)
+    y = CONVOLUTIONS[axes](x, W, b)
     assert y.dtype == x_dtype
-    F.sum(y * y).backward(enable_double_backprop=True)
+    F.sum(y / 64 * y).backward(enable_double_backprop=True)
     assert (x.grad.dtype, W.grad.dtype, b.grad.dtype) == (x_dtype, W_dtype, x_dtype)
     gx = x.grad_var
     x.cleargrad()

@@ -9,7 +9,7 @@ import pytest
 
 import depthwise
 from depthwise import ops, reference
-from helpers import DTYPES, LAYOUTS, assert_same, axis_of_any_steps, integers
+from helpers import AXES, DTYPES, LAYOUTS, assert_same, axis_of_any_steps, integers
 
 MIB = 1 << 20
 
@@ -19,14 +19,16 @@ def copies(W):
     return 12 * 16 * -(-W.shape[1] // 16) * W[:, :1].size
 
 
+@pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("seed", range(8))
-def test_random_steps(target, seed):
+def test_random_steps(target, seed, axes):
     """Every pass in every layout and dtype, exactly; scratch memory as promised, whatever the steps."""
     rng = np.random.default_rng(seed)
-    for _ in range(25):
-        h, w = axis_of_any_steps(rng, 20), axis_of_any_steps(rng, 80)
-        size, kernel = (h[0], w[0]), (h[1], w[1])
-        steps = {"stride": (h[2], w[2]), "dilate": (h[3], w[3]), "pad": (h[4], w[4])}
+    most, taps = {1: ([200], 31), 2: ([20, 80], 31), 3: ([6, 8, 20], 4)}[axes]
+    for _ in range(25 if axes == 2 else 12):
+        each = (axis_of_any_steps(rng, pixels, taps) for pixels in most)
+        size, kernel, stride, dilate, pad = zip(*each, strict=True)
+        steps = {"stride": stride, "dilate": dilate, "pad": pad}
         n, c, m = int(rng.integers(1, 3)), int(rng.integers(1, 24)), int(rng.choice([1, 1, 2, 3]))
         dtype = DTYPES[rng.integers(4)]
         x = LAYOUTS[rng.integers(4)](integers(rng, (n, c, *size), dtype))
@@ -97,11 +99,20 @@ def test_memory_does_not_grow_with_steps():
     assert int(run.stdout) <= 2 * 1024  # KiB
 
 
+OTHERS = (1, (10,), (3,)), (2, (0,), (0,)), (1, (3, 4, 5), (3, 3, 3)), (2, (0, 4, 5), (0, 1, 1))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_no_filters(target, dtype, layout):
     """A multiplier of 0: outputs without channels, and a gradient of x that is zero."""
-    for n, size, kernel in ((1, (5, 10), (1, 1)), (2, (3, 3), (3, 3)), (1, (28, 28), (5, 5)), (2, (4, 0), (1, 0))):
+    for n, size, kernel in (
+        (1, (5, 10), (1, 1)),
+        (2, (3, 3), (3, 3)),
+        (1, (28, 28), (5, 5)),
+        (2, (4, 0), (1, 0)),
+        *OTHERS,
+    ):
         x, W = layout(np.ones((n, 3, *size), dtype)), np.ones((0, 3, *kernel), dtype)
         y = ops.forward(x, W, pad=1)
         assert y.shape[1] == 0
@@ -123,6 +134,15 @@ def test_no_images_take_no_time():
             assert not ops.weight_grad(x, gy, (1, 3), **steps).any()
             ops.forward(x, np.ones((1, 1, 1, 3), "f"), **steps)
             ops.input_grad(gy, np.ones((1, 1, 1, 3), "f"), (3, 3), **steps)
+            deep = {"pad": ((2**31 - 1, 2**31 - 1), (0, 0), (0, 0))}
+            volume, W, gy = (
+                np.ones((0, 1, 3, 3, 3), "f"),
+                np.ones((1, 1, 1, 1, 3), "f"),
+                np.ones((0, 1, rows, 3, 1), "f"),
+            )
+            assert not ops.weight_grad(volume, gy, (1, 1, 3), **deep).any()
+            ops.forward(volume, W, **deep)
+            ops.input_grad(gy, W, 3, **deep)
     assert time.perf_counter() - start < 2
 
 

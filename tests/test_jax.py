@@ -13,11 +13,13 @@ import pytest
 
 import depthwise
 from depthwise import _core, reference
-from helpers import combinations
+from helpers import combinations, in_turn
 from jax_helpers import (
+    ALL_OF_IT,
     CASES,
+    DIMS,
     DTYPES,
-    FIRST,
+    PLACES,
     assert_exact,
     conv,
     integers,
@@ -31,19 +33,19 @@ from jax_helpers import (
 )
 
 
-@pytest.mark.parametrize(("case", "dtype", "layout"), combinations(CASES, DTYPES, ["NCHW", "NHWC"]), ids=str)
-def test_values_and_gradients_are_exact(case, dtype, layout, target):
+@pytest.mark.parametrize(("case", "dtype", "channels"), combinations(CASES, DTYPES, PLACES), ids=str)
+def test_values_and_gradients_are_exact(case, dtype, channels, target):
     with jax.enable_x64(True):
-        (x, W, b), f = problem(case, dtype, layout)
+        (x, W, b), f = problem(case, dtype, channels)
         y, back = jax.vjp(jax.jit(f), x, W, b)
         assert y.dtype == x.dtype
         gy = integers(*y.shape, dtype=dtype, seed=3)
         gx, gW, gb = back(gy)
-    steps, flat, g = case[-1], planar(x, layout), planar(gy, layout)
-    assert_exact(planar(y, layout), reference.forward(flat, W, b, **steps))
-    assert_exact(planar(gx, layout), reference.input_grad(g, W, flat.shape[2:], **steps))
+    steps, flat, g = case[-1], planar(x, channels), planar(gy, channels)
+    assert_exact(planar(y, channels), reference.forward(flat, W, b, **steps))
+    assert_exact(planar(gx, channels), reference.input_grad(g, W, flat.shape[2:], **steps))
     assert_exact(gW, reference.weight_grad(flat, g, W.shape[2:], **steps))
-    assert_exact(gb, g.astype(np.float64).sum((0, 2, 3)))
+    assert_exact(gb, reference.bias_grad(g))
 
 
 def test_operands_of_several_dtypes():
@@ -63,10 +65,9 @@ def test_gradients_of_16_bits_are_summed_in_32(dtype):
     np.testing.assert_array_equal(gW.ravel(), expected)
 
 
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("case", CASES[:4], ids=str)
-def test_what_other_platforms_compute(case, layout):
-    (x, W, b), f = problem(case, layout=layout)
+@pytest.mark.parametrize(("case", "channels"), in_turn([c for c in CASES if c[0]], PLACES), ids=str)
+def test_what_other_platforms_compute(case, channels):
+    (x, W, b), f = problem(case, channels=channels)
     y, back = jax.vjp(f, x, W, b)
     steps = primitives_steps(f, x, W)
     gx, gW, _ = back(y)
@@ -113,20 +114,25 @@ def test_huge_pads(pad, stride):
     jax.tree.map(np.testing.assert_array_equal, everything(x, W), tuple(expected))
 
 
-def test_the_seed_function_takes_and_gives_jax_arrays():
-    (x, W, b), _ = problem(FIRST)
-    y = depthwise.depthwise_convolution_2d(jnp.asarray(x), jnp.asarray(W), jnp.asarray(b), 1, 1)
+@pytest.mark.parametrize("dims", DIMS)
+def test_the_functions_for_any_array_take_and_give_jax_arrays(dims):
+    function = getattr(depthwise.functions, f"depthwise_convolution_{dims}d")
+    (x, W, b), _ = problem(ALL_OF_IT[dims])
+    y = function(jnp.asarray(x), jnp.asarray(W), jnp.asarray(b), 1, 1)
     assert isinstance(y, jax.Array)
     assert_exact(y, reference.forward(x, W, b, pad=1))
-    traced = jax.jit(lambda x: depthwise.depthwise_convolution_2d(x, jnp.asarray(W), pad=1))
+    traced = jax.jit(lambda x: function(x, jnp.asarray(W), pad=1))
     assert_exact(traced(x), reference.forward(x, W, pad=1))
     with pytest.raises(TypeError, match="W must be a JAX array, as x is, got ndarray"):
-        depthwise.depthwise_convolution_2d(jnp.asarray(x), W)
+        function(jnp.asarray(x), W)
     with pytest.raises(TypeError, match="b must have x's dtype float32, got float16"):
-        depthwise.depthwise_convolution_2d(jnp.asarray(x), jnp.asarray(W), jnp.asarray(b, jnp.float16))
+        function(jnp.asarray(x), jnp.asarray(W), jnp.asarray(b, jnp.float16))
+    with pytest.raises(ValueError, match=f"must have {2 + dims} axes"):
+        function(jnp.asarray(x)[None], jnp.asarray(W)[None])
 
 
 X, KERNEL = np.ones((2, 4, 8, 8), np.float32), np.ones((1, 4, 3, 3), np.float32)
+LINE, TAPS = X[..., 0], KERNEL[..., 0]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +147,19 @@ X, KERNEL = np.ones((2, 4, 8, 8), np.float32), np.ones((1, 4, 3, 3), np.float32)
         ((X.astype(int), KERNEL), {}, TypeError, "x must be float16, bfloat16, float32 or float64, got int64"),
         (([1.0], KERNEL), {}, TypeError, "x must be an array, got list"),
         ((X, None), {}, TypeError, "W must be an array, got NoneType"),
-        ((X, KERNEL), {"layout": "CHWN"}, ValueError, 'layout must be "NCHW" or "NHWC"'),
+        ((X, KERNEL), {"layout": "CHWN"}, ValueError, "layout must be one of NCW, NWC, NCHW, NHWC, NCDHW, NDHWC"),
+        ((X, KERNEL), {"layout": 4}, ValueError, "layout must be one of NCW, NWC, NCHW, NHWC, NCDHW, NDHWC"),
+        ((LINE, TAPS), {"layout": "NHWC"}, ValueError, "must have 4 axes"),
+        ((X, KERNEL), {"layout": "NWC"}, ValueError, "must have 3 axes"),
+        ((X[None], KERNEL), {}, ValueError, "W must have 5 axes"),
+        ((X[None, None], KERNEL[None, None]), {}, ValueError, "must have 3 to 5 axes"),
+        ((LINE[0], TAPS[0]), {}, ValueError, "must have 3 to 5 axes"),
+        ((LINE, TAPS), {"dilate": 5}, ValueError, "length of the output would be"),
+        ((LINE, TAPS), {"stride": (1, 1)}, ValueError, r"stride must be an int or a tuple \(length,\)"),
+        ((LINE, TAPS[:, :3]), {"layout": "NWC"}, ValueError, r"W has 3 input channels but x has 8 \(x \(2, 4, 8\)"),
+        ((X, KERNEL), {"pad": "causal"}, ValueError, "pad must be"),
+        ((X, KERNEL), {"activation": "tanh"}, ValueError, "activation must be None, \"silu\", .* got 'tanh'"),
+        ((X, KERNEL), {"activation": jax.nn.silu}, TypeError, 'activation must be None, "silu", .* got'),
         ((X, KERNEL), {"stride": 0}, ValueError, "stride must be at least 1, got 0"),
         ((X, KERNEL), {"pad": "full"}, ValueError, "pad must be"),
         ((X, KERNEL), {"dilate": 5}, ValueError, "height of the output would be"),
@@ -212,7 +230,7 @@ def test_huge_pages_are_asked_for_where_the_user_says_so(switch, asked):
 
 def test_no_helper_is_left_behind():
     """A result that is returned while one of XLA's threads still writes it is wrong, or the process ends."""
-    (x, W, _), f = problem((1, 96, 56, 56, 1, (7, 7), {"pad": 3}))
+    (x, W, _), f = problem((1, 96, (56, 56), 1, (7, 7), {"pad": 3}))
     g = jax.jit(f)
     expected = np.asarray(g(x, W)).copy()
     assert all(np.array_equal(g(x, W), expected) for _ in range(1500))

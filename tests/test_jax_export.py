@@ -5,13 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jax_helpers import THIRD, conv, conv_general_dilated, export, in_layout, integers, jax, lax, problem
+from helpers import combinations
+from jax_helpers import (
+    ALL_OF_IT,
+    DIMS,
+    PLACES,
+    conv,
+    conv_general_dilated,
+    export,
+    in_layout,
+    integers,
+    jax,
+    lax,
+    layout,
+    problem,
+)
 
 
-def test_export():
+@pytest.mark.parametrize(("dims", "activation"), [(1, "relu"), (2, None), (3, None)])
+def test_export(dims, activation):
     pytest.importorskip("flatbuffers", reason="jax.export needs it to serialize")
 
-    (x, W, b), f = problem(THIRD)
+    (x, W, b), f = problem(ALL_OF_IT[dims], activation=activation)
     check = [export.DisabledSafetyCheck.custom_call("depthwise")]
     (n,) = export.symbolic_shape("n")
 
@@ -24,7 +39,7 @@ def test_export():
         again = export.deserialize(exported.serialize())
         jax.tree.map(np.testing.assert_array_equal, again.call(x, W, b), step(x, W, b))
         text = exported.mlir_module()
-        assert text.count("@depthwise") == 3
+        assert text.count("@depthwise") == 3 + (activation is not None)
         assert ("stablehlo.convolution" in text) == (len(platforms) > 1)
 
 
@@ -39,36 +54,41 @@ def test_export_where_the_pads_depend_on_a_symbol():
     np.testing.assert_array_equal(exported.call(x, kernel), same(x, kernel))
 
 
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("stride", [1, 3])
-def test_export_with_a_symbolic_height_that_turns_out_small(layout, stride):
+SMALL = {
+    1: [(7,), (3,), (2,), (1,)],
+    2: [(7, 5), (3, 3), (2, 5), (1, 5), (5, 2), (5, 1), (1, 1)],
+    3: [(4, 7, 5), (3, 3, 3), (2, 5, 4), (5, 1, 4), (4, 5, 2), (1, 1, 1)],
+}
+
+
+@pytest.mark.parametrize(("dims", "channels", "stride"), combinations(DIMS, PLACES, [1, 3]))
+def test_export_with_symbolic_sizes_that_turn_out_small(dims, channels, stride):
     """Where a size is smaller than the kernel the output is empty, as lax's, and the gradients are zeros."""
     options = {"disabled_checks": [export.DisabledSafetyCheck.custom_call("depthwise")]}
-    h, w = export.symbolic_shape("h, w")
+    size, name, taps = export.symbolic_shape(", ".join("dhw"[3 - dims :])), layout(dims, channels), (3,) * dims
 
-    def types(h, w, kernel):
-        return [
-            jax.ShapeDtypeStruct(s, np.float32) for s in ((1, 2, h, w) if layout == "NCHW" else (1, h, w, 2), kernel)
-        ]
+    def types(kernel):
+        image = (1, 2, *size) if channels == "second" else (1, *size, 2)
+        return [jax.ShapeDtypeStruct(s, np.float32) for s in (image, kernel)]
 
     def step(x, W):
-        y, back = jax.vjp(lambda x, W: conv(x, W, stride=stride, layout=layout), x, W)
+        y, back = jax.vjp(lambda x, W: conv(x, W, stride=stride, layout=name), x, W)
         return y, *back(y)
 
     def other(f):
-        numbers = (layout, "OIHW", layout)
-        return jax.jit(lambda x, k: f(x, k, (stride,) * 2, "VALID", dimension_numbers=numbers, feature_group_count=2))
+        numbers, strides = (name, "OI" + name.strip("NC"), name), (stride,) * dims
+        return jax.jit(lambda x, k: f(x, k, strides, "VALID", dimension_numbers=numbers, feature_group_count=2))
 
-    exported = export.export(jax.jit(step), **options)(*types(h, w, (2, 2, 3, 3)))
+    exported = export.export(jax.jit(step), **options)(*types((2, 2, *taps)))
     ours, stock = (
-        export.export(other(f), **options)(*types(h, w, (4, 1, 3, 3)))
+        export.export(other(f), **options)(*types((4, 1, *taps)))
         for f in (conv_general_dilated, lax.conv_general_dilated)
     )
     assert "@depthwise" in ours.mlir_module()
     assert [str(a) for a in ours.out_avals] == [str(a) for a in stock.out_avals]
-    for size in (7, 5), (3, 3), (2, 5), (1, 5), (5, 2), (5, 1), (1, 1):
-        x, W = in_layout(integers(1, 2, *size), layout), integers(2, 2, 3, 3, seed=1)
-        kernel = W.swapaxes(0, 1).reshape(4, 1, 3, 3)
+    for known in SMALL[dims]:
+        x, W = in_layout(integers(1, 2, *known), channels), integers(2, 2, *taps, seed=1)
+        kernel = W.swapaxes(0, 1).reshape(4, 1, *taps)
         y = stock.call(x, kernel)
         actual = exported.call(x, W)
         np.testing.assert_array_equal(actual[0], y)
@@ -89,10 +109,11 @@ def test_export_with_a_symbolic_height_for_several_platforms():
     assert exported.call(x[:, :, :1], W).shape == (1, 4, 0, 5)
 
 
-def test_export_of_vmap_with_a_symbolic_size():
+@pytest.mark.parametrize("dims", DIMS)
+def test_export_of_vmap_with_a_symbolic_size(dims):
     (n,) = export.symbolic_shape("n")
     check = [export.DisabledSafetyCheck.custom_call("depthwise")]
-    (x, W, b), f = problem(THIRD)
+    (x, W, b), f = problem(ALL_OF_IT[dims])
 
     def everything(*a):
         y, back = jax.vjp(f, *a)

@@ -2,48 +2,82 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 
 import numpy as np
 import pytest
 
 from helpers import combinations
-from jax_helpers import conv, conv_general_dilated, in_layout, integers, jax, jnp, lax, primitives_in
+from jax_helpers import DIMS, PLACES, conv, conv_general_dilated, integers, jax, jnp, lax, layout, primitives_in
 
-NUMBERS = {"NHWC": ("NHWC", "HWIO", "NHWC"), "NCHW": ("NCHW", "OIHW", "NCHW")}
+
+def assert_as_lax(x_shape, kernel_shape, numbers, *steps, **options):
+    """Values and gradients are lax's, by our primitives; shapes are NC... and OI..., each axis of another size."""
+    spatial = "DHW"[5 - len(x_shape) :]
+    x, kernel = (
+        integers(*(dict(zip(names, shape, strict=True))[axis] for axis in spec), seed=seed)
+        for seed, (names, shape, spec) in enumerate(
+            [("NC" + spatial, x_shape, numbers[0]), ("OI" + spatial, kernel_shape, numbers[1])]
+        )
+    )
+    options = {"dimension_numbers": numbers, "feature_group_count": x_shape[1], **options}
+
+    def everything(f):
+        y, back = jax.vjp(lambda *a: f(*a, *steps, **options), x, kernel)
+        return (y, *back(y))
+
+    def call(*a):
+        return conv_general_dilated(*a, *steps, **options)
+
+    assert primitives_in(call, x, kernel) == {"depthwise_conv"}
+    jax.tree.map(np.testing.assert_array_equal, everything(conv_general_dilated), everything(lax.conv_general_dilated))
+    equations = jax.make_jaxpr(call)(x, kernel).eqns
+    return [e.invars[0].aval.shape for e in equations if e.primitive.name == "transpose"]
 
 
 @pytest.mark.parametrize(
-    ("steps", "padding", "multiplier", "layout"),
+    ("steps", "padding", "multiplier", "channels", "dims"),
     combinations(
-        [((1, 1), None), ((2, 1), None), ((1, 2), (2, 1))],
-        ["SAME", "VALID", "SAME_LOWER", ((1, 0), (2, 1))],
+        [((1, 1, 1), None), ((1, 2, 1), None), ((2, 1, 2), (1, 2, 1))],
+        ["SAME", "VALID", "SAME_LOWER", ((2, 1), (1, 0), (2, 1))],
         [1, 2],
-        ["NCHW", "NHWC"],
+        PLACES,
+        DIMS,
     ),
     ids=str,
 )
-def test_conv_general_dilated(steps, padding, multiplier, layout):
-    stride, dilation = steps
-    x, kernel = in_layout(integers(2, 4, 9, 8), layout), integers(4 * multiplier, 1, 3, 2, seed=1)
-    if layout == "NHWC":
-        kernel = kernel.transpose(2, 3, 1, 0)
-    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+def test_conv_general_dilated(steps, padding, multiplier, channels, dims):
+    strides, dilation = (s if s is None else s[3 - dims :] for s in steps)
+    padding = padding if isinstance(padding, str) else padding[3 - dims :]
+    name = layout(dims, channels)
+    spatial = name.strip("NC")
+    numbers = name, ("OI" + spatial if channels == "second" else spatial + "IO"), name
+    x_shape, kernel_shape = (2, 4, *(7, 9, 8)[3 - dims :]), (4 * multiplier, 1, *(2, 3, 2)[3 - dims :])
+    transposed = assert_as_lax(x_shape, kernel_shape, numbers, strides, padding, rhs_dilation=dilation)
+    assert all(np.prod(shape) == np.prod(kernel_shape) for shape in transposed)  # neither x nor y
 
-    def everything(f):
-        def call(x, kernel):
-            return f(
-                x, kernel, stride, padding,
-                rhs_dilation=dilation, dimension_numbers=NUMBERS[layout], feature_group_count=4,
-            )  # fmt: skip
 
-        y, back = jax.vjp(call, x, kernel)
-        return primitives_in(call, x, kernel), (y, *back(y))
+ORDERS = {dims: list(itertools.permutations("NC" + "DHW"[3 - dims :])) for dims in DIMS}
 
-    names, actual = everything(conv_general_dilated)
-    _, expected = everything(lax.conv_general_dilated)
-    assert names == {"depthwise_conv"}
-    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+@pytest.mark.parametrize(
+    ("dims", "each"), [(1, 1), (2, 5), (3, 23), *(pytest.param(d, 1, marks=pytest.mark.slow) for d in (2, 3))]
+)
+def test_all_dimension_numbers(dims, each):
+    """lhs in every order; each size, stride, dilation and pad tells where it went."""
+    orders = ORDERS[dims]
+    for i in range(0, len(orders), each):
+        image, kernel, output = ("".join(orders[(i * n + n - 1) % len(orders)]) for n in (1, 5, 7))
+        numbers = image, kernel.translate(str.maketrans("NC", "OI")), output
+        steps = (1, 2, 3)[:dims], ((0, 1), (2, 0), (1, 3))[:dims]
+        assert_as_lax((2, 3, 5, 9, 8)[: 2 + dims], (6, 1, 2, 3, 4)[: 2 + dims], numbers, *steps,
+                      rhs_dilation=(2, 1, 2)[:dims])  # fmt: skip
+
+
+def test_spatial_axes_in_another_order_are_not_transposed():
+    transposed = assert_as_lax((2, 3, 5, 9), (3, 1, 2, 3), ("NWHC", "WHIO", "NWHC"), (2, 1), "SAME")
+    assert all(np.prod(shape) == 3 * 2 * 3 for shape in transposed)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +88,7 @@ def test_conv_general_dilated(steps, padding, multiplier, layout):
         (((2, 1, 9, 8), (8, 1, 3, 3)), {}),
         (((2, 4, 9, 8), (4, 1, 3, 3)), {"feature_group_count": 4, "lhs_dilation": (2, 1)}),
         (((2, 4, 9, 8), (4, 1, 3, 3)), {"feature_group_count": 4, "padding": ((-1, 0), (0, 0))}),
-        (((2, 4, 9), (4, 1, 3)), {"feature_group_count": 4, "window_strides": (1,), "padding": ((0, 0),)}),
+        (((2, 4), (4, 1)), {"feature_group_count": 4, "window_strides": (), "padding": ()}),
         (((4, 4, 9, 8), (4, 4, 3, 3)), {"batch_group_count": 4}),
         (((2, 4, 9, 8), (4, 1, 3, 3)), {"feature_group_count": 4, "dtype": "int32"}),
     ],
@@ -94,6 +128,7 @@ def of(*arguments, **options):
         (((1, 1), [(-6, 0), (0, 0)]), {}),
         (((1, 1), "FULL"), {}),
         (((1, 1), None), {}),
+        (((1, 1), "VALID"), {"feature_group_count": 0}),
         (((1, 1), "VALID"), {"lhs_dilation": (1,)}),
         (((1, 1), "VALID"), {"lhs_dilation": (1, 1, 1)}),
         (((1, 1), "VALID"), {"rhs_dilation": (1,)}),
@@ -103,7 +138,9 @@ def of(*arguments, **options):
     ids=str,
 )
 def test_conv_general_dilated_has_jax_errors(arguments, options):
-    theirs, ours = of(jnp.ones((1, 4, 5, 5)), jnp.ones((4, 1, 3, 3)), *arguments, **options, feature_group_count=4)
+    theirs, ours = of(
+        jnp.ones((1, 4, 5, 5)), jnp.ones((4, 1, 3, 3)), *arguments, **{"feature_group_count": 4, **options}
+    )
     assert ours == theirs
 
 
@@ -189,14 +226,18 @@ def test_what_is_no_array_of_jax_has_jax_errors(kernel):
         conv(jnp.asarray(IMAGE), kernel.reshape(2, 4, 3, 3) if isinstance(kernel, np.ndarray) else kernel)
 
 
-def test_flax_layer():
+@pytest.mark.parametrize(
+    ("dims", "padding"), [(1, "CAUSAL"), (1, "SAME"), (2, "SAME"), (2, "CIRCULAR"), (3, "SAME"), (3, "VALID")]
+)
+def test_flax_layer(dims, padding):
     nnx = pytest.importorskip("flax.nnx", reason="the layer is Flax's")
 
     def layer(**options):
-        return nnx.Conv(8, 16, (3, 3), strides=2, feature_group_count=8, rngs=nnx.Rngs(0), **options)
+        options |= {"strides": 2, "padding": padding, "feature_group_count": 8, "rngs": nnx.Rngs(0)}
+        return nnx.Conv(8, 16, (3,) * dims, **options)
 
     stock, ours = layer(), layer(conv_general_dilated=conv_general_dilated)
-    x = np.random.default_rng(0).standard_normal((2, 9, 9, 8), np.float32)
+    x = np.random.default_rng(0).standard_normal((2, *(9, 8, 7)[:dims], 8), np.float32)
     np.testing.assert_allclose(ours(x), stock(x), rtol=1e-5, atol=1e-6)
     assert primitives_in(lambda x: ours(x), x) == {"depthwise_conv"}
     assert jax.tree.map(np.shape, nnx.state(ours)) == jax.tree.map(np.shape, nnx.state(stock))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers import WITHOUT_PRIVATE_NAMES, combinations
-from jax_helpers import WITHOUT_ELEMENTS, internals, jax, lax, problem, without_elements
+from jax_helpers import DIMS, PLACES, WITHOUT_ELEMENTS, internals, jax, lax, layout, problem, without_elements
 
 AxisType, NamedSharding, P = jax.sharding.AxisType, jax.sharding.NamedSharding, jax.sharding.PartitionSpec
 
@@ -16,24 +16,27 @@ AxisType, NamedSharding, P = jax.sharding.AxisType, jax.sharding.NamedSharding, 
 @pytest.mark.parametrize("shapes", WITHOUT_ELEMENTS[:4], ids=str)
 def test_shards_without_elements(shapes):
     mesh = jax.make_mesh((2, 2), ("a", "c"), axis_types=(AxisType.Auto, AxisType.Auto))
-    arrays, everything = without_elements([(s[0] * 2, *s[1:]) for s in shapes], "NCHW")
+    arrays, everything = without_elements([(s[0] * 2, *s[1:]) for s in shapes], "second")
     specs = P("a", "c"), P(None, "c"), P("c")
     args = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip(arrays, specs, strict=True)]
     jax.tree.map(np.testing.assert_array_equal, jax.jit(everything)(*args), everything(*arrays))
 
 
 @pytest.mark.parametrize(
-    ("axes", "layout", "multiplier", "kind"),
+    ("axes", "place", "multiplier", "kind", "dims", "activation"),
     combinations(
         [("a", None), ("a", "c"), (("a", "c"), None), (None, ("a", "c"))],
-        ["NCHW", "NHWC"],
+        PLACES,
         [1, 2],
         [AxisType.Auto, AxisType.Explicit],
+        DIMS,
+        [None, "relu"],
     ),
     ids=str,
 )
-def test_shards_stay_where_they_are(axes, layout, multiplier, kind):
-    (x, W, b), f = problem((8, 8, 6, 5, multiplier, (3, 3), {"pad": 1}), layout=layout)
+def test_shards_stay_where_they_are(axes, place, multiplier, kind, dims, activation):
+    case = 8, 8, (4, 6, 5)[3 - dims :], multiplier, (3,) * dims, {"pad": 1}
+    (x, W, b), f = problem(case, channels=place, activation=activation)
 
     def step(x, W, b):
         return jax.grad(lambda *a: (f(*a) ** 2).sum(), (0, 1, 2))(x, W, b)
@@ -41,7 +44,11 @@ def test_shards_stay_where_they_are(axes, layout, multiplier, kind):
     expected = f(x, W, b), step(x, W, b)
     mesh = jax.make_mesh((2, 2), ("a", "c"), axis_types=(kind, kind))
     batch, channels = axes
-    specs = [P(*({"N": batch, "C": channels}.get(axis) for axis in layout)), P(None, channels), P(channels)]
+    specs = [
+        P(*({"N": batch, "C": channels}.get(axis) for axis in layout(dims, place))),
+        P(None, channels),
+        P(channels),
+    ]
     with jax.set_mesh(mesh):
         args = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip((x, W, b), specs, strict=True)]
         y, gradients = jax.jit(f)(*args), jax.jit(step)(*args)
@@ -56,7 +63,7 @@ def test_shards_stay_where_they_are(axes, layout, multiplier, kind):
 
 def test_shards_that_cannot_stay():
     mesh = jax.make_mesh((4,), ("a",), axis_types=(AxisType.Auto,))
-    (x, W, _), f = problem((3, 6, 8, 8, 2, (3, 3), {"pad": 1}))
+    (x, W, _), f = problem((3, 6, (8, 8), 2, (3, 3), {"pad": 1}))
     for spec in P("a"), P(None, "a"), P(None, None, "a"):
         here = NamedSharding(mesh, spec)
         split = jax.jit(
@@ -68,9 +75,10 @@ def test_shards_that_cannot_stay():
         jax.tree.map(np.testing.assert_array_equal, gradient(x, W), expected(x, W))
 
 
-def test_shard_map():
+@pytest.mark.parametrize(("dims", "activation"), [(1, "relu"), (2, None), (3, None)])
+def test_shard_map(dims, activation):
     mesh = jax.make_mesh((4,), ("a",), axis_types=(AxisType.Auto,))
-    (x, W, b), f = problem((8, 3, 6, 6, 1, (3, 3), {}))
+    (x, W, b), f = problem((8, 3, (6, 4, 6)[3 - dims :], 1, (3,) * dims, {}), activation=activation)
     g = jax.jit(jax.shard_map(f, mesh=mesh, in_specs=(P("a"), P(), P()), out_specs=P("a")))
     np.testing.assert_array_equal(g(x, W, b), f(x, W, b))
     actual, expected = (jax.grad(lambda *a, h=h: (h(*a) ** 2).sum(), (0, 1, 2))(x, W, b) for h in (g, f))

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from depthwise import reference
-from helpers import in_turn
+from helpers import combinations, in_turn
 from jax_helpers import (
+    ALL_OF_IT,
+    DIMS,
     FIRST,
+    PLACES,
     THIRD,
     WITHOUT_ELEMENTS,
     assert_exact,
@@ -19,6 +22,7 @@ from jax_helpers import (
     jax,
     jnp,
     lax,
+    layout,
     planar,
     primitives,
     primitives_in,
@@ -27,11 +31,17 @@ from jax_helpers import (
     without_elements,
 )
 
+FEW = {
+    1: (2, 2, (6,), 2, (3,), {"stride": 2, "pad": 2, "dilate": 2}),
+    2: (2, 2, (6, 5), 2, (3, 2), {"stride": (2, 1), "pad": 1, "dilate": (1, 2)}),
+    3: (1, 2, (3, 4, 5), 2, (2, 3, 2), {"stride": (1, 2, 1), "pad": 1, "dilate": (2, 1, 1)}),
+}
 
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_derivatives_to_the_third_order(layout):
+
+@pytest.mark.parametrize(("dims", "channels"), in_turn(DIMS, PLACES))
+def test_derivatives_to_the_third_order(dims, channels):
     with jax.enable_x64(True):
-        (x, W, b), f = problem((2, 2, 6, 5, 2, (3, 2), {"stride": (2, 1), "pad": 1, "dilate": (1, 2)}), layout=layout)
+        (x, W, b), f = problem(FEW[dims], channels=channels)
         rng = np.random.default_rng(0)
         args = [jnp.asarray(rng.standard_normal(a.shape)) for a in (x, W, b)]
         check_grads(f, args, order=3, modes=("fwd", "rev"))
@@ -45,21 +55,22 @@ def every_axis(*ranks):
 
 
 @pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("with_bias", [False, True])
-def test_vmap(layout, with_bias, few):
-    arrays, f = problem(THIRD, layout=layout)
+@pytest.mark.parametrize(
+    ("dims", "channels", "with_bias", "activation"), combinations(DIMS, PLACES, [False, True], [None, "relu"])
+)
+def test_vmap(dims, channels, with_bias, activation, few):
+    arrays, f = problem(ALL_OF_IT[dims], channels=channels, activation=activation)
     arrays = arrays[: 2 + with_bias]
 
     def everything(*a):
         y, back = jax.vjp(f, *a)
         return y, back(y * y)
 
-    for dims in every_axis(*(a.ndim for a in arrays))[:: (13 if with_bias else 3) if few else 1]:
-        mapped = [a if d is None else np.stack([a + i for i in range(3)], d) for a, d in zip(arrays, dims, strict=True)]
-        actual = jax.vmap(everything, dims)(*mapped)
+    for axes in every_axis(*(a.ndim for a in arrays))[:: (13 if with_bias else 3) if few else 1]:
+        mapped = [a if d is None else np.stack([a + i for i in range(3)], d) for a, d in zip(arrays, axes, strict=True)]
+        actual = jax.vmap(everything, axes)(*mapped)
         for i in range(3):
-            one = [a if d is None else np.take(a, i, d) for a, d in zip(mapped, dims, strict=True)]
+            one = [a if d is None else np.take(a, i, d) for a, d in zip(mapped, axes, strict=True)]
             jax.tree.map(lambda a, e, i=i: np.testing.assert_array_equal(a[i], e), actual, everything(*one))
 
 
@@ -74,22 +85,21 @@ def test_vmap_rounds_once(dims):
         np.testing.assert_array_equal(y, f(*one))
 
 
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("p", ["input_grad", "weight_grad"])
-def test_vmap_of_the_gradients_themselves(p, layout):
-    (x, W, _), f = problem(THIRD, layout=layout)
+@pytest.mark.parametrize(("p", "channels", "dims"), combinations(["input_grad", "weight_grad"], PLACES, DIMS))
+def test_vmap_of_the_gradients_themselves(p, channels, dims):
+    (x, W, _), f = problem(ALL_OF_IT[dims], channels=channels)
     y = f(x, W)
     linear = (
         (lambda gy, W: jax.vjp(f, x, W)[1](gy)[0]) if p == "input_grad" else (lambda gy, x: jax.vjp(f, x, W)[1](gy)[1])
     )
     other = W if p == "input_grad" else x
-    for dims in every_axis(y.ndim, other.ndim):
+    for axes in every_axis(y.ndim, other.ndim):
         mapped = [
-            a if d is None else np.stack([a + i for i in range(3)], d) for a, d in zip((y, other), dims, strict=True)
+            a if d is None else np.stack([a + i for i in range(3)], d) for a, d in zip((y, other), axes, strict=True)
         ]
-        actual = jax.vmap(linear, dims)(*mapped)
+        actual = jax.vmap(linear, axes)(*mapped)
         for i in range(3):
-            one = [a if d is None else np.take(a, i, d) for a, d in zip(mapped, dims, strict=True)]
+            one = [a if d is None else np.take(a, i, d) for a, d in zip(mapped, axes, strict=True)]
             np.testing.assert_array_equal(actual[i], linear(*one))
 
 
@@ -116,33 +126,33 @@ def test_transformations():
     assert jax.eval_shape(f, x, W, b).shape == y.shape
     total, _ = lax.scan(lambda s, x: (s + f(x, W), None), jnp.zeros_like(y), np.stack([x, x]))
     np.testing.assert_array_equal(total, 2 * f(x, W))
-    assert primitives_in(f, x, W, b) == {"depthwise_conv_bias"}
+    assert primitives_in(f, x, W, b) == {"depthwise_conv_fused"}
     second = jax.grad(lambda x, W: (jax.grad(lambda W: (f(x, W) ** 3).sum())(W) ** 2).sum(), (0, 1))
     assert primitives_in(second, x, W) == {"depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad"}
 
 
-@pytest.mark.parametrize(("shapes", "layout"), in_turn(WITHOUT_ELEMENTS, ["NCHW", "NHWC"]), ids=str)
-def test_arrays_without_elements(shapes, layout):
-    arrays, everything = without_elements(shapes, layout)
+@pytest.mark.parametrize(("shapes", "channels"), in_turn(WITHOUT_ELEMENTS, PLACES), ids=str)
+def test_arrays_without_elements(shapes, channels):
+    arrays, everything = without_elements(shapes, channels)
     x, W, b = arrays
-    expected = reference.forward(planar(x, layout), W, b, pad=1)
+    expected = reference.forward(planar(x, channels), W, b, pad=1)
     for f in everything, jax.jit(everything):
         y, gradients = f(*arrays)
-        assert_exact(planar(y, layout), expected)
+        assert_exact(planar(y, channels), expected)
         assert [g.shape for g in gradients] == [a.shape for a in arrays]
-        assert_exact(gradients[2], expected.sum((0, 2, 3)))
+        assert_exact(gradients[2], reference.bias_grad(expected))
         assert not np.any(gradients[0])
         assert not np.any(gradients[1])
-    steps = primitives_steps(lambda x, W: conv(x, W, pad=1, layout=layout), x, W)
-    assert_exact(planar(primitives._xla_conv(x, W, b, steps=steps), layout), expected)
+    steps = primitives_steps(lambda x, W: conv(x, W, pad=1, layout=layout(W.ndim - 2, channels)), x, W)
+    assert_exact(planar(primitives._xla_conv(x, W, b, steps=steps), channels), expected)
     gx = primitives._xla_input_grad(y, W, steps=steps, size=steps.sizes(x.shape)[2:])
     gW = primitives._xla_weight_grad(jnp.asarray(x), y, steps=steps, kernel=(W.shape[0], *W.shape[2:]), dtype=W.dtype)
     jax.tree.map(np.testing.assert_array_equal, (gx, gW), gradients[:2])
 
 
-@pytest.mark.parametrize(("shapes", "layout"), in_turn(WITHOUT_ELEMENTS, ["NHWC", "NCHW"]), ids=str)
-def test_vmap_of_arrays_without_elements(shapes, layout):
-    arrays, everything = without_elements(shapes, layout)
+@pytest.mark.parametrize(("shapes", "channels"), in_turn(WITHOUT_ELEMENTS, PLACES[::-1]), ids=str)
+def test_vmap_of_arrays_without_elements(shapes, channels):
+    arrays, everything = without_elements(shapes, channels)
     expected = jax.tree.map(np.shape, everything(*arrays), is_leaf=lambda a: isinstance(a, jax.Array))
     for dims in itertools.product((None, 0), repeat=3):
         if dims != (None, None, None):

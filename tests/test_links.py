@@ -30,6 +30,43 @@ def test_parameters():
     assert link.b.grad is None
 
 
+LINKS = [
+    (L.DepthwiseConvolution1D, F.depthwise_convolution_1d, (9,), (4,), (2,), "causal"),
+    (L.DepthwiseConvolution2D, F.depthwise_convolution_2d, (6, 7), (3, 5), (2, 1), (1, 2)),
+    (L.DepthwiseConvolution3D, F.depthwise_convolution_3d, (4, 6, 7), (2, 3, 5), (1, 2, 1), ((1, 0), (1, 1), (2, 2))),
+]
+
+
+@pytest.mark.parametrize(("link", "function", "size", "ksize", "stride", "pad"), LINKS)
+def test_links_of_one_to_three_axes(link, function, size, ksize, stride, pad):
+    """Weights by fan-in, a lazy number of channels, one call of the function, copies, a repr, and what is refused."""
+    axes = len(size)
+    np.random.seed(0)
+    layer = link(256, 1, ksize, stride, pad)
+    np.random.seed(0)
+    drawn = np.random.normal(0, (256 * np.prod(ksize)) ** -0.5, (1, 256, *ksize)).astype("f")
+    np.testing.assert_array_equal(layer.W.array, drawn)
+    depthwise = link(256, 1, ksize, initialW="depthwise").W.array
+    assert depthwise.std() == pytest.approx(np.prod(ksize) ** -0.5, rel=0.1)
+    lazy = link(None, 2, ksize, stride, pad)
+    x = np.random.normal(size=(2, 3, *size)).astype(np.float32)
+    y = lazy(x)
+    assert (lazy.W.shape, lazy.b.shape) == ((2, 3, *ksize), (6,))
+    assert y.array.tobytes() == function(x, lazy.W, lazy.b, stride, pad).array.tobytes()
+    F.sum(y).backward()
+    assert (lazy.W.grad.shape, lazy.b.grad.shape) == (lazy.W.shape, lazy.b.shape)
+    assert pickle.loads(pickle.dumps(lazy))(x).array.tobytes() == y.array.tobytes()
+    assert repr(lazy) == (
+        f"DepthwiseConvolution{axes}D(in_channels=3, channel_multiplier=2, ksize={ksize}, stride={stride}, "
+        f"pad={pad!r}, nobias=False)"
+    )
+    assert link(3, 2, 3).W.shape == (2, 3, *[3] * axes)
+    with pytest.raises(ValueError, match=f"x must have {axes + 2} axes"):
+        link(None, 2, 3)(np.ones((5, 4), np.float32))
+    with pytest.raises(ValueError, match="ksize must be"):
+        link(3, 2, (3,) * (axes + 1))
+
+
 def test_lazy():
     link = L.DepthwiseConvolution2D(None, 2, 3)
     assert link.W.array is None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from depthwise import ops, reference
-from helpers import LAYOUTS, assert_same, integers, planar
+from helpers import AXES, LAYOUTS, assert_same, integers, planar
 
 libc = ctypes.CDLL(None, use_errno=True)
 PAGE = mmap.PAGESIZE
@@ -43,9 +43,15 @@ def test_guard_pages(target, at_end, dtype, layout):
         (3, 2, (1, 40), 5, 1),
         (3, 1, (21, 1), 3, 1),
         (2, 3, (3, 2), 7, 2),
+        (3, 1, (33,), 3, 1),
+        (17, 2, (40,), 4, 1),
+        (5, 1, (70,), 31, 3),
+        (3, 1, (3, 5, 33), 3, 1),
+        (17, 1, (4, 5, 6), 3, 2),
+        (3, 2, (2, 1, 40), 5, 1),
     ):
         x = guarded(layout(integers(rng, (1, c, *size), dtype)), at_end)
-        W = guarded(integers(rng, (m, c, k, k), dtype), at_end)
+        W = guarded(integers(rng, (m, c, *[k] * len(size)), dtype), at_end)
         expected = reference.forward(x, W, stride=stride, pad=k // 2)
         y = guarded(layout(np.zeros(expected.shape, dtype)), at_end)
         gy = guarded(layout(integers(rng, expected.shape, dtype)), at_end)
@@ -54,8 +60,8 @@ def test_guard_pages(target, at_end, dtype, layout):
         ops.input_grad(gy, W, size, stride=stride, pad=k // 2, out=gx)
         assert_same(gx, reference.input_grad(gy, W, size, stride=stride, pad=k // 2))
         gW = guarded(np.zeros(W.shape, dtype), at_end)
-        ops.weight_grad(x, gy, (k, k), stride=stride, pad=k // 2, out=gW)
-        assert_same(gW, reference.weight_grad(x, gy, (k, k), stride=stride, pad=k // 2))
+        ops.weight_grad(x, gy, k, stride=stride, pad=k // 2, out=gW)
+        assert_same(gW, reference.weight_grad(x, gy, k, stride=stride, pad=k // 2))
 
 
 @pytest.mark.parametrize("at_end", [True, False])
@@ -77,16 +83,19 @@ def test_guard_pages_beside_reversed_arrays_that_are_not_finite(target, flip, at
     assert_same(gW[:, finite], reference.weight_grad(x, gy, (3, 5), **kw))
 
 
+@pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_out_is_written_inside_its_frame_only(target, layout):
+def test_out_is_written_inside_its_frame_only(target, layout, axes):
     rng = np.random.default_rng(9)
-    x, W = layout(integers(rng, (2, 5, 9, 21), np.float32)), integers(rng, (2, 5, 3, 3), np.float32)
-    frame = np.full((6, 23, 11, 45), np.nan, np.float32)
-    out = frame[1:5:2, 1:21:2, 2:9, 3:41:2]
+    size, kernel = (5, 9, 21)[-axes:], (3,) * axes
+    x, W = layout(integers(rng, (2, 5, *size), np.float32)), integers(rng, (2, 5, *kernel), np.float32)
+    frame = np.full((6, 23, *(7, 11, 45)[-axes:]), np.nan, np.float32)
+    at = slice(1, 5, 2), slice(1, 21, 2), *(slice(1, 4), slice(2, 9), slice(3, 41, 2))[-axes:]
+    out = frame[at]
     assert ops.forward(x, W, out=out) is out
     assert_same(out, reference.forward(x, W))
     inside = np.zeros(frame.shape, bool)
-    inside[1:5:2, 1:21:2, 2:9, 3:41:2] = True
+    inside[at] = True
     assert np.isnan(frame[~inside]).all()
 
 
@@ -113,13 +122,15 @@ def test_inputs_of_every_kind(target):
     assert_same(ops.forward(one_row, W), reference.forward(one_row, W))
 
 
+@pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
-def test_layout_of_the_result(layout):
-    x, W = layout(np.ones((2, 8, 9, 9), np.float32)), np.ones((1, 8, 3, 3), np.float32)
-    y = ops.forward(x, W)
-    assert (y if layout is planar else y.transpose(0, 2, 3, 1)).flags.c_contiguous
-    gx = ops.input_grad(y, W, (9, 9))
-    assert (gx if layout is planar else gx.transpose(0, 2, 3, 1)).flags.c_contiguous
+def test_layout_of_the_result(layout, axes):
+    for n in (9, 40):  # small arrays, and large ones, which start where vectors do
+        x, W = layout(np.ones((2, 8, *[n] * axes), np.float32)), np.ones((1, 8, *[3] * axes), np.float32)
+        y = ops.forward(x, W)
+        assert (y if layout is planar else np.moveaxis(y, 1, -1)).flags.c_contiguous
+        gx = ops.input_grad(y, W, n)
+        assert (gx if layout is planar else np.moveaxis(gx, 1, -1)).flags.c_contiguous
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
@@ -142,10 +153,10 @@ def test_nonfinite_pixels_reach_the_windows_that_cover_them(target, layout, valu
 PEAK = """
 import resource, sys, numpy as np
 from depthwise import ops
-x = np.ones((1, 64, 512, 512), np.{dtype})
-if {last}: x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-W = np.ones((1, 64, {k}, {k}), np.float32)
-small = x[:, :, :40, :40]
+x = np.ones((1, 64, *{size}), np.{dtype})
+if {last}: x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+W = np.ones((1, 64, *[{k}] * (x.ndim - 2)), np.float32)
+small = x[(..., *[slice(0, 40)] * (x.ndim - 2))]
 out = np.empty_like(x); out[...] = 0
 ops.forward(small, W, pad={k} // 2)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -154,13 +165,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-@pytest.mark.parametrize("k", [3, 31])
+@pytest.mark.parametrize(("size", "k"), [((512, 512), 3), ((512, 512), 31), ((2**18,), 31), ((64, 64, 64), 3)])
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_peak_memory(dtype, last, k):
-    """At most 1 MiB a thread beyond the output on a 1x64x512x512 image."""
+def test_peak_memory(dtype, last, size, k):
+    """At most 1 MiB a thread beyond the output on an image of 64 channels of 2^18 pixels."""
     import depthwise
 
-    script = PEAK.format(dtype=dtype, last=last, k=k)
+    script = PEAK.format(dtype=dtype, last=last, size=size, k=k)
     grown_kib = int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
     assert grown_kib <= 1024 * depthwise.get_num_threads()

@@ -16,7 +16,7 @@ from helpers import WITHOUT_PRIVATE_NAMES
 
 A_FEW = {
     "torch": "private or functional_transforms or double_backward or inference_mode or keeps_its_class or padding_modes"
-    " or optimization or traced or flops or results_lie or hooks or (odd_tensors and W) or (vmap and None-0-1)",
+    " or optimization or traced or flops or results_lie or hooks or (odd_tensors and W) or vmap_and_jvp",
     "jax": "private or transformations or shard_map or shards_that or shards_without"
     " or (shards_stay and NHWC-2-AxisType.Explicit)",
 }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from depthwise import ops, reference
-from helpers import DTYPES, LAYOUTS
+from helpers import AXES, DTYPES, LAYOUTS
 
 EPS = {np.dtype(t): e for t, e in zip(DTYPES, (2.0**-11, 2.0**-8, 2.0**-24, 2.0**-53), strict=True)}
 
@@ -27,27 +27,30 @@ def assert_within(actual, expected, magnitudes, additions):
     assert (np.abs(actual.astype(np.float64) - expected) <= bound).all()
 
 
+@pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_forward_and_gradients(target, dtype, layout):
+def test_forward_and_gradients(target, dtype, layout, axes):
     rng = np.random.default_rng(5)
-    x = layout(rng.normal(size=(4, 8, 28, 28)).astype(dtype))
-    W = rng.normal(size=(2, 8, 5, 5)).astype(dtype)
-    gy = layout(rng.normal(size=(4, 16, 28, 28)).astype(dtype))
+    size, k = {1: (784,), 2: (28, 28), 3: (7, 8, 14)}[axes], 5
+    kernel = (k,) * axes
+    x = layout(rng.normal(size=(4, 8, *size)).astype(dtype))
+    W = rng.normal(size=(2, 8, *kernel)).astype(dtype)
+    gy = layout(rng.normal(size=(4, 16, *size)).astype(dtype))
     a = [np.abs(v.astype(np.float64)) for v in (x, W, gy)]
-    taps, positions = 25, 4 * 28 * 28
+    taps, positions = k**axes, 4 * 784
     assert_within(ops.forward(x, W, pad=2), reference.forward(x, W, pad=2), reference.forward(a[0], a[1], pad=2), taps)
     assert_within(
-        ops.input_grad(gy, W, (28, 28), pad=2),
-        reference.input_grad(gy, W, (28, 28), pad=2),
-        reference.input_grad(a[2], a[1], (28, 28), pad=2),
+        ops.input_grad(gy, W, size, pad=2),
+        reference.input_grad(gy, W, size, pad=2),
+        reference.input_grad(a[2], a[1], size, pad=2),
         2 * taps,
     )
     kept = positions if dtype is np.float64 else KEPT
     assert_within(
-        ops.weight_grad(x, gy, (5, 5), pad=2),
-        reference.weight_grad(x, gy, (5, 5), pad=2),
-        reference.weight_grad(a[0], a[2], (5, 5), pad=2),
+        ops.weight_grad(x, gy, kernel, pad=2),
+        reference.weight_grad(x, gy, kernel, pad=2),
+        reference.weight_grad(a[0], a[2], kernel, pad=2),
         kept,
     )
     assert_within(ops.bias_grad(gy), reference.bias_grad(gy), reference.bias_grad(a[2]), kept)
@@ -74,18 +77,33 @@ def test_large_sums_do_not_swallow_small_products(target, layout):
     assert_within(ops.bias_grad(x), expected.ravel(), expected.ravel(), KEPT)
 
 
-def test_half_results_are_rounded_once(target):
+@pytest.mark.parametrize("axes", AXES)
+def test_half_results_are_rounded_once(target, axes):
     """float16 and bfloat16 results are the float32 sums rounded to nearest even; float64 sums are not rounded twice."""
     rng = np.random.default_rng(7)
     for dtype in DTYPES[:2]:
-        x = rng.normal(size=(1, 4, 9, 40)).astype(dtype)
+        x = rng.normal(size=(1, 4, *(3, 9, 40)[-axes:])).astype(dtype)
         for w_dtype in (np.float32, np.float64):
-            W = rng.normal(size=(1, 4, 1, 1)).astype(w_dtype)
-            expected = (x.astype(w_dtype) * W.transpose(1, 0, 2, 3).reshape(1, 4, 1, 1)).astype(dtype)
+            W = rng.normal(size=(1, 4, *[1] * axes)).astype(w_dtype)
+            expected = (x.astype(w_dtype) * W).astype(dtype)
             np.testing.assert_array_equal(
                 ops.forward(x, W).astype(np.float64),
                 expected.astype(np.float64),
             )
+
+
+def test_the_slices_of_a_volume_are_rounded_once(target):
+    """What one tap in depth adds is lost where a sum is rounded to the result's dtype before all have been added."""
+    for dtype, bits in ((DTYPES[0], 10), (DTYPES[1], 7)):
+        third = 2.0 ** -(bits + 1) / 1.5
+        x, W = np.ones((1, 2, 5, 4, 40), dtype), np.zeros((1, 2, 5, 1, 1), np.float32)
+        W[:, :, :, 0, 0] = [1, third, third, third, third]  # each alone is less than half a step from 1
+        for layout in LAYOUTS[:2]:
+            y = ops.forward(layout(x), W)
+            assert_within(y, reference.forward(x, W), reference.forward(x, W), 5)
+            gx = ops.input_grad(layout(x), W, (5, 4, 40), pad=((2, 2), (0, 0), (0, 0)))
+            expected = reference.input_grad(x, W, (5, 4, 40), pad=((2, 2), (0, 0), (0, 0)))
+            assert_within(gx, expected, expected, 5)
 
 
 def test_float64_sums_are_rounded_to_halves_once(target):

@@ -9,7 +9,7 @@ import pytest
 import depthwise
 from depthwise import _core, ops, reference
 from depthwise.enums import DTYPES as CODES
-from helpers import DTYPES, assert_same, integers
+from helpers import AXES, DTYPES, assert_same, integers
 
 ORDERS = ["<", ">", "=", "|"]
 
@@ -42,26 +42,29 @@ def with_metadata(a):
 KINDS = {"as it is": lambda a: a, "misaligned": misaligned, "field": field, "metadata": with_metadata}
 
 
-def problem(dtype, seed=0):
-    rng = np.random.default_rng(seed)
-    x, W, b = (integers(rng, s, dtype) for s in ((2, 3, 7, 19), (2, 3, 3, 3), (6,)))
-    return x, W, b, integers(rng, (2, 6, 7, 19), dtype)
+def problem(dtype, axes=2):
+    rng = np.random.default_rng(0)
+    size, kernel = (4, 7, 19)[-axes:], (3,) * axes
+    x, W, b = (integers(rng, s, dtype) for s in ((2, 3, *size), (2, 3, *kernel), (6,)))
+    return x, W, b, integers(rng, (2, 6, *size), dtype)
 
 
 def check(x, W, b, gy):
     """All passes against the definition, which NumPy computes from the numbers."""
     plain = [a.astype(np.float64) for a in (x, W, b, gy)]
+    size, kernel = x.shape[2:], W.shape[2:]
     assert_same(ops.forward(x, W, b, pad=1), reference.forward(*plain[:3], pad=1))
-    assert_same(ops.input_grad(gy, W, (7, 19), pad=1), reference.input_grad(plain[3], plain[1], (7, 19), pad=1))
-    assert_same(ops.weight_grad(x, gy, (3, 3), pad=1), reference.weight_grad(plain[0], plain[3], (3, 3), pad=1))
+    assert_same(ops.input_grad(gy, W, size, pad=1), reference.input_grad(plain[3], plain[1], size, pad=1))
+    assert_same(ops.weight_grad(x, gy, kernel, pad=1), reference.weight_grad(plain[0], plain[3], kernel, pad=1))
     assert_same(ops.bias_grad(gy), reference.bias_grad(plain[3]))
 
 
+@pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_byte_order_of_every_operand(dtype, order, kind):
-    arrays = problem(dtype)
+def test_every_byte_order_of_every_operand(dtype, order, kind, axes):
+    arrays = problem(dtype, axes)
     for i in range(4):
         odd = list(arrays)
         odd[i] = KINDS[kind](in_order(arrays[i], order))
@@ -69,11 +72,13 @@ def test_every_byte_order_of_every_operand(dtype, order, kind):
     check(*(KINDS[kind](in_order(a, order)) for a in arrays))
 
 
+@pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_byte_order_of_out(dtype, order, kind):
-    x, W, b, gy = problem(dtype)
+def test_every_byte_order_of_out(dtype, order, kind, axes):
+    x, W, b, gy = problem(dtype, axes)
+    size, kernel = x.shape[2:], W.shape[2:]
 
     def out(shape):
         a = KINDS[kind](in_order(np.zeros(shape, dtype), order))
@@ -83,21 +88,22 @@ def test_every_byte_order_of_out(dtype, order, kind):
     y, gx, gW, gb = out(gy.shape), out(x.shape), out(W.shape), out(b.shape)
     assert ops.forward(x, W, b, pad=1, out=y) is y
     assert_same(np.asarray(y, dtype), reference.forward(x, W, b, pad=1))
-    ops.input_grad(gy, W, (7, 19), pad=1, out=gx)
-    assert_same(np.asarray(gx, dtype), reference.input_grad(gy, W, (7, 19), pad=1))
-    ops.weight_grad(x, gy, (3, 3), pad=1, out=gW, bias_out=gb)
-    assert_same(np.asarray(gW, dtype), reference.weight_grad(x, gy, (3, 3), pad=1))
+    ops.input_grad(gy, W, size, pad=1, out=gx)
+    assert_same(np.asarray(gx, dtype), reference.input_grad(gy, W, size, pad=1))
+    ops.weight_grad(x, gy, kernel, pad=1, out=gW, bias_out=gb)
+    assert_same(np.asarray(gW, dtype), reference.weight_grad(x, gy, kernel, pad=1))
     assert_same(np.asarray(gb, dtype), reference.bias_grad(gy))
 
 
+@pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("order", ORDERS)
-def test_every_byte_order_through_the_graph(order):
-    x, W, b, gy = (in_order(a, order) for a in problem(np.float32))
+def test_every_byte_order_through_the_graph(order, axes):
+    x, W, b, gy = (in_order(a, order) for a in problem(np.float32, axes))
     plain = [np.asarray(a, np.float32) for a in (x, W, b, gy)]
     results = []
     for arrays in ((x, W, b, gy), plain):
         v = [depthwise.Variable(a) for a in arrays[:3]]
-        y = depthwise.depthwise_convolution_2d(*v, pad=1)
+        y = getattr(depthwise, f"depthwise_convolution_{axes}d")(*v, pad=1)
         y.grad = arrays[3].astype(y.dtype)
         y.backward()
         results.append([np.asarray(a, np.float32).tobytes() for a in (y.array, *(a.grad for a in v))])
@@ -134,9 +140,10 @@ def test_a_refused_call_is_an_error():
         _core.run(3, sizes, x, 2, W, 2, None, 0, y, 2, target, 1, 0)
 
 
-def test_memmap_npy_npz_and_pickle(tmp_path):
+@pytest.mark.parametrize("axes", AXES)
+def test_memmap_npy_npz_and_pickle(tmp_path, axes):
     for order in ORDERS[:3]:
-        arrays = [in_order(a, order) for a in problem(np.float32)]
+        arrays = [in_order(a, order) for a in problem(np.float32, axes)]
         files = []
         for i, a in enumerate(arrays):
             np.save(tmp_path / f"{i}.npy", a)
@@ -156,9 +163,10 @@ def test_memmap_npy_npz_and_pickle(tmp_path):
 
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f2", "<f8"])
-def test_zarr(tmp_path, dtype, version):
+@pytest.mark.parametrize("axes", AXES)
+def test_zarr(tmp_path, dtype, version, axes):
     zarr = pytest.importorskip("zarr")
-    arrays = problem(np.dtype(dtype).newbyteorder("=").type)
+    arrays = problem(np.dtype(dtype).newbyteorder("=").type, axes)
     stored = []
     for i, a in enumerate(arrays):
         z = zarr.create_array(tmp_path / f"{i}.zarr", shape=a.shape, dtype=dtype, chunks=a.shape, zarr_format=version)
@@ -172,9 +180,10 @@ def test_zarr(tmp_path, dtype, version):
 
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f2", ">f8"])
-def test_hdf5(tmp_path, dtype):
+@pytest.mark.parametrize("axes", AXES)
+def test_hdf5(tmp_path, dtype, axes):
     h5py = pytest.importorskip("h5py")
-    arrays = problem(np.dtype(dtype).newbyteorder("=").type)
+    arrays = problem(np.dtype(dtype).newbyteorder("=").type, axes)
     with h5py.File(tmp_path / "file.h5", "w") as file:
         for i, a in enumerate(arrays):
             file.create_dataset(str(i), data=a, dtype=dtype)
@@ -257,6 +266,10 @@ def test_a_swapped_x_takes_a_native_out():
 
 
 def test_pads_in_an_array_are_what_a_nested_list_is():
+    for axes in (1, 3):
+        x, W, _, _ = problem(np.float32, axes)
+        for pad in ([[1, 2]] * axes, [2] * axes):
+            assert ops.forward(x, W, pad=np.array(pad)).tobytes() == ops.forward(x, W, pad=pad).tobytes()
     x, W, _, _ = problem(np.float32)
     for pad in ([[1, 2], [0, 3]], [[1, 1], [1, 1]], [1, 2]):
         assert ops.forward(x, W, pad=np.array(pad)).tobytes() == ops.forward(x, W, pad=pad).tobytes()

@@ -142,7 +142,7 @@ class CorrelateChannelsLast {
     tile.x_offset = rows.x_offset + taps.begin;
     tile.w_offset = slab.rows.w_offset + taps.begin;
     tile.count = taps.size();
-    fetch_next_row(tile, columns.t.size());
+    fetch_next_row(tile, columns.t.size(), (slab.slice.taps.size() - 1) * chunks_each);
     if (job_.non_temporal) return stream(tile, columns.t.size(), vectors);
     E* const y = tile.y;
     run_vectors(tile, columns.t.size(), vectors);
@@ -160,13 +160,14 @@ class CorrelateChannelsLast {
   }
 
   // The next output row is the first to read so many rows more; of a row's columns each tap set reads its own.
-  void fetch_next_row(Tile<S>& tile, int64_t lines) const {
+  // `last`: the first chunk of the last plane, which the next slice is not the first to read.
+  void fetch_next_row(Tile<S>& tile, int64_t lines, int64_t last) const {
     tile.fetch = job_.fetches && !job_.non_temporal;
     tile.places_ahead = tile.spans_ahead = 0;
     if (!(job_.fetches || job_.non_temporal) || !tile.count || !tile.chunk_count) return;
     const int64_t rows = job_.streams ? at_most(lat_.cross_in_step, 2) : 1;
     const int64_t columns = job_.streams ? at_most(lat_.line_in_step, 2) : 1;
-    const Step ahead = tile.chunks->x + tile.x_offset[tile.count - 1] + in_.row();
+    const Step ahead = tile.chunks[last].x + tile.x_offset[tile.count - 1] + in_.row();
     if (job_.non_temporal) {
       for (int64_t i = 0; i < rows; ++i) tile.x_spans[tile.spans_ahead++] = tile.x + (ahead - i * job_.in.cross);
       tile.span_bytes = lines * columns * S::N * Step{sizeof(E)};

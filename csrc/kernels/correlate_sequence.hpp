@@ -62,12 +62,12 @@ class CorrelateSequence {
 
   void run_strip(Range outs) {
     const int64_t vectors = divide_up(outs.size(), S::N);
-    const bool direct = job_.out.direct && outs.size() == vectors * S::N;
+    const bool few = count_ <= few_taps;
+    const bool direct = job_.out.direct && (few || outs.size() == vectors * S::N);  // many taps store whole vectors
     E* const y = direct ? static_cast<E*>(job_.out.data) + out_ + outs.begin : stage_;
     const Range columns{outs.begin + first_in(), outs.begin + first_in() + vectors * S::N + spread()};
     for (int64_t m = 0; m < job_.sum; ++m) {
       const Step row = in_ + m * job_.in.channel;
-      const bool few = count_ <= few_taps;
       const E* x = few ? window_.columns(row, columns) : window_.padded_columns(row, columns);
       const RowSums<S> sums{.x = x + columns.begin,
                             .w = w_ + m * count_,

@@ -6,6 +6,7 @@
 #pragma once
 #include "activation.hpp"
 #include "line_tiles.hpp"
+#include "staged_lines.hpp"
 #include "transpose.hpp"
 
 namespace {
@@ -108,7 +109,7 @@ class CorrelateSequencePixels {
     bias_ = arena.take<E>(job.group * S::N);
     widened_ = arena.take<E>(line_.taps() * S::N);
     line_.take(arena);
-    if (job.columns_packed) staged_ = arena.take<E>(job.columns_packed * staged_line());
+    staged_.take(arena, job.columns_packed, job.group);
     scratch_bytes_ = arena.used_bytes();
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
@@ -165,28 +166,13 @@ class CorrelateSequencePixels {
     S::store(b, v);
   }
 
-  // Pixels that push one another out of the cache are copied first: an element between lines keeps them apart.
-  Step staged_line() const { return job_.group * S::N + 64 / Step{sizeof(E)}; }
-
-  template <class T>
-  const T* stage(const T* image, const Band& band, Step& line) {
-    if constexpr (__is_same(T, E))
-      if (staged_) {
-        const Range read = inside({line_.input(band.rows.begin), line_.input(band.rows.end - 1) + line_.spread() + 1},
-                                  job_.in.cross_size);
-        const int64_t first = first_channel(vectors_.begin), last = first_channel(vectors_.end - 1) + S::N;
-        for (int64_t i = 0; i < read.size(); ++i)
-          widen_span<S, T>(staged_ + i * staged_line(), image + (read.begin + i) * line + first, 1, last - first);
-        line = staged_line();
-        return staged_ - read.begin * line - first;
-      }
-    return image;
-  }
-
   template <class T>
   void run_band(const Band& band) {
     Step line = job_.in.cross;
-    const T* image = stage(static_cast<const T*>(job_.in.data) + band.image * job_.in.batch, band, line);
+    const Range read = line_.inputs(band.rows);
+    const Range channels{first_channel(vectors_.begin), first_channel(vectors_.end - 1) + S::N};
+    const T* image =
+        staged_.lines(static_cast<const T*>(job_.in.data) + band.image * job_.in.batch, read, channels, line);
     // With few taps memory decides, which has its difficulties with many lines at once (AVX2, EPYC of the fourth
     // generation, one thread, float32: 2048 channels of 1024 columns with 3 taps 2.0 ms by tiles of 8 lines, 0.84 by 4;
     // of 16 bits 0.69 and 0.74).
@@ -214,7 +200,8 @@ class CorrelateSequencePixels {
   LineTiles line_;
   int64_t group_ = -1;
   Range vectors_ = {0, 0};
-  E *weights_ = nullptr, *bias_ = nullptr, *widened_ = nullptr, *staged_ = nullptr;
+  E *weights_ = nullptr, *bias_ = nullptr, *widened_ = nullptr;
+  StagedLines<S> staged_;
   int64_t scratch_bytes_ = 0;
 };
 

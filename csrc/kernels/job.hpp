@@ -92,6 +92,15 @@ struct WeightGradient {
   int64_t units = 1;               // groups (or planes) * parts
 };
 
+// gz = gy * activation'(z), element by element; the last axis in pieces.
+struct ActivationGradient {
+  Activation activation;
+  Array z, gy, gz;
+  int64_t sizes[array_axes];
+  int64_t piece, pieces;  // elements of a unit, units of a row
+  int64_t units;
+};
+
 // A decode step: causal_update.hpp says what its arrays are. The line axis of x, y and the state is time, of W its
 // taps.
 struct CausalUpdate {
@@ -120,6 +129,7 @@ struct Kernels {
   Kernel<Correlation> correlate_sequence[2], correlate_sequence_pixels[2];
   Kernel<WeightGradient> weight_grad_planar[2], weight_grad_converted[2], weight_grad_channels_last[2];
   Kernel<WeightGradient> weight_grad_sequence[2], weight_grad_sequence_pixels[2];
+  Kernel<ActivationGradient> activation_grad[2];
   Kernel<CausalUpdate> causal_update[2];
   void (*spend_multiply_adds[2])(int64_t rounds, double* sink);
   double multiply_add_flop[2];  // operations of one such round

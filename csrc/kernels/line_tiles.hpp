@@ -29,6 +29,10 @@ class LineTiles {
   int64_t tap(int64_t k) const { return tap_[k].tap; }
   int64_t apart() const { return taps_ > 1 ? tap_[1].in0 - tap_[0].in0 : 1; }
   int64_t spread() const { return taps_ ? tap_[taps_ - 1].in0 - tap_[0].in0 : 0; }
+  // What is inside the image of what outputs read.
+  Range inputs(Range outputs) const {
+    return inside({input(outputs.begin), input(outputs.end - 1) + spread() + 1}, size_);
+  }
   // What the first tap reads for an output.
   int64_t input(int64_t column) const { return column + (taps_ ? tap_[0].in0 : 0); }
 

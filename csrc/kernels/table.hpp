@@ -1,5 +1,6 @@
 // The kernels of one target, as its file in targets/ exports them.
 #pragma once
+#include "activation_grad.hpp"
 #include "causal_update.hpp"
 #include "correlate_channels_last.hpp"
 #include "correlate_converted.hpp"
@@ -36,6 +37,7 @@ constexpr depthwise::Kernels kernels_of_this_target = {
     {kernel<WeightGradient, WeightGradChannelsLast<F32>>, kernel<WeightGradient, WeightGradChannelsLast<F64>>},
     {kernel<WeightGradient, WeightGradSequence<F32>>, kernel<WeightGradient, WeightGradSequence<F64>>},
     {kernel<WeightGradient, WeightGradSequencePixels<F32>>, kernel<WeightGradient, WeightGradSequencePixels<F64>>},
+    {kernel<ActivationGradient, ActivationGrad<F32>>, kernel<ActivationGradient, ActivationGrad<F64>>},
     {kernel<CausalUpdate, UpdateCausally<F32>>, kernel<CausalUpdate, UpdateCausally<F64>>},
     {spend_multiply_adds<F32>, spend_multiply_adds<F64>},
     {multiply_add_flop<F32>, multiply_add_flop<F64>},

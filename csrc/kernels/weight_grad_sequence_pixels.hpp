@@ -5,7 +5,8 @@
 // apart stand in registers, while the columns of x that they meet pass by.
 #pragma once
 #include "channel_sums.hpp"
-#include "correlate_sequence_pixels.hpp"
+#include "line_tiles.hpp"
+#include "staged_lines.hpp"
 #include "sums.hpp"
 
 namespace {
@@ -88,6 +89,8 @@ class WeightGradSequencePixels {
     sums_.take(arena, job.group, line_.taps());
     bias_.take(arena);
     line_.take(arena);
+    x_.take(arena, job.columns_packed, job.group);
+    g_.take(arena, job.columns_packed ? job.band : 0, job.group);
     scratch_bytes_ = arena.used_bytes();
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
@@ -113,27 +116,37 @@ class WeightGradSequencePixels {
     for (int64_t set = 0; set < vectors.size(); ++set) sums_.count(set, band.rows.size());
     with_type(job_.x.dtype, [&](auto type) {
       using T = typename decltype(type)::type;
-      if constexpr (vector_converts<S, T>)
-        line_.each_tile(band.rows, 8, [&](int64_t column, auto lines) {
-          constexpr int height = decltype(lines)::value;
-          const int64_t chunks = line_.list_chunks(column, height);
-          run_gradient_tile<S, T, height>(
-              {.x = static_cast<const T*>(job_.x.data) + job_.x.plane(band.image) + line_.input(column) * job_.x.cross,
-               .g = static_cast<const T*>(job_.g.data) + job_.g.plane(band.image) + column * job_.g.cross,
-               .x_line = line_.apart() * job_.x.cross,
-               .g_line = line_.apart() * job_.g.cross,
-               .sums = sums_.set(0),
-               .taps = line_.taps(),
-               .vectors = vectors,
-               .channels = job_.out_channels,
-               .chunks = line_.chunks(),
-               .chunk_count = chunks});
-        });
+      if constexpr (vector_converts<S, T>) run_tiles<T>(band, vectors);
     });
   }
 
+  template <class T>
+  void run_tiles(const Band& band, Range vectors) {
+    const Range channels{first_channel(vectors.begin), first_channel(vectors.end - 1) + S::N};
+    Step x_line = job_.x.cross, g_line = job_.g.cross;
+    const T* x = x_.lines(static_cast<const T*>(job_.x.data) + job_.x.plane(band.image), line_.inputs(band.rows),
+                          channels, x_line);
+    const T* g = g_.lines(static_cast<const T*>(job_.g.data) + job_.g.plane(band.image), band.rows, channels, g_line);
+    line_.each_tile(band.rows, 8, [&](int64_t column, auto lines) {
+      constexpr int height = decltype(lines)::value;
+      const int64_t chunks = line_.list_chunks(column, height);
+      run_gradient_tile<S, T, height>({.x = x + line_.input(column) * x_line,
+                                       .g = g + column * g_line,
+                                       .x_line = line_.apart() * x_line,
+                                       .g_line = line_.apart() * g_line,
+                                       .sums = sums_.set(0),
+                                       .taps = line_.taps(),
+                                       .vectors = vectors,
+                                       .channels = job_.out_channels,
+                                       .chunks = line_.chunks(),
+                                       .chunk_count = chunks});
+    });
+  }
+
+  int64_t first_channel(int64_t vector) const { return at_most(vector * S::N, job_.out_channels - S::N); }
+
   void store_sums(int64_t part, int64_t v, int64_t set) {
-    const int64_t first = at_most(v * S::N, job_.out_channels - S::N), taps = line_.taps();
+    const int64_t first = first_channel(v), taps = line_.taps();
     E* gW = static_cast<E*>(job_.gW);
     if (gW && first == v * S::N)
       return pixels_to_columns<S>(gW + first * job_.gW_channel, job_.gW_channel, sums_.rounded(set), taps);
@@ -151,6 +164,7 @@ class WeightGradSequencePixels {
   LineTiles line_;
   Sums<S> sums_;
   ChannelSums<S> bias_;
+  StagedLines<S> x_, g_;
   int64_t scratch_bytes_ = 0;
 };
 

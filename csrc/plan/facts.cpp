@@ -158,7 +158,7 @@ Side Facts::side(const Array& a, bool image, bool channel_lanes, bool direct) co
           .lines = channel_lanes ? width : height,
           .cross_size = channel_lanes ? height : width,
           .depth = a.strides[depth_axis],
-          .depths = std::max<int64_t>(1, image ? p.d.size : p.d.out),
+          .depths = image ? p.d.size : p.d.out,
           .direct = direct};
 }
 
@@ -188,8 +188,9 @@ int64_t places_of_pixels(int64_t pixel_stride, int64_t item) {
 bool pixels_crowd(const Facts& f) {
   const Axis &h = f.p.h, &w = f.p.w;
   const int64_t pixels = (std::min(f.read_width(), f.k.max_lines) + w.kernel - 1) * h.kernel;
-  return h.kernel * w.kernel > numbers.fixed.crowding_taps &&
-         pixels > numbers.fixed.ways * places_of_pixels(f.read.strides[width_axis], f.item);
+  const bool in_a_plane = pixels > numbers.fixed.ways * places_of_pixels(f.read.strides[width_axis], f.item);
+  const bool of_planes = 2 * places_of_pixels(f.read.strides[depth_axis], f.item) < f.p.d.kernel;
+  return f.p.d.kernel * h.kernel * w.kernel > numbers.fixed.crowding_taps && (in_a_plane || of_planes);
 }
 
 int64_t converted_band_bytes(const Facts& f, int64_t rows) {

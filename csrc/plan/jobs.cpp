@@ -41,8 +41,10 @@ Correlation correlation_of(const Facts& f, const LatticeView& lattice, bool chan
 WeightGradient weight_gradient_of(const Facts& f, const LatticeView& lattice, bool channel_lanes, bool x_direct,
                                   bool g_direct) {
   const Problem& p = f.p;
-  return {.x = f.side(p.x, true, channel_lanes, x_direct),
-          .g = f.side(p.y, false, channel_lanes, g_direct),
+  Side x = f.side(p.x, true, channel_lanes, x_direct), g = f.side(p.y, false, channel_lanes, g_direct);
+  for (Side* side : {&x, &g}) side->depths = std::max<int64_t>(1, side->depths);  // planes are counted by division
+  return {.x = x,
+          .g = g,
           .gW_multiplier = p.W.strides[0],
           .gW_channel = p.W.strides[1],
           .kernel_lines = channel_lanes ? p.w.kernel : p.h.kernel,

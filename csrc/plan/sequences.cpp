@@ -12,7 +12,7 @@ namespace {
 bool lines_crowd(const Facts& f) {
   const int64_t spread = (f.p.w.kernel - 1) * f.p.w.dilate, lines = f.k.max_lines + f.p.w.kernel - 1;
   const int64_t stride = f.read.strides[width_axis];
-  return f.read.dtype == f.sums && f.p.w.kernel > 1 && spread <= numbers.fixed.line_strip / 2 &&
+  return f.read.dtype == f.sums && f.p.w.kernel > 1 && spread <= numbers.fixed.widest_staged_lines &&
          lines >= 2 * numbers.fixed.ways * places_of_pixels(stride, f.item);
 }
 
@@ -36,7 +36,7 @@ Planned<Correlation> plan_sequence_pixels(const Facts& f, const LatticeView& lat
   job.group = std::clamp<int64_t>(n.packed_bytes / vector_bytes, 1, std::max<int64_t>(1, f.vectors()));
   if (lines_crowd(f)) {
     job.group = std::min(job.group, n.staged_line_group);
-    job.band = std::min(std::max<int64_t>(1, job.out.cross_size), n.line_strip / 8);
+    job.band = std::min(std::max<int64_t>(1, job.out.cross_size), n.staged_lines);
     job.columns_packed = job.band + (f.p.w.kernel - 1) * f.p.w.dilate;
   } else {
     job.band = std::max<int64_t>(1, job.out.cross_size);
@@ -52,7 +52,8 @@ Planned<WeightGradient> plan_sequence_pixels(const Facts& f, const LatticeView& 
   const FixedNumbers& n = numbers.fixed;
   const int64_t vector_bytes = std::max<int64_t>(1, f.p.w.kernel) * f.N * f.item;
   const int64_t fit = std::max<int64_t>(1, n.sums_bytes / vector_bytes);
-  job.band = std::clamp<int64_t>(job.g.cross_size, 1, steps_kept);
+  job.band = std::clamp<int64_t>(job.g.cross_size, 1, lines_crowd(f) ? n.staged_lines : steps_kept);
+  if (lines_crowd(f)) job.columns_packed = job.band + (f.p.w.kernel - 1) * f.p.w.dilate;
   job.bands = ceil_div(job.g.cross_size, job.band);
   job.group = std::min(fit, std::max<int64_t>(n.least_line_group, ceil_div(f.vectors(), n.gradient_units)));
   job.groups = ceil_div(f.vectors(), job.group);

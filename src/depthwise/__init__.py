@@ -15,7 +15,7 @@ from .chainer import (
     no_backprop_mode,
     using_config,
 )
-from .functions import depthwise_convolution_2d
+from .functions import depthwise_convolution_1d, depthwise_convolution_2d, depthwise_convolution_3d
 from .geometry import output_size
 from .plan import explain
 from .runtime import get_num_threads, set_num_threads, targets, threads, use_target
@@ -32,7 +32,9 @@ __all__ = [
     "as_variable",
     "chainer",
     "config",
+    "depthwise_convolution_1d",
     "depthwise_convolution_2d",
+    "depthwise_convolution_3d",
     "explain",
     "force_backprop_mode",
     "functions",

@@ -28,6 +28,18 @@ def run(
     activation: int,
     /,
 ) -> None: ...
+def activation_grad(
+    activation: int,
+    z: Any,
+    z_dtype: int,
+    gy: Any,
+    gy_dtype: int,
+    gz: Any,
+    gz_dtype: int,
+    target: int,
+    threads: int,
+    /,
+) -> None: ...
 def fits(a: Any, dtype: int, /) -> bool: ...
 def misaligned_bytes(a: Any, /) -> int: ...
 def run_at(

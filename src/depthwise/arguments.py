@@ -135,7 +135,9 @@ def _pads(value: Any, count: int) -> str | tuple[tuple[int, ...], ...]:
             if not all(are_sides):
                 msg = f"pad must be {words.sides}, got {value!r}"
                 raise ValueError(msg)
-            return tuple(_each("pad", tuple(side), 0, 2, "an int or a pair of ints", words.side_order) for side in items)
+            return tuple(
+                _each("pad", tuple(side), 0, 2, "an int or a pair of ints", words.side_order) for side in items
+            )
     return tuple((p, p) for p in per_axis("pad", value, 0, count))
 
 

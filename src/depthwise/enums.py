@@ -1,8 +1,26 @@
-"""The engine's enums Pass and DType: its functions take their numbers."""
+"""The engine's enums Pass, DType and Activation: its functions take their numbers."""
 
+from typing import Any
+
+from ._core import activations as _activations
 from ._core import dtypes as DTYPES  # noqa: N812 - constants here
 from ._core import passes as PASSES  # noqa: N812 - constants here
 
 FORWARD, INPUT_GRAD, WEIGHT_GRAD = (PASSES[name] for name in ("forward", "input_grad", "weight_grad"))
+ACTIVATIONS = {name: code for name, code in _activations.items() if name != "none"}
 
-__all__ = ["DTYPES", "FORWARD", "INPUT_GRAD", "PASSES", "WEIGHT_GRAD"]
+_CODES: dict[Any, int] = {None: 0, **ACTIVATIONS, "swish": ACTIVATIONS["silu"]}
+
+
+def activation_code(activation: Any) -> int:
+    """The engine's number of an argument of this name."""
+    if activation is None or isinstance(activation, str):
+        code = _CODES.get(activation)
+        if code is not None:
+            return code
+    names = ", ".join(f'"{name}"' for name in ACTIVATIONS)
+    msg = f'activation must be None, {names} or "swish", got {activation!r}'
+    raise (ValueError if isinstance(activation, str) else TypeError)(msg)
+
+
+__all__ = ["ACTIVATIONS", "DTYPES", "FORWARD", "INPUT_GRAD", "PASSES", "WEIGHT_GRAD", "activation_code"]

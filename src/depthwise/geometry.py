@@ -116,14 +116,16 @@ def _geometry(
 ) -> Geometry:
     axes = _axes(x_shape, W_shape, stride, pad, dilate, spatial)
     batch, channels, multiplier = x_shape[0], x_shape[1], W_shape[0]
-    sizes = _core.Sizes(batch, channels, multiplier, list(map(_engine_axis, axes)))
+    sizes = _core.Sizes(batch, channels, multiplier, [*map(_engine_axis, axes)])
     return Geometry(batch, channels, multiplier, axes, sizes)
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is an int, a word or a tuple of ints itself, so that equal ones mean the same."""
+    """Whether a value is an int, a word or a tuple of such itself, so that equal ones mean the same."""
     kind = type(value)
-    return kind is int or kind is str or (kind is tuple and {*map(type, value)} == {int})
+    return (
+        kind is int or kind is str or (kind is tuple and ({*map(type, value)} == {int} or all(map(_is_plain, value))))
+    )
 
 
 def geometry(

@@ -1,4 +1,4 @@
-"""Arrays in, arrays out: the four passes, their arguments checked and handed on."""
+"""Arrays in, arrays out: the passes, their arguments checked and handed on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy.typing as npt
 from . import passes
 from .arguments import Ints, Pad, spatial_axes
 from .arrays import check_array
+from .enums import activation_code
 from .geometry import geometry, input_grad_geometry, weight_grad_geometry
 
-__all__ = ["bias_grad", "forward", "input_grad", "weight_grad"]
+__all__ = ["activation_grad", "bias_grad", "forward", "input_grad", "weight_grad"]
 
 AnyArray = npt.NDArray[Any]
 
@@ -24,33 +25,39 @@ def forward(
     stride: Ints = 1,
     pad: Pad = 0,
     dilate: Ints = 1,
+    activation: str | None = None,
     out: AnyArray | None = None,
 ) -> AnyArray:
-    """Depthwise 2-D convolution (cross-correlation) of arrays.
+    """Depthwise convolution (cross-correlation) of arrays with one, two or three spatial axes.
 
     ``y[n, c * c_M + m, i, j] = b[c * c_M + m] + sum over p, q of
     xpad[n, c, i * sy + p * dy, j * sx + q * dx] * W[m, c, p, q]``
 
     Parameters
     ----------
-    x : ndarray of shape (n, c_I, h, w)
+    x : ndarray of shape (n, c_I, h, w), or (n, c_I, l), or (n, c_I, d, h, w)
         float16, bfloat16 (ml_dtypes), float32 or float64. Rows contiguous and channels contiguous (an NHWC array seen
         through ``transpose(0, 3, 1, 2)``) are both read in place; any other strides are read too, through scratch
         memory.
-    W : ndarray of shape (c_M, c_I, k_H, k_W)
+    W : ndarray of shape (c_M, c_I, k_H, k_W), or (c_M, c_I, k), or (c_M, c_I, k_D, k_H, k_W)
         Of any of these dtypes.
     b : ndarray of shape (c_I * c_M,), optional
         Of any of these dtypes.
-    stride, dilate : int or pair of ints (vertical, horizontal), default 1
-    pad : int, pair, pair of pairs, "same" or "valid", default 0
+    stride, dilate : int or sequence of an int for each spatial axis, default 1
+        (vertical, horizontal), or (length,), or (depth, height, width).
+    pad : int, sequence of ints, sequence of pairs, "same", "valid" or "causal", default 0
         Zeros around x: (vertical, horizontal), or ((top, bottom), (left, right)). "same" is TensorFlow's: the output
-        has ceil(h / sy) rows and ceil(w / sx) columns, and an odd row or column of padding goes to the end.
+        has ceil(h / sy) rows and ceil(w / sx) columns, and an odd row or column of padding goes to the end. "causal",
+        in one dimension, puts all, ``dilate * (k - 1)``, before x.
+    activation : {None, "silu", "swish", "relu", "relu6", "hardswish", "gelu", "gelu_tanh"}, optional
+        Applied to each sum before it is rounded. "swish" is silu, "gelu" the exact form and "gelu_tanh" the one with a
+        hyperbolic tangent.
     out : ndarray of shape (n, c_I * c_M, h_O, w_O), optional
         Receives the result; of x's dtype, of any strides, sharing no memory with the inputs.
 
     Returns
     -------
-    ndarray of shape (n, c_I * c_M, h_O, w_O)
+    ndarray of shape (n, c_I * c_M, h_O, w_O), or as many axes as x
         `out`, or a new array of x's dtype and memory layout. Sums are kept in float32, or in float64 where x or W is
         float64, and rounded once.
 
@@ -76,12 +83,17 @@ def forward(
     >>> ops.forward(x, np.ones((1, 1, 2, 2), np.float32))
     array([[[[ 8., 12.],
              [20., 24.]]]], dtype=float32)
+    >>> ops.forward(x[0], np.ones((1, 3, 2), np.float32), pad="causal")
+    array([[[ 0.,  1.,  3.],
+            [ 3.,  7.,  9.],
+            [ 6., 13., 15.]]], dtype=float32)
     """
     check_array("x", x)
     check_array("W", W)
     if b is not None:
         check_array("b", b)
-    return passes.forward(geometry(x.shape, W.shape, stride, pad, dilate), x, W, b, out)
+    g = geometry(x.shape, W.shape, stride, pad, dilate)
+    return passes.forward(g, x, W, b, out, activation=activation_code(activation))
 
 
 def input_grad(
@@ -101,12 +113,12 @@ def input_grad(
 
     Parameters
     ----------
-    gy : ndarray of shape (n, c_I * c_M, h_O, w_O)
+    gy : ndarray of shape (n, c_I * c_M, h_O, w_O), or of one or three spatial axes
         float16, bfloat16, float32 or float64, read in place in either layout.
-    W : ndarray of shape (c_M, c_I, k_H, k_W)
+    W : ndarray of shape (c_M, c_I, k_H, k_W), with as many
         Of any of these dtypes.
-    input_size : pair of ints
-        (h, w) of x, which the output size does not determine.
+    input_size : int or sequence of ints
+        (h, w) of x, or (l,) or (d, h, w), which the output size does not determine.
     stride, pad, dilate
         As given to :func:`forward`.
     out : ndarray of shape (n, c_I, h, w), optional
@@ -162,12 +174,12 @@ def weight_grad(
 
     Parameters
     ----------
-    x : ndarray of shape (n, c_I, h, w)
+    x : ndarray of shape (n, c_I, h, w), or of one or three spatial axes
         float16, bfloat16, float32 or float64, read in place in either layout.
     gy : ndarray of shape (n, c_I * c_M, h_O, w_O)
         Of any of these dtypes, read in place where its layout is x's.
-    kernel_size : pair of ints
-        (k_H, k_W), which the output size does not determine.
+    kernel_size : int or sequence of ints
+        (k_H, k_W), or (k,) or (k_D, k_H, k_W), which the output size does not determine.
     stride, pad, dilate
         As given to :func:`forward`.
     out : ndarray of shape (c_M, c_I, k_H, k_W), optional
@@ -211,11 +223,11 @@ def weight_grad(
 
 
 def bias_grad(gy: AnyArray, *, out: AnyArray | None = None) -> AnyArray:
-    """Gradient of :func:`forward` for b: the sum of gy over images, rows and columns.
+    """Gradient of :func:`forward` for b: the sum of gy over all axes but the channels.
 
     Parameters
     ----------
-    gy : ndarray of shape (n, c_I * c_M, h_O, w_O)
+    gy : ndarray of shape (n, c_I * c_M, h_O, w_O), or of one or three spatial axes
         float16, bfloat16, float32 or float64, read in place in either layout.
     out : ndarray of shape (c_I * c_M,), optional
         Receives the result; of gy's dtype or any other of these, sharing no memory with it.
@@ -240,3 +252,44 @@ def bias_grad(gy: AnyArray, *, out: AnyArray | None = None) -> AnyArray:
     check_array("gy", gy)
     spatial_axes(gy=gy.shape)
     return passes.bias_grad(gy, out)
+
+
+def activation_grad(gy: AnyArray, z: AnyArray, activation: str | None, *, out: AnyArray | None = None) -> AnyArray:
+    """Gradient of an activation: gy times its derivative at z, element by element.
+
+    With ``z = ops.forward(x, W, b)`` the gradients of ``y = ops.forward(x, W, b, activation=a)`` are those of z for
+    ``gz = ops.activation_grad(gy, z, a)``.
+
+    Parameters
+    ----------
+    gy : ndarray
+        float16, bfloat16, float32 or float64, of any strides.
+    z : ndarray of gy's shape
+        What the activation was applied to; of any of these dtypes.
+    activation : {None, "silu", "swish", "relu", "relu6", "hardswish", "gelu", "gelu_tanh"}
+        As given to :func:`forward`. At their corners relu and relu6 have the derivative 0, and hardswish that of its
+        ends.
+    out : ndarray of gy's shape, optional
+        Receives the result; of gy's dtype, of any strides, sharing no memory with the inputs.
+
+    Returns
+    -------
+    ndarray of gy's shape
+        `out`, or a new array of gy's dtype and memory layout, rounded once from float32, or from float64 where gy or z
+        is float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`forward`; also where the shapes differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from depthwise import ops
+    >>> ops.activation_grad(np.ones(3, np.float32), np.array([-1, 2, 9], np.float32), "relu6")
+    array([0., 1., 0.], dtype=float32)
+    """
+    check_array("gy", gy)
+    check_array("z", z)
+    return passes.activation_grad(activation_code(activation), gy, z, out)

@@ -1,4 +1,4 @@
-"""The four passes of a Geometry over NumPy arrays; `ops` and the graph have checked that they are arrays."""
+"""The passes of a Geometry over NumPy arrays; `ops` and the graph have checked that they are arrays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,15 @@ from .geometry import Geometry
 from .runtime import active_target, get_num_threads
 
 
-def forward(g: Geometry, x: AnyArray, W: AnyArray, b: AnyArray | None = None, out: AnyArray | None = None) -> AnyArray:
+def forward(
+    g: Geometry,
+    x: AnyArray,
+    W: AnyArray,
+    b: AnyArray | None = None,
+    out: AnyArray | None = None,
+    *,
+    activation: int = 0,
+) -> AnyArray:
     """The output, as :func:`depthwise.ops.forward`."""
     x_code, W_code, b_code = dtype_code("x", x.dtype), dtype_code("W", W.dtype), 0
     if b is not None:
@@ -36,7 +44,7 @@ def forward(g: Geometry, x: AnyArray, W: AnyArray, b: AnyArray | None = None, ou
     if out is not None:
         check_out(out, g.y_shape, x.dtype, ("x", x), ("W", W), ("b", b))
     y = image_to_write(out, g.y_shape, x, x_code)
-    _run(FORWARD, g.sizes, x, W, b, y, (x_code, W_code, b_code, x_code))
+    _run(FORWARD, g.sizes, x, W, b, y, (x_code, W_code, b_code, x_code), activation)
     return written(y, out, x.dtype)
 
 
@@ -84,6 +92,24 @@ def bias_grad(gy: AnyArray, out: AnyArray | None = None) -> AnyArray:
     return written(gb, out, gy.dtype)
 
 
+def activation_grad(activation: int, gy: AnyArray, z: AnyArray, out: AnyArray | None = None) -> AnyArray:
+    """`gy` times the derivative of an activation at `z`, as :func:`depthwise.ops.activation_grad`."""
+    gy_code, z_code = dtype_code("gy", gy.dtype), dtype_code("z", z.dtype)
+    if gy.shape != z.shape:
+        msg = f"gy must have z's shape {z.shape}, got {gy.shape}"
+        raise ValueError(msg)
+    if gy.ndim > 5:
+        msg = f"gy must have at most 5 axes, got {gy.ndim}: shape {gy.shape}"
+        raise ValueError(msg)
+    if out is not None:
+        check_out(out, gy.shape, gy.dtype, ("gy", gy), ("z", z))
+    gz = out if out is not None and fits(out, gy_code) else np.empty_like(gy, native(gy.dtype), subok=False)
+    z_bits, gy_bits = (fitting(bits(a, code), code) for a, code in ((z, z_code), (gy, gy_code)))
+    target, threads = active_target(), get_num_threads()
+    _core.activation_grad(activation, z_bits, z_code, gy_bits, gy_code, bits(gz, gy_code), gy_code, target, threads)
+    return written(gz, out, gy.dtype)
+
+
 def _weights_to_write(
     out: AnyArray | None,
     shape: tuple[int, ...],
@@ -108,6 +134,7 @@ def _run(
     b: AnyArray | None,
     y: AnyArray,
     codes: tuple[int, int, int, int],
+    activation: int = 0,
 ) -> None:
     """Run the engine; the array that `kind` computes is already one that it can write."""
     x_code, W_code, b_code, y_code = codes
@@ -116,7 +143,7 @@ def _run(
         b = None if b is None else bits(b, b_code)
     target, threads = active_target(), get_num_threads()
     try:
-        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads, 0)
+        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads, activation)
     except _core.Refused:  # copies of what is read; what is written has to be taken as it is
         if kind != INPUT_GRAD:
             x = fitting(x, x_code)
@@ -124,4 +151,4 @@ def _run(
             W, b = fitting(W, W_code), None if b is None else fitting(b, b_code)
         if kind != FORWARD:
             y = fitting(y, y_code)
-        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads, 0)
+        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads, activation)

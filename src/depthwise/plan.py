@@ -29,9 +29,9 @@ def explain(
 
     Parameters
     ----------
-    x : ndarray or Variable of shape (n, c_I, h, w), or a shape
+    x : ndarray or Variable of shape (n, c_I, h, w), or of one or three spatial axes, or a shape
         A shape stands for a float32 array in planar memory.
-    W : ndarray or Variable of shape (c_M, c_I, k_H, k_W), or a shape
+    W : ndarray or Variable of shape (c_M, c_I, k_H, k_W), with as many, or a shape
     stride, pad, dilate
         As given to :func:`depthwise.ops.forward`.
     kind : {"forward", "input_grad", "weight_grad"}

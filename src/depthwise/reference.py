@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from math import erfc, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,45 @@ def _over_image(a: Array, g: Geometry) -> Array:
     return a.reshape(*a.shape, *[1] * len(g.axes))
 
 
+def _sigmoid(z: Array) -> Array:
+    e = np.exp(-np.abs(z))
+    share: Array = np.where(z < 0, e, 1) / (1 + e)
+    return share
+
+
+def _normal(z: Array) -> Array:
+    """The share of a normal distribution below z."""
+    share: Array = np.vectorize(erfc, otypes=[float])(-z / sqrt(2)) / 2
+    return share
+
+
+def _silu_grad(z: Array) -> Array:
+    return _sigmoid(z) * (1 + z * _sigmoid(-z))
+
+
+def _tanh_argument(z: Array) -> Array:
+    return sqrt(8 / pi) * (z + 0.044715 * z**3)
+
+
+def _gelu_tanh_grad(z: Array) -> Array:
+    u = _tanh_argument(z)
+    return _sigmoid(u) * (1 + z * _sigmoid(-u) * sqrt(8 / pi) * (1 + 3 * 0.044715 * z**2))
+
+
+# Each activation and its derivative.
+ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "silu": (lambda z: z * _sigmoid(z), _silu_grad),
+    "relu": (lambda z: np.maximum(z, 0), lambda z: np.where(z > 0, 1.0, 0.0)),
+    "relu6": (lambda z: np.clip(z, 0, 6), lambda z: np.where((z > 0) & (z < 6), 1.0, 0.0)),
+    "hardswish": (
+        lambda z: z * (np.clip(z + 3, 0, 6) / 6),
+        lambda z: np.where(z <= -3, 0.0, np.where(z < 3, z / 3 + 0.5, 1.0)),
+    ),
+    "gelu": (lambda z: z * _normal(z), lambda z: _normal(z) + z * np.exp(-(z**2) / 2) / sqrt(2 * pi)),
+    "gelu_tanh": (lambda z: z * _sigmoid(_tanh_argument(z)), _gelu_tanh_grad),
+}
+
+
 def forward(
     x: npt.NDArray[Any],
     W: npt.NDArray[Any],
@@ -56,6 +96,7 @@ def forward(
     stride: Ints = 1,
     pad: Pad = 0,
     dilate: Ints = 1,
+    activation: str | None = None,
 ) -> Array:
     """As :func:`depthwise.ops.forward`, in float64."""
     _check(x=x, W=W, b=b)
@@ -64,7 +105,9 @@ def forward(
     y = np.zeros(g.y_shape)
     for tap, outputs, inputs in _meetings(g):
         _by_channel(y, g)[outputs] += x[inputs][:, :, None] * _over_image(W[tap].T, g)
-    return y if b is None else y + _over_image(b.astype(np.float64), g)
+    if b is not None:
+        y += _over_image(b.astype(np.float64), g)
+    return y if activation is None else ACTIVATIONS[activation][0](y)
 
 
 def input_grad(

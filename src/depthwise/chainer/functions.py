@@ -11,9 +11,81 @@ from ..arguments import Ints, Pad
 from . import arithmetic, padding
 from .variable import Variable, as_variable
 
-__all__ = ["broadcast_to", "depthwise_convolution_2d", "mean", "pad", "relu", "reshape", "sum", "transpose"]
+__all__ = [
+    "broadcast_to",
+    "depthwise_convolution_1d",
+    "depthwise_convolution_2d",
+    "depthwise_convolution_3d",
+    "mean",
+    "pad",
+    "relu",
+    "reshape",
+    "sum",
+    "transpose",
+]
 
 AnyArray = npt.NDArray[Any]
+
+
+@overload
+def depthwise_convolution_1d(
+    x: Variable | AnyArray,
+    W: Variable | AnyArray,
+    b: Variable | AnyArray | None = None,
+    stride: Ints = 1,
+    pad: Pad = 0,
+    *,
+    dilate: Ints = 1,
+) -> Variable: ...
+@overload
+def depthwise_convolution_1d(
+    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1
+) -> Any: ...
+def depthwise_convolution_1d(x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1) -> Any:
+    """One-dimensional depthwise convolution: :func:`depthwise_convolution_2d` of sequences.
+
+    Each channel of x is correlated with filters of its own; nothing is added up over channels.
+    ``y[n, c * c_M + m, i] = b[c * c_M + m] + sum over p of xpad[n, c, i * stride + p * dilate] * W[m, c, p]``
+
+    Parameters
+    ----------
+    x : Variable or ndarray of shape (n, c_I, l)
+        float16, bfloat16 (ml_dtypes), float32 or float64. Planar and channels-last memory, (n, l, c_I) seen through
+        ``transpose(0, 2, 1)``, are both read in place, and so is any other.
+    W : Variable or ndarray of shape (c_M, c_I, k)
+        Of any of these dtypes; c_M is the channel multiplier.
+    b : Variable or ndarray of shape (c_I * c_M,), optional
+        Of x's dtype.
+    stride, dilate : int or tuple of one int, default 1
+        Steps of the window, and distance between taps.
+    pad : int, ((before, after),), "same", "valid" or "causal", default 0
+        Zeros beside x. "same" is TensorFlow's. "causal" puts all, ``dilate * (k - 1)``, before x: with stride 1 an
+        output has x's length and hangs on nothing later than itself.
+
+    Returns
+    -------
+    Variable of shape (n, c_I * c_M, l_O)
+        Of x's dtype and memory layout; :func:`depthwise.output_size` gives l_O. Sums are kept in float32, or in
+        float64 where x or W is float64, and rounded once. Differentiable to any order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`depthwise_convolution_2d`.
+
+    See Also
+    --------
+    depthwise.ops.forward : the same on arrays, without a graph, with ``out=``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import depthwise.functions as F
+    >>> x = np.arange(6, dtype=np.float32).reshape(1, 1, 6)
+    >>> F.depthwise_convolution_1d(x, np.ones((1, 1, 3), np.float32), pad="causal").array
+    array([[[ 0.,  1.,  3.,  6.,  9., 12.]]], dtype=float32)
+    """
+    return dispatch.convolution(1, x, W, b, stride, pad, dilate)
 
 
 @overload
@@ -30,9 +102,7 @@ def depthwise_convolution_2d(
 def depthwise_convolution_2d(
     x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1
 ) -> Any: ...
-def depthwise_convolution_2d(
-    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1
-) -> Any:
+def depthwise_convolution_2d(x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1) -> Any:
     """Two-dimensional depthwise convolution: ``chainer.functions.depthwise_convolution_2d``.
 
     Each channel of x is correlated with filters of its own; nothing is added up over channels.
@@ -90,6 +160,67 @@ def depthwise_convolution_2d(
     (2, 6, 2, 5)
     """
     return dispatch.convolution(2, x, W, b, stride, pad, dilate)
+
+
+@overload
+def depthwise_convolution_3d(
+    x: Variable | AnyArray,
+    W: Variable | AnyArray,
+    b: Variable | AnyArray | None = None,
+    stride: Ints = 1,
+    pad: Pad = 0,
+    *,
+    dilate: Ints = 1,
+) -> Variable: ...
+@overload
+def depthwise_convolution_3d(
+    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1
+) -> Any: ...
+def depthwise_convolution_3d(x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1) -> Any:
+    """Three-dimensional depthwise convolution: :func:`depthwise_convolution_2d` of volumes or films.
+
+    Each channel of x is correlated with filters of its own; nothing is added up over channels.
+    ``y[n, c * c_M + m, h, i, j] = b[c * c_M + m] + sum over o, p, q of
+    xpad[n, c, h * sz + o * dz, i * sy + p * dy, j * sx + q * dx] * W[m, c, o, p, q]``
+
+    Parameters
+    ----------
+    x : Variable or ndarray of shape (n, c_I, d, h, w)
+        float16, bfloat16 (ml_dtypes), float32 or float64. Planar and channels-last memory, (n, d, h, w, c_I) seen
+        through ``transpose(0, 4, 1, 2, 3)``, are both read in place, and so is any other.
+    W : Variable or ndarray of shape (c_M, c_I, k_D, k_H, k_W)
+        Of any of these dtypes; c_M is the channel multiplier.
+    b : Variable or ndarray of shape (c_I * c_M,), optional
+        Of x's dtype.
+    stride, dilate : int or three ints (depth, height, width), default 1
+        Steps of the window, and distance between taps.
+    pad : int, three ints, three pairs, "same" or "valid", default 0
+        Zeros around x: (depth, height, width) or ((front, back), (top, bottom), (left, right)). "same" is TensorFlow's.
+
+    Returns
+    -------
+    Variable of shape (n, c_I * c_M, d_O, h_O, w_O)
+        Of x's dtype and memory layout; :func:`depthwise.output_size` gives d_O, h_O and w_O. Sums are kept in float32,
+        or in float64 where x or W is float64, and rounded once. Differentiable to any order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`depthwise_convolution_2d`.
+
+    See Also
+    --------
+    depthwise.ops.forward : the same on arrays, without a graph, with ``out=``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import depthwise.functions as F
+    >>> x = np.ones((1, 2, 4, 5, 6), np.float32)
+    >>> F.depthwise_convolution_3d(x, np.ones((1, 2, 3, 3, 3), np.float32), pad=(0, 1, 1)).shape
+    (1, 2, 2, 5, 6)
+    """
+    return dispatch.convolution(3, x, W, b, stride, pad, dilate)
 
 
 def sum(x: Variable | AnyArray, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Variable:

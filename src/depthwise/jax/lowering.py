@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import gcd
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,39 +28,49 @@ active_target()  # the handler asks for the active target, so there has to be on
 jax.ffi.register_ffi_target(_HANDLER, _core.xla_handler(), platform="cpu")
 
 
-def conv(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
-    """Y of x and W, and b where it is given."""
-    return _run(FORWARD, (x, W, *b), steps.y_shape(x.shape, W.shape), x.dtype, steps)
+class _Job(NamedTuple):
+    """What the engine is asked for, beside the sizes."""
+
+    kind: int
+    steps: Steps
+    activation: int = 0
+
+
+def conv(x: Any, W: Any, *b: Any, steps: Steps, activation: int = 0) -> Any:
+    """Y of x and W, and b where it is given; the activation, if any, in the same pass."""
+    return _run(_Job(FORWARD, steps, activation), (x, W, *b), steps.y_shape(x.shape, W.shape), x.dtype)
 
 
 def input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
     """Gx of gy and W."""
-    return _run(INPUT_GRAD, (gy, W), steps.x_shape(gy.shape, W.shape, size), gy.dtype, steps)
+    return _run(_Job(INPUT_GRAD, steps), (gy, W), steps.x_shape(gy.shape, W.shape, size), gy.dtype)
 
 
 def weight_grad(x: Any, gy: Any, *, steps: Steps, kernel: Any, dtype: Any) -> Any:
     """GW of x and gy."""
-    return _run(WEIGHT_GRAD, (x, gy), steps.W_shape(x.shape, kernel), dtype, steps)
+    return _run(_Job(WEIGHT_GRAD, steps), (x, gy), steps.W_shape(x.shape, kernel), dtype)
 
 
-def _run(kind: int, operands: Sequence[Any], shape: Sequence[Any], dtype: Any, steps: Steps) -> Any:
+def _run(job: _Job, operands: Sequence[Any], shape: Sequence[Any], dtype: Any) -> Any:
     known = all(isinstance(size, int) for a in operands for size in a.shape)  # no symbols of an export
     if not (known and internals.SPLITS):
-        return _call(kind, operands, shape, dtype, steps)
-    multiplier, channels = (shape if kind == WEIGHT_GRAD else operands[1].shape)[:2]
-    factors = _factors(kind, len(operands), channels, multiplier, steps.layout)
-    return _by_shards(kind, factors, tuple(shape), jnp.dtype(dtype), steps)(*operands)
+        return _call(job, operands, shape, dtype)
+    multiplier, channels = (shape if job.kind == WEIGHT_GRAD else operands[1].shape)[:2]
+    factors = _factors(job, len(operands), channels, multiplier)
+    return _by_shards(job, factors, tuple(shape), jnp.dtype(dtype))(*operands)
 
 
-def _call(kind: int, operands: Sequence[Any], shape: Sequence[Any], dtype: Any, steps: Steps) -> Any:
+def _call(job: _Job, operands: Sequence[Any], shape: Sequence[Any], dtype: Any) -> Any:
     """The engine on whole arrays, or on one shard of each."""
     call = jax.ffi.ffi_call(_HANDLER, jax.ShapeDtypeStruct(tuple(shape), dtype))
+    steps = job.steps
     return call(
         *operands,
-        kind=np.int64(kind),
-        channels_last=steps.layout == "NHWC",
+        kind=np.int64(job.kind),
+        channels_last=steps.channel_axis != 1,
+        activation=np.int64(job.activation),
         stride=np.array(steps.stride, np.int64),
-        pad=np.array([steps.pad[0][0], steps.pad[1][0]], np.int64),
+        pad=np.array([before for before, _ in steps.pad], np.int64),
         dilate=np.array(steps.dilate, np.int64),
     )
 
@@ -70,19 +80,20 @@ def _call(kind: int, operands: Sequence[Any], shape: Sequence[Any], dtype: Any, 
 Factors = tuple[tuple[str, ...], ...]
 
 
-def _factors(kind: int, operands: int, channels: int, multiplier: int, layout: str) -> Factors:
+def _factors(job: _Job, operands: int, channels: int, multiplier: int) -> Factors:
     outs = "c" if multiplier == 1 else "m" if channels == 1 else "(c m)"
-    image, output = ("n", "c", "h", "w"), ("n", outs, "i", "j")
-    if layout == "NHWC":
-        image, output = ("n", "h", "w", "c"), ("n", "i", "j", outs)
-    weight = ("m", "c", "p", "q")
-    if kind == FORWARD:
+    dims = len(job.steps.stride)
+    inner, outer, taps = tuple("dhw"[:dims]), tuple("ijl"[:dims]), tuple("pqr"[:dims])
+    image, output, weight = ("n", "c", *inner), ("n", outs, *outer), ("m", "c", *taps)
+    if job.steps.channel_axis != 1:
+        image, output = ("n", *inner, "c"), ("n", *outer, outs)
+    if job.kind == FORWARD:
         return image, weight, *[(outs,)] * (operands - 2), output
-    return (output, weight, image) if kind == INPUT_GRAD else (image, output, weight)
+    return (output, weight, image) if job.kind == INPUT_GRAD else (image, output, weight)
 
 
 @lru_cache(maxsize=4096)
-def _by_shards(kind: int, factors: Factors, shape: tuple[int, ...], dtype: Any, steps: Steps) -> Callable[..., Any]:
+def _by_shards(job: _Job, factors: Factors, shape: tuple[int, ...], dtype: Any) -> Callable[..., Any]:
     """The call, with what XLA's partitioner needs to split it."""
 
     def partition(mesh: Any, arguments: Any, result: Any) -> Any:
@@ -91,20 +102,20 @@ def _by_shards(kind: int, factors: Factors, shape: tuple[int, ...], dtype: Any, 
         specs = [PartitionSpec(*(found.get(factor.strip("()")[0]) for factor in f)) for f in factors]
         *inputs, output = (NamedSharding(mesh, spec) for spec in specs)
         local_shape = output.shard_shape(shape)
-        if kind != WEIGHT_GRAD or found["n"] is None:
-            return mesh, lambda *a: _call(kind, a, local_shape, dtype, steps), output, tuple(inputs)
+        if job.kind != WEIGHT_GRAD or found["n"] is None:
+            return mesh, lambda *a: _call(job, a, local_shape, dtype), output, tuple(inputs)
         wide = dtype if dtype.itemsize > 4 else np.dtype(np.float32)
 
         def summed(*a: Any) -> Any:
-            return lax.psum(_call(kind, a, local_shape, wide, steps), found["n"]).astype(dtype)
+            return lax.psum(_call(job, a, local_shape, wide), found["n"]).astype(dtype)
 
         return mesh, summed, output, tuple(inputs)
 
     # The partitioner reads the number of operands off the signature.
     if len(factors) == 3:
-        split = internals.custom_partitioning(lambda a, b: _call(kind, (a, b), shape, dtype, steps))
+        split = internals.custom_partitioning(lambda a, b: _call(job, (a, b), shape, dtype))
     else:
-        split = internals.custom_partitioning(lambda a, b, c: _call(kind, (a, b, c), shape, dtype, steps))
+        split = internals.custom_partitioning(lambda a, b, c: _call(job, (a, b, c), shape, dtype))
 
     def rule(mesh: Any, operand_types: Sequence[Any], result_types: Sequence[Any]) -> Any:
         sizes = {
@@ -116,7 +127,7 @@ def _by_shards(kind: int, factors: Factors, shape: tuple[int, ...], dtype: Any, 
         outs = "(c m)" if "c" in free else "k"  # a factor of its own, so that no part of an axis is found to split c
         *inputs, output = (" ".join(f).replace("(c m)", outs) for f in factors)
         names = dict.fromkeys(name for name in " ".join((*inputs, output)) if name.isalpha())
-        sums = tuple(name for name in free if kind == WEIGHT_GRAD and name == "n")
+        sums = tuple(name for name in free if job.kind == WEIGHT_GRAD and name == "n")
         kept = tuple(name for name in names if name not in free)
         return f"{', '.join(inputs)} -> {output}", {"reduction_factors": sums, "need_replication_factors": kept}
 
@@ -132,7 +143,7 @@ def _splits_evenly(size: int, mesh: Any) -> bool:
 def _axes_of(factor: str, arrays: Any, mesh: Any) -> Any:
     """Axes of the mesh that split this factor in the first array where any do; None where they split it unevenly."""
     for factors, a in arrays:
-        for name, axes, size in zip(factors, (*a.sharding.spec, *[None] * 4), a.shape, strict=False):
+        for name, axes, size in zip(factors, (*a.sharding.spec, *[None] * a.ndim), a.shape, strict=False):
             if name == factor and axes is not None:
                 names = (axes,) if isinstance(axes, str) else axes
                 return axes if size % int(np.prod([mesh.shape[n] for n in names])) == 0 else None

@@ -1,7 +1,8 @@
 """The three bilinear primitives, each the transpose of the others, and what JAX has to know of them.
 
-``conv(x, W)``, ``input_grad(gy, W)`` and ``weight_grad(x, gy)``; a fourth, ``conv(x, W, b)`` in one pass, has the first
-as its derivative. Weights are (c_M, c_I, k_H, k_W). Callers check their arguments first: x and gy share a dtype.
+``conv(x, W)``, ``input_grad(gy, W)`` and ``weight_grad(x, gy)``; a fourth, ``conv`` with a bias, an activation or both
+in the same pass, has the first in its derivative. Weights are (c_M, c_I, kernel ...), of one to three spatial axes.
+Callers check their arguments first: x and gy share a dtype.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from . import lowering
+from .activations import ACTIVATIONS
 from .internals import ad, batching, lower, primitive, varying_axes
 from .steps import Steps
 
@@ -41,17 +43,22 @@ def _conv_aval(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
     return _aval((x, W, *b), shape, x.dtype, _spec(x, 0), _spec(x, steps.channel_axis), steps.layout)
 
 
-def _input_grad_aval(gy: Any, W: Any, *, steps: Steps, size: tuple[Any, Any]) -> Any:
+def _conv_fused_aval(x: Any, W: Any, *b: Any, steps: Steps, activation: int) -> Any:
+    return _conv_aval(x, W, *b, steps=steps)
+
+
+def _input_grad_aval(gy: Any, W: Any, *, steps: Steps, size: tuple[Any, ...]) -> Any:
     shape = steps.x_shape(gy.shape, W.shape, size)
     return _aval((gy, W), shape, gy.dtype, _spec(gy, 0), _spec(gy, steps.channel_axis), steps.layout)
 
 
-def _weight_grad_aval(x: Any, gy: Any, *, steps: Steps, kernel: tuple[int, int, int], dtype: Any) -> Any:
-    return _aval((x, gy), steps.W_shape(x.shape, kernel), dtype, None, _spec(x, steps.channel_axis), "MCHW")
+def _weight_grad_aval(x: Any, gy: Any, *, steps: Steps, kernel: tuple[int, ...], dtype: Any) -> Any:
+    axes = "MC" + steps.spatial
+    return _aval((x, gy), steps.W_shape(x.shape, kernel), dtype, None, _spec(x, steps.channel_axis), axes)
 
 
 conv_p = primitive("depthwise_conv", _conv_aval)
-conv_bias_p = primitive("depthwise_conv_bias", _conv_aval)
+conv_fused_p = primitive("depthwise_conv_fused", _conv_fused_aval)
 input_grad_p = primitive("depthwise_input_grad", _input_grad_aval)
 weight_grad_p = primitive("depthwise_weight_grad", _weight_grad_aval)
 
@@ -67,18 +74,20 @@ def _bind(p: Any, *operands: Any, **parameters: Any) -> Any:
     return p.bind(*operands, **parameters)
 
 
-def conv(x: Any, W: Any, b: Any = None, *, steps: Steps) -> Any:
+def conv(x: Any, W: Any, *b: Any, steps: Steps, activation: int = 0) -> Any:
     """Y, of x's dtype."""
-    return _bind(conv_p, x, W, steps=steps) if b is None else _bind(conv_bias_p, x, W, b, steps=steps)
+    if not b and not activation:
+        return _bind(conv_p, x, W, steps=steps)
+    return _bind(conv_fused_p, x, W, *b, steps=steps, activation=activation)
 
 
 def input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
-    """Gradient for x of this (h, w), of gy's dtype."""
+    """Gradient for x of this spatial size, of gy's dtype."""
     return _bind(input_grad_p, gy, W, steps=steps, size=tuple(size))
 
 
-def weight_grad(x: Any, gy: Any, *, steps: Steps, kernel: tuple[int, int, int], dtype: Any) -> Any:
-    """Gradient for W of this (c_M, k_H, k_W)."""
+def weight_grad(x: Any, gy: Any, *, steps: Steps, kernel: tuple[int, ...], dtype: Any) -> Any:
+    """Gradient for W of this (c_M, kernel ...)."""
     return _bind(weight_grad_p, x, gy, steps=steps, kernel=kernel, dtype=dtype)
 
 
@@ -89,7 +98,7 @@ def _bias(b: Any, like: Any, steps: Steps) -> Any:
 
 
 # Differentiation: the missing operand's side of each bilinear form.
-def _size(a: Any, steps: Steps) -> tuple[Any, Any]:
+def _size(a: Any, steps: Steps) -> tuple[Any, ...]:
     return steps.sizes(a.aval.shape)[2:]
 
 
@@ -115,20 +124,33 @@ ad.defbilinear(
 )
 
 
-def _conv_bias_jvp(primals: Any, tangents: Any, *, steps: Steps) -> tuple[Any, Any]:
-    (x, W, b), (dx, dW, db) = primals, tangents
-    y = conv(x, W, b, steps=steps)
+def _conv_fused_jvp(primals: Any, tangents: Any, *, steps: Steps, activation: int) -> tuple[Any, Any]:
+    (x, W, *_), (dx, dW, *db) = primals, tangents
+    y = conv(*primals, steps=steps, activation=activation)
     terms = []
     if type(dx) is not ad.Zero:
         terms.append(conv(dx, W, steps=steps))
     if type(dW) is not ad.Zero:
         terms.append(conv(x, dW, steps=steps))
-    if type(db) is not ad.Zero:
-        terms.append(_bias(db, y, steps))
-    return y, sum(terms[1:], terms[0])
+    if db and type(db[0]) is not ad.Zero:
+        terms.append(_bias(db[0], y, steps))
+    dz = sum(terms[1:], terms[0])
+    return y, _through(activation, dz, *primals, steps=steps) if activation else dz
 
 
-ad.primitive_jvps[conv_bias_p] = _conv_bias_jvp
+def _through(activation: int, dz: Any, *primals: Any, steps: Steps) -> Any:
+    """The activation's tangent, from z's. The sums z are made again backward, not kept since the forward pass."""
+
+    def at(dz: Any, *primals: Any) -> Any:
+        wide = jnp.promote_types(dz.dtype, jnp.float32)  # what lies between z and the result is rounded once
+        z = conv(*primals, steps=steps).astype(wide)
+        return jax.jvp(ACTIVATIONS[activation], (z,), (dz.astype(wide),))[1].astype(dz.dtype)
+
+    # The forward pass has no z that this one could be merged with, so that nothing need be done against it.
+    return jax.checkpoint(at, prevent_cse=False)(dz, *primals)
+
+
+ad.primitive_jvps[conv_fused_p] = _conv_fused_jvp
 
 
 # vmap: its axis, which may be empty, is folded into one that the engine has anyway.
@@ -148,17 +170,18 @@ def _unfold(a: Any, n: int, axis: int, size: Any) -> tuple[Any, int]:
     return a.reshape(*a.shape[:axis], n, size, *a.shape[axis + 1 :]), axis
 
 
-def _conv_batch(n: int, operands: Any, dims: Any, *, steps: Steps) -> Any:
+def _conv_batch(n: int, operands: Any, dims: Any, *, steps: Steps, activation: int = 0) -> Any:
     (x, W, *b), (x_dim, W_dim, *b_dim), axis = operands, dims, steps.channel_axis
     multiplier, channels = _one(W, W_dim)[:2]
     if W_dim is None and set(b_dim) <= {None}:
-        return _unfold(conv(_fold(x, x_dim, n, 0), W, *b, steps=steps), n, 0, _one(x, x_dim)[0])
+        return _unfold(conv(_fold(x, x_dim, n, 0), W, *b, steps=steps, activation=activation), n, 0, _one(x, x_dim)[0])
     b = [_fold(a, dim, n, 0) for a, dim in zip(b, b_dim, strict=True)]
     if x_dim is not None:
-        y = conv(_fold(x, x_dim, n, axis), _fold(W, W_dim, n, 1), *b, steps=steps)
+        y = conv(_fold(x, x_dim, n, axis), _fold(W, W_dim, n, 1), *b, steps=steps, activation=activation)
         return _unfold(y, n, axis, channels * multiplier)
     b = [a.reshape(n, channels, multiplier).swapaxes(0, 1).ravel() for a in b]
-    y = conv(x, _fold(W, W_dim, n, 0), *b, steps=steps)  # more filters for each channel: channels are (c_I, n, c_M)
+    # More filters for each channel: channels are (c_I, n, c_M).
+    y = conv(x, _fold(W, W_dim, n, 0), *b, steps=steps, activation=activation)
     y = y.reshape(*y.shape[:axis], channels, n, multiplier, *y.shape[axis + 1 :])
     y = jnp.moveaxis(y, axis + 1, 0)
     return y.reshape(*y.shape[: axis + 1], channels * multiplier, *y.shape[axis + 3 :]), 0
@@ -184,13 +207,13 @@ def _batch(rule: Any, operands: Any, dims: Any, **parameters: Any) -> Any:
 
 
 batching.primitive_batchers[conv_p] = partial(_batch, _conv_batch)
-batching.primitive_batchers[conv_bias_p] = partial(_batch, _conv_batch)
+batching.primitive_batchers[conv_fused_p] = partial(_batch, _conv_batch)
 batching.primitive_batchers[input_grad_p] = partial(_batch, _input_grad_batch)
 batching.primitive_batchers[weight_grad_p] = partial(_batch, _weight_grad_batch)
 
 
 # XLA's own convolution says what each means; platforms without the engine run it.
-def _xla_conv(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
+def _xla_conv(x: Any, W: Any, *b: Any, steps: Steps, activation: int = 0) -> Any:
     multiplier, channels, *size = W.shape
     wide = jnp.promote_types(x.dtype, W.dtype)
     if 0 in W.shape:  # JAX's function takes neither zero groups nor zero taps
@@ -198,14 +221,15 @@ def _xla_conv(x: Any, W: Any, *b: Any, steps: Steps) -> Any:
     else:
         y = lax.conv_general_dilated(
             x.astype(wide),
-            W.transpose(1, 0, 2, 3).reshape(channels * multiplier, 1, *size).astype(wide),
+            W.swapaxes(0, 1).reshape(channels * multiplier, 1, *size).astype(wide),
             steps.stride,
             steps.pad,
             rhs_dilation=steps.dilate,
-            dimension_numbers=(steps.layout, "OIHW", steps.layout),
+            dimension_numbers=(steps.layout, "OI" + steps.spatial, steps.layout),
             feature_group_count=channels,
         )
-    return (y + _bias(b[0], y, steps)).astype(x.dtype) if b else y.astype(x.dtype)
+    y = y + _bias(b[0], y, steps) if b else y
+    return (ACTIVATIONS[activation](y) if activation else y).astype(x.dtype)
 
 
 def _xla_input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
@@ -219,6 +243,6 @@ def _xla_weight_grad(x: Any, gy: Any, *, steps: Steps, kernel: Any, dtype: Any) 
 
 
 lower(conv_p, cpu=lowering.conv, others=_xla_conv)
-lower(conv_bias_p, cpu=lowering.conv, others=_xla_conv)
+lower(conv_fused_p, cpu=lowering.conv, others=_xla_conv)
 lower(input_grad_p, cpu=lowering.input_grad, others=_xla_input_grad)
 lower(weight_grad_p, cpu=lowering.weight_grad, others=_xla_weight_grad)

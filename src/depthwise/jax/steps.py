@@ -8,24 +8,30 @@ from typing import Any, NamedTuple
 from ..geometry import output_length
 from .internals import max_dim
 
+LAYOUTS = "NCW", "NWC", "NCHW", "NHWC", "NCDHW", "NDHWC"
+
 
 class Steps(NamedTuple):
-    """How the window moves, and where the channels are."""
+    """How the window moves, an item for each spatial axis, and where the channels are."""
 
-    stride: tuple[int, int]
-    pad: tuple[tuple[int, int], tuple[int, int]]
-    dilate: tuple[int, int]
-    layout: str  # "NCHW" or "NHWC"
+    stride: tuple[int, ...]
+    pad: tuple[tuple[int, int], ...]
+    dilate: tuple[int, ...]
+    layout: str  # one of LAYOUTS
 
     @property
     def channel_axis(self) -> int:
         """Axis of the channels in x and y."""
         return self.layout.index("C")
 
-    def sizes(self, shape: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
-        """(n, c, h, w) of a shape in this layout."""
-        n, c, h, w = (shape[self.layout.index(axis)] for axis in "NCHW")
-        return n, c, h, w
+    @property
+    def spatial(self) -> str:
+        """The layout's letters of the spatial axes."""
+        return self.layout.strip("NC")
+
+    def sizes(self, shape: Sequence[Any]) -> tuple[Any, ...]:
+        """(n, c, spatial ...) of a shape in this layout."""
+        return tuple(shape[self.layout.index(axis)] for axis in "NC" + self.spatial)
 
     def _in_layout(self, n: Any, c: Any, size: Sequence[Any]) -> tuple[Any, ...]:
         return (n, c, *size) if self.channel_axis == 1 else (n, *size, c)
@@ -40,9 +46,9 @@ class Steps(NamedTuple):
         return self._in_layout(n, c * W[0], tuple(outs))
 
     def x_shape(self, y: Sequence[Any], W: Sequence[Any], size: Sequence[Any]) -> tuple[Any, ...]:
-        """Shape of an x of this (h, w) from those of y and W."""
+        """Shape of an x of this spatial size from those of y and W."""
         return self._in_layout(y[0], W[1], size)
 
     def W_shape(self, x: Sequence[Any], kernel: Sequence[Any]) -> tuple[Any, ...]:
-        """Shape of a W of this (c_M, k_H, k_W) from that of x; without channels y's does not tell c_M."""
+        """Shape of a W of this (c_M, kernel ...) from that of x; without channels y's does not tell c_M."""
         return kernel[0], x[self.channel_axis], *kernel[1:]

@@ -1,34 +1,21 @@
-"""The activations that the engine applies to its sums: their names, PyTorch's functions for them, their derivatives."""
+"""The activations that the engine applies to its sums, as PyTorch has them, and their derivatives."""
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Optional
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor
 
-from .. import _core
-
-CODES = dict(_core.activations)
 _ATEN = torch.ops.aten
 
 
-def name_of(activation: Any) -> str:
-    """The engine's name of an argument."""
-    if activation is None:
-        return "none"
-    name = "silu" if isinstance(activation, str) and activation == "swish" else activation
-    if isinstance(name, str) and name in CODES and name != "none":
-        return name
-    names = ", ".join(f'"{n}"' for n in CODES if n != "none")
-    msg = f'activation must be None, {names} or "swish", got {activation!r}'
-    raise (ValueError if isinstance(activation, str) else TypeError)(msg)
-
-
 def apply(activation: Optional[str], y: Tensor) -> Tensor:  # noqa: UP045 - scripts of PyTorch 2.6 know no unions
-    """PyTorch's own activation; None and "none" are none. Scripts compile it."""
-    if activation == "silu" or activation == "swish":  # noqa: PLR1714 - scripts know no sets
+    """PyTorch's own activation of a name that the engine has, or none. Scripts compile this."""
+    if activation is None:  # asked first: a script compares no Optional with a word
+        return y
+    if activation == "silu" or activation == "swish":
         return F.silu(y)
     if activation == "relu":
         return F.relu(y)
@@ -38,14 +25,12 @@ def apply(activation: Optional[str], y: Tensor) -> Tensor:  # noqa: UP045 - scri
         return F.hardswish(y)
     if activation == "gelu":
         return F.gelu(y)
-    if activation == "gelu_tanh":
-        return F.gelu(y, approximate="tanh")
-    return y
+    return F.gelu(y, approximate="tanh")
 
 
 def gradient(activation: str, gy: Tensor, z: Tensor) -> Tensor:
     """``gy`` times the derivative at `z`; differentiable to any order."""
-    if activation == "silu":
+    if activation in ("silu", "swish"):
         if not torch.is_grad_enabled():
             return _ATEN.silu_backward(gy, z)  # type: ignore[no-any-return] # which PyTorch cannot differentiate
         s = z.sigmoid()

@@ -13,6 +13,7 @@ from torch.autograd.graph import increment_version
 from torch.overrides import handle_torch_function, has_torch_function
 
 from .. import _core
+from ..enums import activation_code
 from ..runtime import active_target
 from . import activations
 from .internals import is_forward_mode, sees_operators
@@ -67,14 +68,13 @@ def causal_conv1d_update(
     ------
     TypeError, ValueError, IndexError
         If an argument has another type, dtype or shape, or an index has no entry. conv_state is then as it was.
-    NotImplementedError
-        Tensors on another device, where the package causal_conv1d, which then computes, is not installed.
 
     Notes
     -----
     A sequence taken step by step has the bits of one call over the whole of it. An operator with a fake implementation,
     for ``torch.compile`` and ``torch.export``. Where a gradient is asked for, PyTorch's operators compute, many times
-    slower: decode under ``torch.inference_mode()`` or ``torch.no_grad()``.
+    slower: decode under ``torch.inference_mode()`` or ``torch.no_grad()``. Tensors on another device are computed by
+    the package causal_conv1d, or where it is not installed by PyTorch's operators.
 
     Examples
     --------
@@ -91,8 +91,9 @@ def causal_conv1d_update(
     if has_torch_function(tensors):
         return handle_torch_function(causal_conv1d_update, tensors, *arguments)  # type: ignore[no-any-return]
     if isinstance(x, Tensor) and not x.is_cpu and not x.is_meta:
-        return _packaged(x.device.type)(*arguments)  # type: ignore[no-any-return]
-    name, watched = activations.name_of(activation), sees_operators()
+        return _elsewhere()(*arguments)  # type: ignore[no-any-return]
+    activation_code(activation)  # or an error
+    watched = sees_operators()
     as_they_lie = _check_tensors(tensors, watched)
     (_check_shapes if watched else _known_shapes)(
         x.shape,
@@ -108,18 +109,16 @@ def causal_conv1d_update(
         compute = _operator
     else:  # the dispatcher would have nothing to do but to take time
         compute = _update
-    return compute(x, conv_state, weight, bias, name, cache_seqlens, conv_state_indices)  # type: ignore[no-any-return]
+    return compute(x, conv_state, weight, bias, activation, cache_seqlens, conv_state_indices)  # type: ignore[no-any-return]
 
 
-def _packaged(device: str) -> Any:
+def _elsewhere() -> Any:
+    """Who computes on another device: the real package, or where there is none PyTorch's operators."""
     try:
         function = import_module("causal_conv1d").causal_conv1d_update
     except (ImportError, AttributeError):
-        function = causal_conv1d_update
-    if function is causal_conv1d_update:
-        msg = f"depthwise computes on the CPU: for tensors on {device} the package causal_conv1d has to be installed"
-        raise NotImplementedError(msg)
-    return function
+        return _differentiably
+    return _differentiably if function is causal_conv1d_update else function
 
 
 def _error(e: type[Exception], *words: object) -> Exception:
@@ -181,7 +180,7 @@ def _update(
     conv_state: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    activation: str,
+    activation: str | None,
     cache_seqlens: Tensor | None,
     conv_state_indices: Tensor | None,
 ) -> Tensor:
@@ -200,7 +199,7 @@ def _update(
         _integers(conv_state_indices),
         active_target(),
         torch.get_num_threads(),
-        activations.CODES[activation],
+        activation_code(activation),
     )
     if not done:  # what is read may be changed meanwhile
         apart = x.clone(), conv_state, weight.clone(), None if bias is None else bias.clone()
@@ -216,7 +215,7 @@ def _update_fake(x: Tensor, *_: Any) -> Tensor:
 
 torch.library.define(
     "depthwise::causal_conv1d_update",
-    "(Tensor x, Tensor(a!) conv_state, Tensor weight, Tensor? bias, str activation, Tensor? cache_seqlens,"
+    "(Tensor x, Tensor(a!) conv_state, Tensor weight, Tensor? bias, str? activation, Tensor? cache_seqlens,"
     " Tensor? conv_state_indices) -> Tensor",
     tags=torch.Tag.pt2_compliant_tag,
 )
@@ -230,7 +229,7 @@ def _differentiable(
     conv_state: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    activation: str,
+    activation: str | None,
     start: int | None,
 ) -> Tensor:
     """The same in operators of PyTorch, for x of three axes."""
@@ -253,7 +252,7 @@ def _differentiably(
     conv_state: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    activation: str,
+    activation: str | None,
     cache_seqlens: Tensor | None,
     conv_state_indices: Tensor | None,
 ) -> Tensor:

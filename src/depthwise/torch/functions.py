@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
-from .convolution import convolve, convolve_transposed
+from .convolution import convolve_axes, convolve_axes_transposed
 
 Ints = int | Sequence[int]
 
@@ -236,20 +236,17 @@ def _channels(input: Any, axes: int) -> int:
     return input.shape[-axes - 1] if isinstance(input, Tensor) and input.dim() > axes else 1
 
 
-def _call(
-    function: Callable[..., Tensor], axes: int, input: Any, weight: Any, bias: Any, *rest: Any
-) -> Tensor:
+def _call(function: Any, axes: int, input: Any, weight: Any, bias: Any, *rest: Any) -> Tensor:
     if has_torch_function((input, weight, bias)):  # a subclass of Tensor sees the function that was called
         return handle_torch_function(function, (input, weight, bias), input, weight, bias, *rest)  # type: ignore[no-any-return]
     stride, padding, dilation, activation = rest
-    return convolve(input, weight, bias, stride, padding, dilation, _channels(input, axes), activation, axes)
+    groups = _channels(input, axes)
+    return convolve_axes(axes, input, weight, bias, stride, padding, dilation, groups, activation)
 
 
-def _call_transposed(
-    function: Callable[..., Tensor], axes: int, input: Any, weight: Any, bias: Any, *rest: Any
-) -> Tensor:
+def _call_transposed(function: Any, axes: int, input: Any, weight: Any, bias: Any, *rest: Any) -> Tensor:
     if has_torch_function((input, weight, bias)):
         return handle_torch_function(function, (input, weight, bias), input, weight, bias, *rest)  # type: ignore[no-any-return]
     stride, padding, output_padding, dilation = rest
     groups = _channels(input, axes)
-    return convolve_transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, axes)
+    return convolve_axes_transposed(axes, input, weight, bias, stride, padding, output_padding, groups, dilation)

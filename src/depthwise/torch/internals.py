@@ -48,25 +48,25 @@ def _record_in_dispatcher(op: Any, context: Rule, backward: Rule, vmap: Rule) ->
     In place of torch.library.register_autograd, which torch.func.grad refuses and which costs 40 us more a call.
     """
 
-    def compute_below(*args: Any) -> Any:
-        with _AutoDispatchBelowAutograd():
-            return op(*args)
-
     def forward(ctx: Any, *args: Any) -> Any:
         context(ctx, *args)
-        with torch.enable_grad():  # for an outer transform of torch.func, which records for itself
-            return compute_below(*args)
+        # With grad for an outer transform of torch.func, which records for itself.
+        with torch.enable_grad(), _AutoDispatchBelowAutograd():
+            return op(*args)
 
     # Function.apply without its detours: the dispatcher has already seen to what they are for.
     record = super(Function, _function(op, forward=forward, backward=backward)).apply  # type: ignore[misc]
 
     def with_graph(*args: Any) -> Any:
-        if not (torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args[:3])):
-            return compute_below(*args)
-        if _are_functorch_transforms_active():
-            with enable_single_level_autograd_function():
-                return record(*args)
-        return record(*args)
+        if torch.is_grad_enabled():
+            for a in args[:3]:
+                if isinstance(a, Tensor) and a.requires_grad:
+                    if _are_functorch_transforms_active():
+                        with enable_single_level_autograd_function():
+                            return record(*args)
+                    return record(*args)
+        with _AutoDispatchBelowAutograd():
+            return op(*args)
 
     _library.impl(op, with_graph, "Autograd")
     return op  # type: ignore[no-any-return]

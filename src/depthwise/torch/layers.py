@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor, nn
 from torch.fx import Proxy
 
+from ..enums import activation_code
 from . import activations
 from .convolution import convolve, stock
 from .internals import border
@@ -16,6 +17,15 @@ from .internals import border
 
 class Depthwise(nn.Module):
     """What the layers of one to three dimensions have in common."""
+
+    if TYPE_CHECKING:
+        weight: Tensor
+        bias: Tensor | None
+        padding_mode: str
+        stride: tuple[int, ...]
+        dilation: tuple[int, ...]
+        groups: int
+        _reversed_padding_repeated_twice: list[int]
 
     def __init__(
         self,
@@ -35,7 +45,7 @@ class Depthwise(nn.Module):
         if groups not in (None, in_channels):
             msg = f"groups must be in_channels ({in_channels}) in a depthwise layer, got {groups}"
             raise ValueError(msg)
-        activations.name_of(activation)
+        activation_code(activation)  # or an error
         outs = in_channels if out_channels is None else out_channels
         causal = isinstance(self, nn.Conv1d) and isinstance(padding, str) and padding == "causal"
         rest = dilation, in_channels, bias, padding_mode, device, dtype
@@ -46,15 +56,24 @@ class Depthwise(nn.Module):
         self.activation = activation
 
     def forward(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, self.weight, self.bias)  # type: ignore[no-any-return,operator]
+        """Convolve."""
+        return self._conv_forward(input, self.weight, self.bias)
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:  # noqa: UP045 - for scripts
+    # Optional, since a script knows no unions in PyTorch 2.6; nor does it take a comment about types in here.
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:  # noqa: UP045
         if torch.jit.is_scripting():
-            return activations.apply(self.activation, self._conv_of_pytorch(input, weight, bias))  # type: ignore[arg-type,operator]
-        else:  # noqa: RET505 - which a script is not to look into
+            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+            padded = F.pad(input, self._reversed_padding_repeated_twice, mode)
+            if input.dim() < weight.dim():
+                padded = padded.unsqueeze(0)
+            none = [0] * len(self.stride)
+            y = torch.convolution(padded, weight, bias, self.stride, none, self.dilation, False, none, self.groups)
+            return activations.apply(self.activation, y if input.dim() == weight.dim() else y.squeeze(0))
+        else:  # which a script does not look into
             return _convolve(self, input, weight, bias)
 
     def extra_repr(self) -> str:
+        """Say what the layer was made with."""
         words: str = super().extra_repr()
         return words if self.activation is None else f"{words}, activation={self.activation!r}"
 
@@ -84,8 +103,6 @@ class DepthwiseConv1d(Depthwise, nn.Conv1d):
     (torch.Size([1, 8, 10]), torch.Size([8, 1, 4]))
     """
 
-    _conv_of_pytorch = getattr(nn.Conv1d, "_conv_forward", None)
-
 
 class DepthwiseConv2d(Depthwise, nn.Conv2d):
     """``torch.nn.Conv2d(..., groups=in_channels)`` through :func:`depthwise.torch.conv2d`.
@@ -112,8 +129,6 @@ class DepthwiseConv2d(Depthwise, nn.Conv2d):
     (torch.Size([1, 16, 10, 10]), torch.Size([16, 1, 3, 3]))
     """
 
-    _conv_of_pytorch = getattr(nn.Conv2d, "_conv_forward", None)
-
 
 class DepthwiseConv3d(Depthwise, nn.Conv3d):
     """``torch.nn.Conv3d(..., groups=in_channels)`` through :func:`depthwise.torch.conv3d`.
@@ -128,5 +143,3 @@ class DepthwiseConv3d(Depthwise, nn.Conv3d):
     >>> layer(torch.zeros(1, 8, 4, 6, 6)).shape, layer.weight.shape
     (torch.Size([1, 8, 4, 6, 6]), torch.Size([8, 1, 1, 3, 3]))
     """
-
-    _conv_of_pytorch = getattr(nn.Conv3d, "_conv_forward", None)

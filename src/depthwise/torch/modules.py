@@ -1,54 +1,15 @@
-"""How a model's layers become fast."""
+"""How a model's depthwise layers become fast, and stock again."""
 
 from __future__ import annotations
 
-import copy
-import weakref
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
-from torch import Tensor, nn
-from torch.fx import Proxy
+from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from .convolution import convolve
-from .internals import HOOK, border
 from .layers import Depthwise
-
-
-class _Engine:
-    """What one layer calls to convolve, through the engine.
-
-    An attribute of the layer and not a class of its own: PyTorch's tools for quantisation, fusion, graphs and scripts
-    go by the exact class of a layer. It does not keep the layer alive; copies and pickles of the layer have their own.
-    """
-
-    def __init__(self, layer: nn.Conv2d) -> None:
-        self._layer = weakref.ref(layer)
-
-    def layer(self) -> nn.Conv2d:
-        layer = self._layer()
-        if layer is None:
-            msg = "this layer is a copy.copy of an accelerated layer that is no more: accelerate it"
-            raise RuntimeError(msg)
-        return layer
-
-    def __reduce__(self) -> Any:
-        return _Engine, (self.layer(),)
-
-    def __deepcopy__(self, memo: Any) -> _Engine:
-        return _Engine(copy.deepcopy(self.layer(), memo))
-
-    def __call__(self, input: Tensor, *weights: Tensor | None) -> Tensor:
-        layer = self.layer()
-        if isinstance(input, Proxy):  # a symbolic graph is for other tools, as a traced one is
-            return getattr(nn.Conv2d, HOOK)(layer, input, *weights)
-        weight, bias = weights or (layer.weight, layer.bias)
-        padding = layer.padding
-        if layer.padding_mode != "zeros":
-            input, padding = F.pad(input, border(layer), mode=layer.padding_mode), 0
-        return convolve(input, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
+from .rerouting import convolves, is_layer, is_rerouted, may_reroute, reroute, undo
 
 
 class Changes(NamedTuple):
@@ -58,17 +19,8 @@ class Changes(NamedTuple):
     left: dict[str, str]  # names of the others, and why
 
 
-def _make_fast(layer: nn.Conv2d) -> None:
-    setattr(layer, HOOK, _Engine(layer))
-
-
-def _overrides(method: str, layer: nn.Conv2d) -> bool:
-    return getattr(type(layer), method) is not getattr(nn.Conv2d, method)
-
-
-def _is_fast(module: nn.Module) -> bool:
-    engine = vars(module).get(HOOK)
-    return isinstance(module, Depthwise) or (isinstance(engine, _Engine) and engine._layer() is module)
+def _is_lazy(module: nn.Module) -> bool:
+    return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()
 
 
 def _is_depthwise(module: nn.Module) -> bool:
@@ -79,43 +31,48 @@ def _is_depthwise(module: nn.Module) -> bool:
     return groups > 1 and (groups == channels or _is_lazy(module))
 
 
-def _is_lazy(module: nn.Module) -> bool:
-    return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()
-
-
-def _why_not(module: nn.Module) -> str | None:
+def _why_not(module: nn.Module, functional: bool) -> str | None:
     name = getattr(module, "original_name", type(module).__name__)
-    if _is_fast(module):
+    if isinstance(module, Depthwise) or is_rerouted(module):
         return "is fast already"
     if isinstance(module, torch.jit.ScriptModule):
         return f"{name} is a script"
-    if not isinstance(module, nn.Conv2d):
-        return f"{name} is not a torch.nn.Conv2d"
+    if isinstance(module, torch.fx.GraphModule):  # which is copied and pickled in a way of its own
+        return f"{name} is a graph: run it in depthwise.torch.accelerated()"
     if _is_lazy(module):
         return f"{name} has no channels before its first input"
-    if any(not isinstance(vars(module).get(method), _Engine | None) for method in ("forward", HOOK)):
+    if not may_reroute(module):
         return "has a forward of its own"
-    if _overrides("forward", module) or _overrides(HOOK, module):
-        return f"{name} has a forward of its own"
+    if is_layer(module) or functional:
+        return None
+    if not convolves(module, in_groups=False):
+        return f"{name} calls no convolution of torch.nn.functional"
+    if next(module.children(), None) is not None:
+        return f"{name} is more than a layer: accelerate(model, functional=True)"
     return None
 
 
-def accelerate(model: nn.Module) -> Changes:
+def accelerate(model: nn.Module, *, functional: bool = False) -> Changes:
     """Make the depthwise layers of a model fast, in place.
 
-    Every ``torch.nn.Conv2d`` with ``groups == in_channels > 1`` computes as :func:`depthwise.torch.conv2d` does. It is
-    the same object of the same class with the same parameters, buffers, hooks and parametrizations, so that optimizers
-    and references made before keep working, state_dicts keep their keys, and layers can be fused and quantised.
+    Every ``torch.nn.Conv1d`` to ``3d`` and ``ConvTranspose1d`` to ``3d`` with ``groups == in_channels > 1``, of these
+    classes and of those made from them, and every other module without children whose ``forward`` calls a depthwise
+    convolution of ``torch.nn.functional``, calls the engine. It is the same object of the same class with the same
+    parameters, buffers, hooks and parametrizations, so that optimizers and references made before keep working,
+    state_dicts keep their keys, and layers can be fused and quantised.
 
     Parameters
     ----------
     model : torch.nn.Module
         A network, or a layer.
+    functional : bool, default False
+        Whether the ``forward`` of the model itself, and of modules with children that call such a convolution, runs in
+        :func:`accelerated` too.
 
     Returns
     -------
     Changes
-        ``changed``, names of layers; ``left``, all other depthwise layers, of any class and dimension, and why.
+        ``changed``, names of modules; ``left``, all other depthwise layers, of any class and dimension, and why.
 
     Examples
     --------
@@ -129,13 +86,14 @@ def accelerate(model: nn.Module) -> Changes:
     """
     changes = Changes([], {})
     for name, module in model.named_modules():
-        if not _is_depthwise(module):
+        calls = not is_layer(module) and convolves(module, in_groups=True)
+        if not (_is_depthwise(module) or calls or (functional and module is model)):
             continue
-        reason = _why_not(module)
+        reason = _why_not(module, functional)
         if reason:
             changes.left[name] = reason
         else:
-            _make_fast(module)  # type: ignore[arg-type]
+            reroute(module)
             changes.changed.append(name)
     return changes
 
@@ -150,11 +108,6 @@ def restore(model: nn.Module) -> list[str]:
     Returns
     -------
     list of str
-        Names of the layers that are stock again.
+        Names of the modules that are stock again.
     """
-    restored = []
-    for name, module in model.named_modules():
-        if isinstance(vars(module).get(HOOK), _Engine):
-            delattr(module, HOOK)
-            restored.append(name)
-    return restored
+    return [name for name, module in model.named_modules() if undo(module)]

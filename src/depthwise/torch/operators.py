@@ -1,9 +1,9 @@
 """The three operators, registered with torch.library; the derivative of each is made of the three.
 
 ``depthwise::conv(x, weight, bias)``, ``depthwise::conv_input_grad(gy, weight)`` and
-``depthwise::conv_weight_grad(x, gy)``, in one to three dimensions. Weights are (c_I * c_M, 1, kernel...), as PyTorch has
-them; stride and dilation have an item an axis, padding has two: before, after, before, after and so on. Each is told the
-dtype of its result, which no dtype of its inputs binds. Callers check their arguments first.
+``depthwise::conv_weight_grad(x, gy)``, in one to three dimensions. Weights are (c_I * c_M, 1, kernel...), as PyTorch
+has them; stride and dilation have an item an axis, padding has two: before, after, before, after and so on. Each is
+told the dtype of its result, which may be any. Callers check their arguments first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from .. import _core
 from ..enums import DTYPES as CODES
-from ..enums import FORWARD, INPUT_GRAD, WEIGHT_GRAD
+from ..enums import FORWARD, INPUT_GRAD, WEIGHT_GRAD, activation_code
 from ..geometry import Geometry, geometry, output_length
 from ..runtime import active_target
 from . import activations
@@ -29,6 +29,7 @@ from .internals import differentiable
 DTYPES = {getattr(torch, name): code for name, code in CODES.items()}
 Ints = Sequence[int]
 _NO_BIAS = (0, (), 0)
+_ALL_BUT_CHANNELS = {axes: (0, *range(2, axes)) for axes in (3, 4, 5)}
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 # The engine has the threads of PyTorch's OpenMP runtime, or where that is of an unknown kind its own.
@@ -97,7 +98,7 @@ def _place(a: Tensor) -> tuple[int, tuple[int, ...], int]:
 
 
 def _run(
-    kind: int, g: Geometry, x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, activation: str = "none"
+    kind: int, g: Geometry, x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, activation: str | None = None
 ) -> None:
     """Run the engine as many threads wide as PyTorch's own operators; the tensor that is computed is already there."""
     # Filter m of channel c is row c * c_M + m of PyTorch's weight: the engine's W[m, c] without a copy.
@@ -111,7 +112,7 @@ def _run(
         _place(y),
         active_target(),
         torch.get_num_threads(),
-        _core.activations[activation],
+        0 if activation is None else activation_code(activation),
     )
 
 
@@ -126,7 +127,7 @@ def _conv(
     stride: Ints,
     padding: Ints,
     dilation: Ints,
-    activation: str = "none",
+    activation: str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     outs, _, *kernel = weight.shape
@@ -143,7 +144,7 @@ def _conv_fake(
     stride: Ints,
     padding: Ints,
     dilation: Ints,
-    activation: str = "none",
+    activation: str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     shape = output_shape(x.shape, weight.shape, stride, padding, dilation)
@@ -158,7 +159,7 @@ def _conv_context(
     stride: Ints,
     padding: Ints,
     dilation: Ints,
-    activation: str = "none",
+    activation: str | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
     ctx.steps = stride, padding, dilation
@@ -168,7 +169,7 @@ def _conv_context(
     # not say here that it compiles, but its tensors are not plain ones.
     traced = torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter)
     ctx.channels_last = None if traced else result_is_channels_last(x, weight)
-    if activation == "none":
+    if activation is None:
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight, None)
     else:
         ctx.save_for_backward(x, weight, bias)
@@ -177,9 +178,9 @@ def _conv_context(
 def _conv_backward(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
     x, weight, bias = ctx.saved_tensors
     needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
-    if ctx.activation != "none":
+    if ctx.activation is not None:
         # What it was applied to, which was never stored, once more: as wide as the sums were, not as y was.
-        z = conv(x, weight, bias, *ctx.steps, "none", torch.promote_types(ctx.x_dtype, torch.float32))
+        z = conv(x, weight, bias, *ctx.steps, None, torch.promote_types(ctx.x_dtype, torch.float32))
         gy = activations.gradient(ctx.activation, gy.to(z.dtype), z)
     gx = gW = gb = None
     if needs_x:
@@ -187,7 +188,7 @@ def _conv_backward(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
     if needs_weight:
         gW = conv_weight_grad(x, gy, weight.shape[2:], weight.dtype, *ctx.steps)
     if needs_bias:
-        gb = gy.sum((0, *range(2, gy.dim()))).to(ctx.bias_dtype)
+        gb = gy.sum(_ALL_BUT_CHANNELS[gy.dim()], dtype=ctx.bias_dtype)
     return gx, gW, gb, None, None, None, None, None
 
 
@@ -223,7 +224,7 @@ def _input_grad_context(
 
 def _input_grad_backward(ctx: Any, ggx: Tensor) -> tuple[Any, ...]:
     gy, weight = ctx.saved_tensors
-    g_gy = conv(ggx, weight, None, *ctx.steps, "none", gy.dtype) if ctx.needs_input_grad[0] else None
+    g_gy = conv(ggx, weight, None, *ctx.steps, None, gy.dtype) if ctx.needs_input_grad[0] else None
     gW = None
     if ctx.needs_input_grad[1]:
         gW = conv_weight_grad(ggx, gy, weight.shape[2:], weight.dtype, *ctx.steps)
@@ -254,7 +255,7 @@ def _weight_grad_backward(ctx: Any, ggW: Tensor) -> tuple[Any, ...]:
     if ctx.needs_input_grad[0]:
         gx = conv_input_grad(gy, ggW, x.shape, result_is_channels_last(x, ggW), x.dtype, *ctx.steps)
     if ctx.needs_input_grad[1]:
-        g_gy = conv(x, ggW, None, *ctx.steps, "none", gy.dtype)
+        g_gy = conv(x, ggW, None, *ctx.steps, None, gy.dtype)
     return gx, g_gy, None, None, None, None, None
 
 
@@ -269,9 +270,7 @@ def _unfold(a: Tensor, size: int, axis: int) -> tuple[Tensor, int]:
     return a.unflatten(axis, (size, -1)), axis
 
 
-def _conv_vmap(
-    info: Any, dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any
-) -> tuple[Tensor, int]:
+def _conv_vmap(info: Any, dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Tensor, int]:
     n = info.batch_size
     if dims[1] is None and dims[2] is None:
         return _unfold(conv(_fold(x, dims[0], n, 0), weight, bias, *rest), n, 0)
@@ -340,7 +339,7 @@ def _register(
 conv = _register(
     "conv",
     "Tensor x, Tensor weight, Tensor? bias",
-    ", str activation='none', ScalarType? dtype=None",
+    ", str? activation=None, ScalarType? dtype=None",
     _conv,
     _conv_fake,
     _conv_context,
