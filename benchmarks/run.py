@@ -1,6 +1,6 @@
 """Times depthwise layers of real networks beside other libraries, in one process, and checks each answer first.
 
-    pip install '.[benchmark]' && python benchmarks/run.py
+    pip install '.[benchmark]' && python benchmarks/run.py [--dimensions 1 3] [--dtype float32 bfloat16]
 
 writes a table (.md), a picture (.png: each layer's share of the limit) and all figures (.json) to benchmarks/results.
 The limit of a layer is the longer of its FLOP, taps in the padding not counted, at the measured multiply-add rate, and
