@@ -195,19 +195,12 @@ NB_MODULE(_core, m) {
     run_activation_grad(activation, held[0].shape(), held[0].array(), held[1].array(), held[2].array(), target, threads,
                         pool());
   });
-  m.def("activation_grad_at", [](int activation, const std::vector<int64_t>& shape, const Place& z, const Place& gy,
-                                 const Place& gz, int target, int threads) {
-    for (const Place* place : {&z, &gy, &gz})
-      if (std::get<1>(*place).size() != shape.size()) throw nb::value_error("a stride for each axis");
-    run_activation_grad(activation, std::span(shape), as_array(z), as_array(gy), as_array(gz), target, threads,
-                        openmp_executor());
-  });
 
   // Bytes from an array's first element on to an address that whole vectors like.
   m.def("misaligned_bytes",
         [](nb::handle a) { return -reinterpret_cast<uintptr_t>(Held(a.ptr(), DType::f32).array().data) % 64; });
 
-  // The same on PyTorch's tensors, which the caller keeps alive, without the toll of an exchange protocol.
+  // `run` on PyTorch's tensors, which the caller keeps alive, without the toll of an exchange protocol.
   // Each array is (address, strides in elements, dtype); an address of 0 is no bias.
   m.def("run_at", [](int pass, const Sizes& s, const Place& x, const Place& W, const Place& b, const Place& y,
                      int target, int threads, int activation) {

@@ -120,9 +120,10 @@ def check(rng, x, W, b, gy, size, kernel, steps):
     y, gx = Framed(rng, (x.shape[0], W.shape[0] * x.shape[1], *gy.shape[2:]), x.dtype), Framed(rng, x.shape, gy.dtype)
     gW, gb = Framed(rng, W.shape, DTYPES[rng.integers(4)]), np.empty(gy.shape[1], DTYPES[rng.integers(4)])
     framed = rng.random() < 0.5
+    activation = rng.choice([None, None, None, "relu", "relu6"])
     assert_same(
-        ops.forward(x, W, b, out=y.out if framed else None, **steps),
-        reference.forward(x, W, b, **steps),
+        ops.forward(x, W, b, activation=activation, out=y.out if framed else None, **steps),
+        reference.forward(x, W, b, activation=activation, **steps),
     )
     assert_same(
         ops.input_grad(gy, W, size, out=gx.out if framed else None, **steps),

@@ -185,19 +185,6 @@ def test_gradient_in_place_and_on_many_threads(target_number):
     assert (gradient("gelu", over_z, gy, over_z, target_number, 2) == once).all()
 
 
-def test_gradient_at_places():
-    """What PyTorch's tensors call: addresses and strides."""
-    rng = np.random.default_rng(4)
-    best = [supported for _, supported in _core.targets()].index(True)
-    z, gy = numbers(rng, (4, 6, 9), np.float32), numbers(rng, (6, 4, 9), np.float32).transpose(1, 0, 2)
-    gz = np.zeros((4, 6, 9), np.float32)
-    places = [(a.ctypes.data, [s // a.itemsize for s in a.strides], code(a)) for a in (z, gy, gz)]
-    _core.activation_grad_at(_core.activations["silu"], z.shape, *places, best, 2)
-    np.testing.assert_array_equal(gz, gradient("silu", z, gy, np.zeros_like(gz), best))
-    with pytest.raises(ValueError, match="a stride for each axis"):
-        _core.activation_grad_at(_core.activations["silu"], z.shape[:2], *places, best, 2)
-
-
 def test_gradient_errors():
     best = [supported for _, supported in _core.targets()].index(True)
     a = np.zeros((2, 3), np.float32)

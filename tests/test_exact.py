@@ -39,7 +39,9 @@ def check(rng, n, c, m, size, kernel, stride, pad, dilate, layout=LAYOUTS[0], dt
     b = integers(rng, (c * m,), dtypes[2])
     out = depthwise.output_size(size, kernel, **steps)
     gy = layout(integers(rng, (n, c * m, *out), dtypes[0], -2, 3))
-    assert_same(ops.forward(x, W, b, **steps), reference.forward(x, W, b, **steps))
+    y = ops.forward(x, W, b, **steps)
+    assert_same(y, reference.forward(x, W, b, **steps))
+    assert_same(ops.forward(x, W, b, activation="relu", **steps), np.maximum(y, 0))
     assert_same(ops.input_grad(gy, W, size, **steps), reference.input_grad(gy, W, size, **steps))
     gb = np.empty(c * m, dtypes[2])
     gW, expected = ops.weight_grad(x, gy, kernel, bias_out=gb, **steps), reference.bias_grad(gy)
@@ -134,6 +136,21 @@ def test_wide_and_tall(target, layout):
 )
 def test_long_and_deep(target, c, m, size, kernel, stride, pad, dilate, layout):
     check(np.random.default_rng(16), 2, c, m, size, kernel, stride, pad, dilate, layout)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pixels_a_power_of_two_apart(target, dtype):
+    """They push one another out of a cache: those of one line are copied in bands, for some channels at a time."""
+
+    def layout(a):
+        n, c, size = a.shape
+        memory = np.full((n, size, 1024), np.nan, a.dtype)
+        memory[:, :, :c] = a.swapaxes(1, 2)
+        return memory[:, :, :c].swapaxes(1, 2)
+
+    rng = np.random.default_rng(17)
+    check(rng, 2, 300, 1, (270,), (9,), 1, "causal", 1, layout, (dtype,) * 3)
+    check(rng, 1, 37, 1, (60,), (31,), 1, "same", 3, layout, (dtype, np.float32, dtype))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
@@ -268,7 +285,7 @@ def test_what_is_not_finite_reaches_nothing_through_the_padding(target, axes, la
         return layout(np.where(where, value, 1).astype(dtype)), where.astype(np.float64)
 
     problems = {
-        1: (((6,), (40,)), (((3,), 1, 1), ((4,), 2, 1), ((7,), 1, 2))),
+        1: (((6,), (40,)), (((3,), 1, 1), ((4,), 2, 1), ((7,), 1, 2), ((31,), 1, 1))),
         2: (
             ((6, 21), (3, 8), (1, 40), (40, 1), (7, 7)),
             (((3, 3), 1, 1), ((3, 3), 2, 1), ((5, 4), 1, 2), ((1, 7), 3, 1), ((2, 5), (1, 2), 3)),
@@ -355,6 +372,14 @@ def test_planes_of_16_bit_floats(target, dtype, gap):
     check(rng, 2, 150, 2, (15, 13), (5, 3), 2, (2, 1), 1, layout, (dtype, np.float32, dtype))
     check(rng, 1, 3, 1, (70, 90), (3, 3), 1, 1, 2, layout, (dtype, dtype, np.float32))
     check(rng, 40, 17, 1, (45, 40), (3, 3), 1, 1, 1, layout, (dtype, dtype, dtype))  # images in two parts
+
+    def volumes(a):
+        n, c, d, h, w = a.shape
+        memory = np.full((n, c, d + gap, h, w), np.nan, a.dtype)
+        memory[:, :, gap:] = a
+        return memory[:, :, gap:]
+
+    check(rng, 2, 5, 2, (4, 9, 14), (2, 3, 3), 1, 1, 1, volumes, (dtype, np.float32, dtype))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])

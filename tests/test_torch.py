@@ -208,6 +208,20 @@ def test_odd_arguments_end_as_in_pytorch(axes, odd):
         torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("odd", [True, (True,), 1.0], ids=str)
+def test_a_step_that_is_no_int_is_not_taken_for_the_one_that_equals_it(odd):
+    """Steps that were found once are kept, and 1 == True == 1.0."""
+    x, weight = torch.ones(1, 4, 13), torch.ones(4, 1, 3)
+    for transposed in (False, True):
+        f = depthwise.torch.conv_transpose1d if transposed else depthwise.torch.conv1d
+        outcome(f, x, weight, None, odd)
+        before = ran()
+        f(x, weight, None, (1,) if isinstance(odd, tuple) else 1)
+        assert ran() == before + 1
+        if not isinstance(odd, tuple):
+            assert outcome(f, x, weight, None, odd)[0] is TypeError
+
+
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize(
     "odd", [torch.ones(4, 1, 3, 3).double(), torch.ones(4, 1, 3, 3).to_sparse(), None, "W"], ids=str

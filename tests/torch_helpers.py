@@ -51,7 +51,9 @@ ONE_OF_EACH = [CASES[8], CASES[2], CASES[12]]  # in one, two and three dimension
 
 def memory(a, layout):
     """`a` in memory of a layout."""
-    return a.movedim(1, -1).contiguous().movedim(-1, 1) if layout == "channels_last" else a.contiguous()
+    if layout == "planar":
+        return a.contiguous()
+    return a.movedim(1, -1).clone(memory_format=torch.contiguous_format).movedim(-1, 1)  # strides of one channel too
 
 
 def lies(a, layout):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,12 +14,11 @@ from ..enums import activation_code
 from ..geometry import geometry
 from . import activations, operators
 from .internals import IN_DISPATCHER, is_forward_mode
+from .steps import find_steps, find_transposed, per_axis
 
 Ints = int | Sequence[int]
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
-_INTS = int, torch.SymInt  # tuples and no unions: the compiler of PyTorch 2.6 knows none
-_MOST = 2**31 - 1  # of a step, for the engine
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
 if hasattr(torch.compiler, "is_exporting"):
     _is_exporting = torch.compiler.is_exporting
@@ -29,107 +26,6 @@ else:  # PyTorch 2.6, where a strict export cannot be told from a compilation
 
     def _is_exporting() -> bool:
         return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
-
-
-def _per_axis(v: Any, axes: int, least: int) -> list[Any] | None:
-    """Sizes of each axis as PyTorch reads them, or None where it may think otherwise."""
-    each = [v] * axes if isinstance(v, _INTS) else list(v) if isinstance(v, (tuple, list)) else []
-    if len(each) == 1:
-        each *= axes
-    known = all(isinstance(i, _INTS) and not isinstance(i, bool) for i in each)
-    fits = known and len(each) == axes and all(least <= i <= _MOST for i in each)
-    return each if fits else None
-
-
-def _padding(padding: Any, kernel: Sequence[int], stride: list[Any], dilation: list[Any]) -> list[Any] | None:
-    """(before, after) of each axis in one list, or None."""
-    axes = len(kernel)
-    if isinstance(padding, str):
-        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        if padding == "valid":
-            return [0] * (2 * axes)
-        if padding == "same" and stride == [1] * axes:
-            return [side for t in totals for side in (t // 2, t - t // 2)]
-        return [*totals, 0] if padding == "causal" and axes == 1 else None
-    pads = _per_axis(padding, axes, 0)
-    return None if pads is None else [side for p in pads for side in (p, p)]
-
-
-def _fit(axes: int, shape: Any, weight_shape: Any, groups: int) -> bool:
-    """Whether shapes of so many axes are those of a depthwise convolution of something."""
-    of_axes = len(shape) == len(weight_shape) == axes + 2
-    return of_axes and 0 not in shape and 0 not in weight_shape and shape[1] == groups
-
-
-def _take(shape: Any, outs: int, kernel: Sequence[int], steps: tuple[Any, Any, Any]) -> bool:
-    """Whether the engine takes a problem whose sizes are sensible; sizes that are symbols are not asked."""
-    if torch.compiler.is_compiling() or any(isinstance(i, torch.SymInt) for i in (*shape, *itertools.chain(*steps))):
-        return True
-    try:
-        operators.sizes(tuple(shape), outs, tuple(kernel), *map(tuple, steps))
-    except ValueError:  # too large for it
-        return False
-    return True
-
-
-def _find_steps(axes: int, shape: Any, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
-    """Stride, padding and dilation for the operator, or None where PyTorch's convolution has to answer."""
-    if not _fit(axes, shape, weight_shape, groups):
-        return None
-    outs, ones, *kernel = weight_shape
-    strides, dilations = _per_axis(stride, axes, 1), _per_axis(dilation, axes, 1)
-    if ones != 1 or outs % groups or strides is None or dilations is None:
-        return None
-    pads = _padding(padding, kernel, strides, dilations)
-    if pads is None:
-        return None
-    # Each alone: a comparison of two sizes would bind a program that is compiled or exported for every batch.
-    if any(size < 1 for size in operators.output_shape(shape, weight_shape, strides, pads, dilations)[2:]):
-        return None
-    steps = strides, pads, dilations
-    return steps if _take(shape, outs, kernel, steps) else None
-
-
-def _find_transposed(
-    axes: int,
-    shape: Any,
-    weight_shape: Any,
-    stride: Any,
-    padding: Any,
-    output_padding: Any,
-    dilation: Any,
-    groups: int,
-) -> Any:
-    """The shape of the convolution's input whose gradient this is, and the convolution's steps; or None."""
-    if not _fit(axes, shape, weight_shape, groups) or weight_shape[0] != groups:
-        return None
-    kernel = weight_shape[2:]
-    each = [_per_axis(v, axes, least) for v, least in ((stride, 1), (padding, 0), (output_padding, 0), (dilation, 1))]
-    if any(v is None for v in each):
-        return None
-    facts: Any = list(zip(shape[2:], kernel, *each, strict=True))
-    size = [(n - 1) * s - 2 * p + d * (k - 1) + extra + 1 for n, k, s, p, extra, d in facts]
-    # PyTorch takes an output padding of a stride and more where it is below the dilation; no input has such a gradient.
-    if any(s < 1 for s in size) or any(extra >= s for _, _, s, _, extra, _ in facts):
-        return None
-    strides, pads, _, dilations = each
-    channels = weight_shape[0] * weight_shape[1]
-    of_input = [shape[0], channels, *size]
-    steps = strides, [side for p in pads or () for side in (p, p)], dilations
-    return (of_input, steps) if _take(of_input, channels, kernel, steps) else None  # type: ignore[arg-type]
-
-
-_known_steps = lru_cache(maxsize=4096)(_find_steps)
-_known_transposed = lru_cache(maxsize=4096)(_find_transposed)
-
-
-def _steps_of(find: Callable[..., Any], known: Callable[..., Any], sizes: tuple[Any, ...]) -> Any:
-    if not torch.compiler.is_compiling():
-        try:
-            return known(*sizes)
-        except TypeError:  # lists, or sizes that are symbols
-            pass
-    return find(*sizes)
 
 
 def _is_ours(a: Any, dtype: torch.dtype) -> bool:
@@ -194,7 +90,7 @@ def stock(
 ) -> Tensor:
     """What PyTorch makes of a convolution."""
     if axes == 1 and isinstance(padding, str) and padding == "causal":  # a word that it does not know
-        padding, dilations = 0, _per_axis(dilation, 1, 1)
+        padding, dilations = 0, per_axis(dilation, 1, 1)
         if dilations is not None and isinstance(input, Tensor) and isinstance(weight, Tensor) and weight.dim() == 3:
             input = F.pad(input, (dilations[0] * (weight.shape[2] - 1), 0))
     activation_code(activation)  # or an error
@@ -248,8 +144,7 @@ def convolve_axes(
         input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
     steps = None
     if _are_ours(input, weight, bias) and not _is_for_compiler(input, weight, bias):
-        sizes = axes, input.shape, weight.shape, stride, padding, dilation, groups
-        steps = _steps_of(_find_steps, _known_steps, sizes)
+        steps = find_steps(axes, input.shape, weight.shape, stride, padding, dilation, groups)
     if steps is None or (bias is not None and bias.shape != weight.shape[:1]):
         return stock(axes, input, weight, bias, stride, padding, dilation, groups, activation)
     if activation is None:
@@ -305,8 +200,7 @@ def convolve_axes_transposed(
         input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
     found = None
     if _are_ours(input, weight, bias):
-        sizes = axes, input.shape, weight.shape, stride, padding, output_padding, dilation, groups
-        found = _steps_of(_find_transposed, _known_transposed, sizes)
+        found = find_transposed(axes, input.shape, weight.shape, stride, padding, output_padding, dilation, groups)
     if found is None or (bias is not None and bias.shape != (found[0][1],)):
         return _CONV_TRANSPOSED[axes](input, weight, bias, *steps)
     channels_last = None if torch.compiler.is_compiling() else operators.result_is_channels_last(input, weight)

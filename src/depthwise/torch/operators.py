@@ -112,7 +112,7 @@ def _run(
         _place(y),
         active_target(),
         torch.get_num_threads(),
-        activation_code(activation),
+        0 if activation is None else activation_code(activation),
     )
 
 
