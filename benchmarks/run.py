@@ -167,7 +167,7 @@ def main() -> None:
         for layout in args.layouts
         for layer in chosen
         if kind in layer.passes and layer.bytes(dtype) <= args.max_mb * 1e6
-        if kind != layers.DECODE or layout == args.layouts[0]
+        if kind != layers.DECODE or (layout == args.layouts[0] and args.through == "numpy")
     ]
     columns = TextColumn("{task.description:52s}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
