@@ -237,9 +237,7 @@ def order_of(layer: Layer, layout: str) -> str:
     return f"NC{spatial}" if layout == "planar" else f"N{spatial}C"
 
 
-def ours_in_jax(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call | None:
-    if kind == DECODE:
-        return None
+def ours_in_jax(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call:
     from depthwise.jax import conv
 
     order = order_of(layer, layout)

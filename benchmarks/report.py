@@ -1,4 +1,7 @@
-"""The table and the picture of what run.py has measured; `python benchmarks/report.py RESULT.json` makes them again."""
+"""The table and the picture of what run.py has measured; `python benchmarks/report.py RESULT.json` makes them again.
+
+`python benchmarks/report.py --compact RESULT.json ...` prints the summary and one line a layer, as docs have them.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def summary(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def table(results: dict[str, Any]) -> str:
+def heading(results: dict[str, Any]) -> list[str]:
     m = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in m["versions"].items())
     lines = [
@@ -55,6 +58,32 @@ def table(results: dict[str, Any]) -> str:
     ]
     for key, rows in groups(results).items():
         lines.append("| " + " | ".join([*key, *summary(rows)]) + " |")
+    return lines
+
+
+def compact(results: dict[str, Any]) -> str:
+    """One line a layer and dtype: microseconds of each pass and layout, and in how many times that the best peer's."""
+    lines = heading(results)
+    for axes in sorted({r["axes"] for r in results["rows"]}):
+        found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+        for r in (r for r in results["rows"] if r["axes"] == axes):
+            found.setdefault((r["layer"], r["dtype"]), {})[f"{r['pass']}, {r['layout'].replace('_', ' ')}"] = r
+        for columns in dict.fromkeys(tuple(cells) for cells in found.values()):
+            lines += ["", "| layer | dtype | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
+            for key, cells in found.items():
+                if tuple(cells) == columns:
+                    lines.append("| " + " | ".join([*key, *map(cell, cells.values())]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(row: dict[str, Any]) -> str:
+    ours, peer = our_time(row), best_peer(row)
+    digits = 0 if ours > 1e-4 else 1
+    return f"{ours * 1e6:.{digits}f}" + (f" ({peer / ours:.{1 if peer > ours else 2}f})" if peer else "")
+
+
+def table(results: dict[str, Any]) -> str:
+    lines = heading(results)
     for key, rows in groups(results).items():
         names = list(dict.fromkeys(name for r in rows for name in r["seconds"]))
         lines += ["", f"### {', '.join(key)}", "", "Microseconds.", ""]
@@ -101,5 +130,9 @@ def write(results: dict[str, Any], output: Path) -> None:
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    write(json.loads(path.read_text()), path)
+    paths = [Path(name) for name in sys.argv[1:] if name != "--compact"]
+    found = [json.loads(path.read_text()) for path in paths]
+    if "--compact" in sys.argv:
+        print(compact({"machine": found[0]["machine"], "rows": [row for results in found for row in results["rows"]]}))
+    else:
+        write(found[0], paths[0])

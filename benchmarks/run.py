@@ -1,6 +1,6 @@
 """Times depthwise layers of real networks beside other libraries, in one process, and checks each answer first.
 
-    pip install '.[benchmark]' && python benchmarks/run.py
+    pip install '.[benchmark]' && python benchmarks/run.py [--dimensions 1 3] [--dtype float32 bfloat16]
 
 writes a table (.md), a picture (.png: each layer's share of the limit) and all figures (.json) to benchmarks/results.
 The limit of a layer is the longer of its FLOP, taps in the padding not counted, at the measured multiply-add rate, and
@@ -167,7 +167,7 @@ def main() -> None:
         for layout in args.layouts
         for layer in chosen
         if kind in layer.passes and layer.bytes(dtype) <= args.max_mb * 1e6
-        if kind != layers.DECODE or layout == args.layouts[0]
+        if kind != layers.DECODE or (layout == args.layouts[0] and args.through == "numpy")
     ]
     columns = TextColumn("{task.description:52s}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
