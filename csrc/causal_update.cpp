@@ -2,6 +2,8 @@
 #include "causal_update.hpp"
 
 #include <algorithm>
+#include <cstdlib>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -50,6 +52,23 @@ bool meets_state(const CausalUpdateProblem& p, const Array& a, std::initializer_
   return first <= state_last && state_first <= last;
 }
 
+// Whether some elements of an array may be one: none are where each stride is longer than all shorter ones reach.
+bool shares_memory(const int64_t* strides, std::initializer_list<int64_t> shape) {
+  std::vector<std::pair<int64_t, int64_t>> axes;  // stride, size
+  for (const int64_t size : shape) {
+    if (!size) return false;
+    if (size > 1) axes.emplace_back(std::abs(*strides), size);
+    ++strides;
+  }
+  std::sort(axes.begin(), axes.end());
+  int64_t reach = 0;
+  for (const auto& [stride, size] : axes) {
+    if (stride <= reach) return true;
+    reach += stride * (size - 1);
+  }
+  return false;
+}
+
 }  // namespace
 
 bool update_causally(const CausalUpdateProblem& p, const Target& target, int threads, Executor& executor) {
@@ -59,10 +78,8 @@ bool update_causally(const CausalUpdateProblem& p, const Target& target, int thr
     if (row >= p.states)
       throw std::out_of_range("conv_state_indices has " + std::to_string(row) + ", but conv_state has only " +
                               std::to_string(p.states) + " states");
-  const int64_t state_shape[] = {p.states, p.channels, p.state_length};
-  for (int i = 0; i < 3; ++i)
-    if (p.state_length && state_shape[i] > 1 && !p.state.strides[i])
-      throw std::invalid_argument("conv_state has elements that share memory: it cannot be updated in place");
+  if (shares_memory(p.state.strides, {p.states, p.channels, p.state_length}))
+    throw std::invalid_argument("conv_state has elements that share memory: it cannot be updated in place");
   if (meets_state(p, p.x, {p.batch, p.channels, p.length}) || meets_state(p, p.W, {p.channels, p.width}) ||
       meets_state(p, p.b, {p.channels}))
     return false;

@@ -310,6 +310,7 @@ BAD = [
     ({"conv_state_indices": torch.tensor([0, 2])}, IndexError, "conv_state_indices has 2, .* only 2 states"),
     ({"conv_state": torch.ones(1, 6, 3).expand(2, 6, 3)}, ValueError, "conv_state has elements that share memory"),
     ({"conv_state": torch.ones(2, 6, 1).expand(2, 6, 3)}, ValueError, "conv_state has elements that share memory"),
+    ({"conv_state": torch.ones(40).as_strided((2, 6, 3), (20, 2, 1))}, ValueError, "elements that share memory"),
 ]
 
 

@@ -375,9 +375,9 @@ def test_planes_of_16_bit_floats(target, dtype, gap):
 
     def volumes(a):
         n, c, d, h, w = a.shape
-        memory = np.full((n, c, d + gap, h, w), np.nan, a.dtype)
-        memory[:, :, gap:] = a
-        return memory[:, :, gap:]
+        memory = np.full((n, c, d, 1 + gap, h, w), np.nan, a.dtype)
+        memory[:, :, :, gap] = a
+        return memory[:, :, :, gap]
 
     check(rng, 2, 5, 2, (4, 9, 14), (2, 3, 3), 1, 1, 1, volumes, (dtype, np.float32, dtype))
 

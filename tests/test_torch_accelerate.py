@@ -178,6 +178,14 @@ def test_wrong_inputs_get_pytorchs_words(kind):
             assert ours == stock
 
 
+def test_the_hook_takes_arguments_by_name():
+    """Wrappers that exchange weights call it so."""
+    layer, x = torch.nn.Conv1d(8, 8, 4, groups=8), torch.randn(2, 8, 9)
+    expected = layer(x)
+    depthwise.torch.accelerate(layer)
+    torch.testing.assert_close(layer._conv_forward(input=x, weight=layer.weight, bias=layer.bias), expected)
+
+
 @every_module
 def test_modules_are_restored(kind):
     module, x = made(kind)

@@ -207,9 +207,13 @@ def test_dtypes_may_be_mixed_and_the_result_has_that_of_x():
 
 @pytest.mark.parametrize("shape", [(0, 3, 5), (2, 3, 0), (2, 0, 5)])
 def test_empty_input(shape):
-    y, states = causal_conv1d_fn(torch.ones(shape), torch.ones(shape[1], 4), return_final_states=True)
+    weight, bias = torch.ones(shape[1], 4, requires_grad=True), torch.ones(shape[1], requires_grad=True)
+    y, states = causal_conv1d_fn(torch.ones(shape), weight, bias, return_final_states=True)
     assert y.shape == shape
     assert states.shape == (*shape[:2], 3)
+    y.sum().backward()  # as that of a convolution of nothing
+    assert not weight.grad.any()
+    assert not bias.grad.any()
 
 
 def test_other_devices_are_computed_by_pytorch():

@@ -17,6 +17,7 @@ from torch.utils import flop_counter  # noqa: E402, F401 - with all that it need
 with hidden(
     (torch._C, "_AutoDispatchBelowAutograd"),
     (torch._C, "_are_functorch_transforms_active"),
+    (torch._C, "_len_torch_dispatch_stack"),
     (autograd_function, "enable_single_level_autograd_function"),
     (torch.autograd.forward_ad, "_current_level"),
     (nn.Conv2d, "_conv_forward"),

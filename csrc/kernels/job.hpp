@@ -50,6 +50,7 @@ struct Correlation {
   int64_t fetch_bytes = 0;        // planar: input that a vector of one output row takes from memory; else 0
   bool non_temporal = false;      // output is staged and goes to memory past the caches, tile by tile
   int64_t rows_packed = 0, columns_packed = 0;  // channels last: the most that a unit packs
+  int64_t planes_packed = 1;                    // ... and, where rows are converted, of how many planes
   int64_t band = 1, bands = 1;                  // channels last: output rows of a unit
   int64_t group = 1, groups = 1;                // channels last: vectors of channels of a unit
   bool rows_innermost = false;  // channels last: rows of one vector of channels follow one another, else its channels

@@ -26,6 +26,13 @@ class Slices {
     return slice;
   }
 
+  // Its number where its row of planes is the only one.
+  int64_t place_in_image(const Slice& slice) const {
+    int64_t place = slice.u;
+    for (const CrossPhase* phase = lat_.depth_phases; phase < slice.phase; ++phase) place += phase->outs;
+    return place;
+  }
+
   // Slices from this one on that lie in its row and meet the same taps.
   int64_t alike(const Slice& slice) const {
     Slice next = slice;

@@ -135,7 +135,6 @@ const Candidate candidates[candidate_count] = {
      .weight_gradient = {},
      .misfit = [](const Facts& f) -> const char* {
        if (!pixels_are_dense(f) || f.read.dtype == f.sums) return "no dense pixels of another dtype";
-       if (f.p.d.size * f.p.d.out * f.p.d.kernel != 1) return "pixels of several planes are summed";
        if (!f.written_height() || converted_band_bytes(f, 1) > numbers.fixed.most_converted_bytes || !pixels_fit(f))
          return "not one row fits the cache";
        return channels_do_not_fill(f);

@@ -193,9 +193,13 @@ bool pixels_crowd(const Facts& f) {
   return f.p.d.kernel * h.kernel * w.kernel > numbers.fixed.crowding_taps && (in_a_plane || of_planes);
 }
 
+int64_t planes_read(const Facts& f) {
+  return std::clamp<int64_t>(extent(f.p.d, f.gradient, 1), 1, std::max<int64_t>(1, f.read_depth()));
+}
+
 int64_t converted_band_bytes(const Facts& f, int64_t rows) {
   const int64_t read = std::min(extent(f.p.h, f.gradient, rows), f.read_height());
-  return (read * f.read_width() + rows * f.written_width()) * f.out_channels() * f.item;
+  return (planes_read(f) * read * f.read_width() + rows * f.written_width()) * f.out_channels() * f.item;
 }
 
 bool channels_are_closest(const int64_t strides[array_axes], const int64_t sizes[array_axes]) {

@@ -70,6 +70,9 @@ int64_t places_of_pixels(int64_t pixel_stride, int64_t item);
 // cache of 8 or 12 ways.
 bool pixels_crowd(const Facts&);
 
+// Planes between the first and the last that an output plane is summed over, at most.
+int64_t planes_read(const Facts&);
+
 // Bytes that bands of so many output rows take, of input and output together, as pixels of the sums' type.
 int64_t converted_band_bytes(const Facts&, int64_t rows);
 

@@ -114,6 +114,7 @@ void walk_converted_pixels(const Facts& f, const Machine& m, int threads, Correl
   job.bands = ceil_div(job.out.cross_size, job.band);
   job.rows_packed =
       std::clamp<int64_t>(extent(f.p.h, f.gradient, job.band), 1, std::max<int64_t>(1, job.in.cross_size));
+  job.planes_packed = planes_read(f);
   job.group = std::max<int64_t>(1, f.vectors());
   job.groups = ceil_div(f.vectors(), job.group);
   job.rows_innermost = takes_rows_innermost(f, job, m);

@@ -131,8 +131,9 @@ def _forward(
     initial: Tensor | None,
     activation: str | None,
 ) -> Tensor:
-    if 0 in x.shape:
-        return x.clone()
+    if 0 in x.shape:  # nothing is computed, but the graph goes on: gradients are zeros
+        meeting = (a for a in (weight, bias, initial) if a is not None and a.requires_grad)
+        return sum((0 * a.sum() for a in meeting), x.clone()).to(x.dtype)
     if seq_idx is None and (initial is None or weight.shape[1] == 1):
         return _convolve(x, weight, bias, weight.shape[1] - 1, activation)
     inputs = x, weight, bias, initial

@@ -144,7 +144,8 @@ class Rerouted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 - it has the method's own
         module, function = self._parts()
-        if self._is_known and module.padding_mode == "zeros" and not has_torch_function(args):  # without what follows
+        by_place = self._is_known and len(args) == 3 and not kwargs
+        if by_place and module.padding_mode == "zeros" and not has_torch_function(args):  # without what follows
             input, weight, bias = args
             steps = module.stride, module.padding, module.dilation, module.groups
             return convolve_axes(len(module.kernel_size), input, weight, bias, *steps)
