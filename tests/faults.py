@@ -116,8 +116,20 @@ FAULTS = [
     Fault(
         "16-bit pixels: last row of a band not read",
         K + "correlate_converted_pixels.hpp",
-        "widen_rows(band.image, read);",
-        "widen_rows(band.image, {read.begin, read.end - (FAULT && read.size() > 1)});",
+        "widen_rows(slice, read);",
+        "widen_rows(slice, {read.begin, read.end - (FAULT && read.size() > 1)});",
+    ),
+    Fault(
+        "16-bit pixels of volumes: every tap reads the first plane",
+        K + "correlate_converted_pixels.hpp",
+        "image + plane * job_.in.depth +",
+        "image + (FAULT ? first : plane) * job_.in.depth +",
+    ),
+    Fault(
+        "16-bit pixels of volumes: all outputs in the first plane",
+        K + "correlate_converted_pixels.hpp",
+        "slice.row * job_.out.batch + slices_.out(slice) +",
+        "slice.row * job_.out.batch + (FAULT ? 0 : slices_.out(slice)) +",
     ),
     Fault(
         "weight gradient of 16-bit planes: one image too few",

@@ -81,7 +81,7 @@ Problem draw_problem(double size, double kernel, double channels, double step) {
   p.channels = draw_size(channels);
   p.multiplier = draw(0, 2) ? 1 : draw(1, 3);
   if (p.pass != Pass::weight_grad && !draw(0, 2)) p.d = draw_axis(size / 4, kernel / 2, step);
-  p.h = draw_axis(size, kernel, step);
+  p.h = draw(0, 3) ? draw_axis(size, kernel, step) : no_axis;
   p.w = draw_axis(size, kernel, step);
   const auto dtype = static_cast<DType>(draw(0, 3)), W_dtype = draw(0, 2) ? dtype : static_cast<DType>(draw(0, 3));
   const bool last = draw(0, 1);
