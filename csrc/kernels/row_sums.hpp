@@ -66,7 +66,6 @@ DEPTHWISE_INLINE void sum_many(const RowSums<S>& r, Step at, typename S::V start
 }
 
 // In nearly equal shares: alone, a few sums would wait for one another.
-// In nearly equal shares: alone, a few sums would wait for one another.
 template <class S>
 DEPTHWISE_NOINLINE void sum_many(const RowSums<S>& r) {
   constexpr int most = S::registers - 4;

@@ -36,6 +36,13 @@ namespace {
 
 double idle_by_columns(const Facts& f) { return weight_gradient_without_masks(f) ? ends_of_rows(f) : idle_in_rows(f); }
 
+// What a row of an image of one line costs before its first sum.
+double rows_of_lines(const Facts& f) {
+  const bool one_line = is_lacking(f.p.d) && is_lacking(f.p.h) && f.p.w.stride == 1;
+  if (!one_line || f.p.pass == Pass::weight_grad) return 0;
+  return numbers.fixed.line_cost * static_cast<double>(f.N) / std::max(1.0, f.taps_w);
+}
+
 double gathered(const Facts& f, double idle) {
   if (!f.channels_closest) return idle;
   const auto summed = static_cast<double>(f.gradient ? f.p.multiplier : 1);  // planes that are gathered for an output
@@ -44,7 +51,7 @@ double gathered(const Facts& f, double idle) {
 
 }  // namespace
 
-double by_columns(const Facts& f) { return gathered(f, idle_by_columns(f)); }
+double by_columns(const Facts& f) { return gathered(f, idle_by_columns(f)) + rows_of_lines(f); }
 
 double by_channels(const Facts& f) {
   const int64_t channels = f.out_channels();
@@ -52,17 +59,22 @@ double by_channels(const Facts& f) {
   if (f.channels_closest) return 1 / filled;
   if (weight_gradient_without_masks(f)) return numbers.fixed.transposed_cost;
   const double far = f.bytes > numbers.fixed.uncached_bytes ? 2 : 1;
-  return (1 + far * numbers.fixed.transposing_cost * f.elements / std::max(1.0, f.products)) / filled;
+  const double transposing = far * numbers.fixed.transposing_cost * f.elements / std::max(1.0, f.products);
+  return (1 + transposing + rows_of_lines(f) / static_cast<double>(f.N)) / filled;
 }
 
 double by_columns_of_line(const Facts& f) {
   const int64_t outs = f.gradient ? f.p.w.size : f.p.w.out;
   const auto lanes = static_cast<double>(ceil_div(outs, f.N) * f.N * f.p.w.kernel);
-  return gathered(f, std::min(lanes / std::max(1.0, f.taps_w), idle_by_columns(f)));
+  return gathered(f, std::min(lanes / std::max(1.0, f.taps_w), idle_by_columns(f))) + rows_of_lines(f);
 }
 
 double by_channels_of_line(const Facts& f) {
-  return static_cast<double>(ceil_div(f.outs, f.N) * f.N) / static_cast<double>(f.outs);
+  const double filled = static_cast<double>(f.outs) / static_cast<double>(ceil_div(f.outs, f.N) * f.N);
+  if (channels_are_neighbours(f)) return 1 / filled;
+  const double transposing =
+      numbers.fixed.line_transposing_cost / static_cast<double>(std::max<int64_t>(1, f.p.w.kernel));
+  return (1 + transposing + rows_of_lines(f) / static_cast<double>(f.N)) / filled;
 }
 
 double packed_by_columns(const Facts& f) {

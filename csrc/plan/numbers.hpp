@@ -30,6 +30,9 @@ struct FixedNumbers {
   // Times the multiply-adds of use that a single row takes, which is summed by chains of one vector where taps reach
   // beside it.
   double chains_cost = 2.5;
+  // Of an image of one line: multiply-adds that a row takes before its first sum, which a vector of transposed rows
+  // shares, and those that it takes to transpose a vector of columns, there and back.
+  double line_cost = 150, line_transposing_cost = 6;
   // A planar weight gradient on targets that cannot mask products at no cost: the ends of a row cost as much as so many
   // vectors of it, a stride adds so many times the multiply-adds of use, and lanes along the channels take so many
   // times them in all. Set when columns of taps were taken one by one at a row's ends (AVX2, EPYC of the second

@@ -133,7 +133,9 @@ void check_correlation(const Plan& plan) {
 
 void check_weight_gradient(const Plan& plan) {
   const WeightGradient& job = plan.weight_gradient;
-  check(covers(job.band, job.bands, plan.problem.h.out), "bands do not cover the rows", plan);
+  const bool by_columns = plan.candidate.form == Form::one_line && plan.candidate.channel_lanes;
+  check(covers(job.band, job.bands, by_columns ? plan.problem.w.out : plan.problem.h.out),
+        "bands do not cover the rows", plan);
   check(job.parts >= 1 && job.parts <= std::max<int64_t>(1, job.batch * (job.channels_together ? 1 : job.bands)),
         "a part has no cell", plan);
   check(job.units == job.groups * job.parts, "units are not all pieces", plan);
