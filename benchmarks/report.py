@@ -62,7 +62,7 @@ def heading(results: dict[str, Any]) -> list[str]:
 
 
 def compact(results: dict[str, Any]) -> str:
-    """One line a layer and dtype: microseconds of each pass and layout, and in how many times that the best peer's."""
+    """One line a layer and dtype, of each pass and layout: microseconds, best peer / ours, share of the limit."""
     lines = heading(results)
     for axes in sorted({r["axes"] for r in results["rows"]}):
         found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
@@ -78,8 +78,10 @@ def compact(results: dict[str, Any]) -> str:
 
 def cell(row: dict[str, Any]) -> str:
     ours, peer = our_time(row), best_peer(row)
-    digits = 0 if ours > 1e-4 else 1
-    return f"{ours * 1e6:.{digits}f}" + (f" ({peer / ours:.{1 if peer > ours else 2}f})" if peer else "")
+    parts = [f"{ours * 1e6:.{0 if ours > 1e-4 else 1}f}"]
+    if peer:
+        parts.append(f"{peer / ours:.{1 if peer > ours else 2}f}")
+    return ", ".join([*parts, f"{row['limit'] / ours:.2f}"])
 
 
 def table(results: dict[str, Any]) -> str:

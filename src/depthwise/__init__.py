@@ -1,4 +1,4 @@
-"""Depthwise 2-D convolution for Python's arrays, forward and backward, at the speed of the machine."""
+"""Depthwise convolution for Python's arrays in one to three dimensions, at the speed of the machine."""
 
 from . import _core, chainer, functions, gradient_check, initializers, links, ops, reference, serializers
 from .chainer import (
