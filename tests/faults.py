@@ -443,8 +443,8 @@ FAULTS = [
     Fault(
         "pixels of a line: the last counts as beside it",
         K + "line_tiles.hpp",
-        "line >= 0 && line < size_}",
-        "line >= 0 && line < size_ - FAULT}",
+        "line >= 0 && line < size_)}",
+        "line >= 0 && line < size_ - FAULT)}",
     ),
     Fault(
         "pixels of a line: an input gradient's taps in ascending order",
