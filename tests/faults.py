@@ -459,6 +459,18 @@ FAULTS = [
         "return copy_ - lines.begin * line_ - (FAULT ? 0 : channels.begin);",
     ),
     Fault(
+        "transposed rows: what lies behind them not zero",
+        K + "correlate_sequence_pixels.hpp",
+        "clear<S>(x_ + (read.end - all.begin) * S::N,",
+        "if (!FAULT) clear<S>(x_ + (read.end - all.begin) * S::N,",
+    ),
+    Fault(
+        "transposed rows: weights beside them counted",
+        K + "correlate_sequence_pixels.hpp",
+        "line_.count_zeros(transposes() && ",
+        "line_.count_zeros((FAULT && transposes()) || transposes() && ",
+    ),
+    Fault(
         "pixels of a line: no activation",
         K + "correlate_sequence_pixels.hpp",
         "if (tile.activation != depthwise::Activation::none) {",
