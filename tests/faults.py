@@ -443,8 +443,8 @@ FAULTS = [
     Fault(
         "pixels of a line: the last counts as beside it",
         K + "line_tiles.hpp",
-        "line >= 0 && line < size_)}",
-        "line >= 0 && line < size_ - FAULT)}",
+        "line >= 0 && line < size_}",
+        "line >= 0 && line < size_ - FAULT}",
     ),
     Fault(
         "pixels of a line: an input gradient's taps in ascending order",
@@ -459,16 +459,10 @@ FAULTS = [
         "return copy_ - lines.begin * line_ - (FAULT ? 0 : channels.begin);",
     ),
     Fault(
-        "transposed rows: what lies behind them not zero",
+        "pixels of a line: the vector that laps over left out",
         K + "correlate_sequence_pixels.hpp",
-        "clear<S>(x_ + (read.end - all.begin) * S::N,",
-        "if (!FAULT) clear<S>(x_ + (read.end - all.begin) * S::N,",
-    ),
-    Fault(
-        "transposed rows: weights beside them counted",
-        K + "correlate_sequence_pixels.hpp",
-        "line_.count_zeros(transposes() && ",
-        "line_.count_zeros((FAULT && transposes()) || transposes() && ",
+        "? first + job_.group : divide_up(job_.out_channels, S::N)};",
+        "? first + job_.group : FAULT ? job_.out_channels / S::N : divide_up(job_.out_channels, S::N)};",
     ),
     Fault(
         "pixels of a line: no activation",

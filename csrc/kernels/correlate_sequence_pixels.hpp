@@ -1,14 +1,12 @@
-// Forward pass and input gradient of images of one line, with lanes along the channels. Where these are neighbours in
-// memory it is read and written as it lies, also of 16 bits: converted in registers. Other memory is transposed, for
-// one vector of channels after another: short rows would each cost more than their sums.
+// Forward pass and input gradient of images of one line whose channels are neighbours in memory, which lanes hold. What
+// a kernel reads and writes may be of 16 bits: it is converted in registers.
 //
-// A unit is a band of the line's columns of one image, for one group of channel vectors. Columns a dilation apart make
+// A unit is a band of the line's columns of one image, for one group of channel vectors. The last vector laps over the
+// one before, in the same group. Columns a dilation apart make
 // the lines of a register tile, which all vectors of the group are taken through before the next, as memory lies.
 #pragma once
 #include "activation.hpp"
 #include "line_tiles.hpp"
-#include "packed_pixels.hpp"
-#include "plane_weights.hpp"
 #include "staged_lines.hpp"
 #include "transpose.hpp"
 
@@ -106,26 +104,13 @@ class CorrelateSequencePixels {
 
  public:
   // Lays the scratch memory out; without memory, only measures it.
-  CorrelateSequencePixels(const Correlation& job, void* scratch)
-      : job_(job),
-        line_(job.lattice, job.in.cross_size),
-        in_side_(along_columns(job.in)),
-        out_side_(along_columns(job.out)),
-        in_(in_side_, {.channels = job.out_channels, .divide = 1, .sum = 1}),
-        out_(out_side_, {.channels = job.out_channels, .divide = 1, .sum = 1}) {
+  CorrelateSequencePixels(const Correlation& job, void* scratch) : job_(job), line_(job.lattice, job.in.cross_size) {
     Arena arena(scratch);
-    weights_ = arena.take<E>(job.group * line_.taps() * S::N);
-    bias_ = arena.take<E>(job.group * S::N);
+    weights_ = arena.take<E>(most_vectors() * line_.taps() * S::N);
+    bias_ = arena.take<E>(most_vectors() * S::N);
     widened_ = arena.take<E>(line_.taps() * S::N);
     line_.take(arena);
-    if (transposes()) {
-      in_.take(arena);
-      out_.take(arena);
-      x_ = arena.take<E>(job.columns_packed * S::N);
-      y_ = arena.take<E>(job.band * S::N);
-    } else {
-      staged_.take(arena, job.columns_packed, job.group);
-    }
+    staged_.take(arena, job.columns_packed, most_vectors());
     scratch_bytes_ = arena.used_bytes();
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
@@ -135,59 +120,44 @@ class CorrelateSequencePixels {
     for (int64_t unit = begin; unit < end; ++unit) {
       const Band band = band_at(unit % (job_.bands * job_.batch), job_.bands, job_.band, job_.out.cross_size);
       enter_group(unit / (job_.bands * job_.batch));
-      if (transposes())
-        for (int64_t v = vectors_.begin; v < vectors_.end; ++v) run_transposed(band, v);
-      else
-        with_type(job_.in.dtype, [&](auto type) {
-          using T = typename decltype(type)::type;
-          if constexpr (vector_converts<S, T>) run_band<T>(band);
-        });
+      with_type(job_.in.dtype, [&](auto type) {
+        using T = typename decltype(type)::type;
+        if constexpr (vector_converts<S, T>) run_band<T>(band);
+      });
     }
   }
 
  private:
-  bool transposes() const { return !job_.in.direct; }
-
-  // In memory that is taken as it lies the last vector laps over the one before; what is transposed has idle lanes.
-  int64_t first_channel(int64_t vector) const {
-    return transposes() ? vector * S::N : at_most(vector * S::N, job_.out_channels - S::N);
-  }
-
-  static depthwise::Side along_columns(depthwise::Side side) {
-    side.line = side.cross;
-    side.lines = side.cross_size;
-    return side;
-  }
+  // Of a group, with the one that laps over.
+  int64_t most_vectors() const { return job_.group + 1; }
+  int64_t first_channel(int64_t vector) const { return at_most(vector * S::N, job_.out_channels - S::N); }
 
   void enter_group(int64_t group) {
     if (group == group_) return;
     group_ = group;
     const int64_t first = group * job_.group;
-    vectors_ = {first, at_most(first + job_.group, divide_up(job_.out_channels, S::N))};
+    vectors_ = {first, group + 1 < job_.groups ? first + job_.group : divide_up(job_.out_channels, S::N)};
     for (int64_t v = first; v < vectors_.end; ++v) {
       const int64_t c = first_channel(v);
-      const int64_t lanes = at_most(S::N, job_.out_channels - c);
-      S::store(bias_ + (v - first) * S::N, S::zero());
+      E* const bias = bias_ + (v - first) * S::N;
+      S::store(bias, S::zero());
       if (job_.b)
         with_type(job_.b_dtype, [&](auto type) {
           using T = typename decltype(type)::type;
-          widen_span<S, T>(bias_ + (v - first) * S::N, static_cast<const T*>(job_.b) + c * job_.b_stride, job_.b_stride,
-                           lanes);
+          widen_span<S, T>(bias, static_cast<const T*>(job_.b) + c * job_.b_stride, job_.b_stride, S::N);
         });
       with_type(job_.W_dtype, [&](auto type) {
         using T = typename decltype(type)::type;
-        pack(weights_ + (v - first) * line_.taps() * S::N, static_cast<const T*>(job_.W) + c * job_.W_channel, lanes);
+        pack(weights_ + (v - first) * line_.taps() * S::N, static_cast<const T*>(job_.W) + c * job_.W_channel);
       });
     }
-    // Zeros stand beside what is transposed: but zero times a weight that is not finite is none.
-    line_.count_zeros(transposes() && all_finite<S>(weights_, vectors_.size() * line_.taps() * S::N));
   }
 
   // The taps of N channels in the order in which they read: [tap][lane].
   template <class T>
-  void pack(E* to, const T* W, int64_t lanes) {
+  void pack(E* to, const T* W) {
     if constexpr (vector_converts<S, T>)
-      if (lanes == S::N && job_.W_cross == 1 && job_.W_channel == line_.taps()) {
+      if (job_.W_cross == 1 && job_.W_channel == line_.taps()) {
         widen_span<S, T>(widened_, W, 1, S::N * line_.taps());
         columns_to_pixels<S>(to, widened_, line_.taps(), line_.taps());
         if (line_.taps() && line_.tap(0) > 0)  // of an input gradient the last tap reads first
@@ -196,28 +166,12 @@ class CorrelateSequencePixels {
         return;
       }
     for (int64_t k = 0; k < line_.taps(); ++k)
-      for (int64_t l = 0; l < S::N; ++l)
-        *to++ = l < lanes ? convert<E>(W[l * job_.W_channel + line_.tap(k) * job_.W_cross]) : E{0};
+      for (int64_t l = 0; l < S::N; ++l) *to++ = convert<E>(W[l * job_.W_channel + line_.tap(k) * job_.W_cross]);
   }
   static void swap_vectors(E* a, E* b) {
     const typename S::V v = S::load(a);
     S::store(a, S::load(b));
     S::store(b, v);
-  }
-
-  void run_transposed(const Band& band, int64_t v) {
-    const Range all{line_.input(band.rows.begin), line_.input(band.rows.end - 1) + line_.spread() + 1};
-    Range read = inside(all, job_.in.cross_size);
-    if (read.empty()) read = {all.end, all.end};
-    DEPTHWISE_REQUIRE(all.size() <= job_.columns_packed && band.rows.size() <= job_.band, "the columns fit");
-    clear<S>(x_, (read.begin - all.begin) * S::N);
-    clear<S>(x_ + (read.end - all.begin) * S::N, (all.end - read.end) * S::N);
-    in_.load(x_ + (read.begin - all.begin) * S::N, band.image * job_.in.batch + read.begin * job_.in.cross, v,
-             read.size());
-    run_tiles<E>(
-        x_ - all.begin * S::N, S::N, y_ - band.rows.begin * S::N, S::N, band.rows,
-        {weights_ + (v - vectors_.begin) * line_.taps() * S::N, bias_ + (v - vectors_.begin) * S::N, {0, 1}, S::N});
-    out_.store(y_, band.image * job_.out.batch + band.rows.begin * job_.out.cross, v, band.rows.size());
   }
 
   template <class T>
@@ -227,39 +181,26 @@ class CorrelateSequencePixels {
     const Range channels{first_channel(vectors_.begin), first_channel(vectors_.end - 1) + S::N};
     const T* image =
         staged_.lines(static_cast<const T*>(job_.in.data) + band.image * job_.in.batch, read, channels, line);
-    run_tiles<T>(image, line, static_cast<T*>(job_.out.data) + band.image * job_.out.batch, job_.out.cross, band.rows,
-                 {weights_, bias_, vectors_, job_.out_channels});
-  }
-
-  // Vectors of channels, of how many channels in all, and what they are weighted by.
-  struct Vectors {
-    const E *weights, *bias;
-    Range vectors;
-    int64_t channels;
-  };
-
-  // `x` and `y`: where column 0 of an image lies, or would.
-  template <class T>
-  void run_tiles(const T* x, Step x_column, T* y, Step y_column, Range columns, const Vectors& lanes) {
     // With few taps memory decides, which has its difficulties with many lines at once (AVX2, EPYC of the fourth
     // generation, one thread, float32: 2048 channels of 1024 columns with 3 taps 2.0 ms by tiles of 8 lines, 0.84 by 4;
     // of 16 bits 0.69 and 0.74).
     const int64_t most = sizeof(T) > 2 && line_.taps() <= taps_together ? 4 : 8;
-    line_.each_tile(columns, most, [&](int64_t column, auto lines) {
+    line_.each_tile(band.rows, most, [&](int64_t column, auto lines) {
       constexpr int height = decltype(lines)::value;
       const int64_t chunks = line_.list_chunks(column, height);
-      run_sequence_tile<S, T, height>({.x = x + line_.input(column) * x_column,
-                                       .y = y + column * y_column,
-                                       .x_line = line_.apart() * x_column,
-                                       .y_line = line_.apart() * y_column,
-                                       .weights = lanes.weights,
-                                       .bias = lanes.bias,
-                                       .taps = line_.taps(),
-                                       .vectors = lanes.vectors,
-                                       .channels = lanes.channels,
-                                       .chunks = line_.chunks(),
-                                       .chunk_count = chunks,
-                                       .activation = job_.activation});
+      run_sequence_tile<S, T, height>(
+          {.x = image + line_.input(column) * line,
+           .y = static_cast<T*>(job_.out.data) + band.image * job_.out.batch + column * job_.out.cross,
+           .x_line = line_.apart() * line,
+           .y_line = line_.apart() * job_.out.cross,
+           .weights = weights_,
+           .bias = bias_,
+           .taps = line_.taps(),
+           .vectors = vectors_,
+           .channels = job_.out_channels,
+           .chunks = line_.chunks(),
+           .chunk_count = chunks,
+           .activation = job_.activation});
     });
   }
 
@@ -269,9 +210,6 @@ class CorrelateSequencePixels {
   Range vectors_ = {0, 0};
   E *weights_ = nullptr, *bias_ = nullptr, *widened_ = nullptr;
   StagedLines<S> staged_;
-  depthwise::Side in_side_, out_side_;
-  PackedPixels<S> in_, out_;
-  E *x_ = nullptr, *y_ = nullptr;  // transposed columns
   int64_t scratch_bytes_ = 0;
 };
 

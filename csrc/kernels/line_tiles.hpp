@@ -52,9 +52,6 @@ class LineTiles {
       }
   }
 
-  // Whether lines beside the image count as if they were inside: zeros stand there.
-  void count_zeros(bool yes) { zeros_ = yes; }
-
   // The chunks of taps that a tile's lines meet: how many.
   int64_t list_chunks(int64_t column, int64_t lines) {
     const int64_t in = input(column);
@@ -64,7 +61,7 @@ class LineTiles {
       uint32_t live = 0;
       for (int64_t s = 0; s < lines + cut.length(i) - 1; ++s) {
         const int64_t line = in + (cut.begin(i) + s) * apart();
-        live |= uint32_t{zeros_ || (line >= 0 && line < size_)} << s;
+        live |= uint32_t{line >= 0 && line < size_} << s;
       }
       if (live) chunks_[count++] = {.first = cut.begin(i), .taps = static_cast<int>(cut.length(i)), .live = live};
     }
@@ -75,7 +72,6 @@ class LineTiles {
  private:
   const depthwise::CrossTap* tap_;
   const int64_t taps_, size_;
-  bool zeros_ = false;
   TapChunk* chunks_ = nullptr;
 };
 

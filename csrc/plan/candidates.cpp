@@ -80,11 +80,10 @@ const Candidate candidates[candidate_count] = {
                          .plan = plan_sequence_pixels,
                          .walk = walk_sequence},
      .misfit = [](const Facts& f) -> const char* {
-       if (f.p.multiplier != 1) return "a channel has several filters";
-       if (channels_are_neighbours(f)) return not_a_sequence(f);
-       if (f.p.pass == Pass::weight_grad) return "channels are not neighbours, or dtypes differ";
-       if (f.N == 1) return "one lane gains nothing from transposed rows";
-       if ((f.p.w.kernel - 1) * f.p.w.dilate > numbers.fixed.widest_staged_lines) return "taps lie too far apart";
+       if (f.p.multiplier != 1 || f.read.strides[1] != 1 || f.written.strides[1] != 1)
+         return "channels are not neighbours";
+       if (f.read.dtype != f.written.dtype || (f.wide && f.read.dtype != DType::f64)) return "dtypes differ";
+       if (f.outs < f.N) return "channels fill no vector";
        return not_a_sequence(f);
      },
      .cost = by_channels_of_line},
@@ -162,9 +161,7 @@ double cycles(const Candidate& c, const Facts& f) {
 }
 
 namespace {
-bool reads_as_it_lies(const Candidate& c, const Facts& f) {
-  return c.form == Form::in_place || (c.form == Form::one_line && (!c.channel_lanes || channels_are_neighbours(f)));
-}
+bool reads_as_it_lies(Form form) { return form == Form::in_place || form == Form::one_line; }
 }  // namespace
 
 const Candidate& cheapest(const Facts& f) {
@@ -172,7 +169,7 @@ const Candidate& cheapest(const Facts& f) {
   double least = 0;
   for (const Candidate& c : candidates) {
     // Beside one that reads in place, others with the same lanes only add to its cost.
-    if (best && reads_as_it_lies(*best, f) && best->channel_lanes == c.channel_lanes) continue;
+    if (best && reads_as_it_lies(best->form) && best->channel_lanes == c.channel_lanes) continue;
     if (why_not(c, f)) continue;
     const double cost = c.cost(f);
     if (best && cost >= least) continue;

@@ -53,9 +53,17 @@ double gathered(const Facts& f, double idle) {
 
 double by_columns(const Facts& f) { return gathered(f, idle_by_columns(f)) + rows_of_lines(f); }
 
-double by_channels(const Facts& f) {
+namespace {
+
+double filled_by_channels(const Facts& f) {
   const int64_t channels = f.out_channels();
-  const double filled = static_cast<double>(channels) / static_cast<double>(f.N * ceil_div(channels, f.N));
+  return static_cast<double>(channels) / static_cast<double>(f.N * ceil_div(channels, f.N));
+}
+
+}  // namespace
+
+double by_channels(const Facts& f) {
+  const double filled = filled_by_channels(f);
   if (f.channels_closest) return 1 / filled;
   if (weight_gradient_without_masks(f)) return numbers.fixed.transposed_cost;
   const double far = f.bytes > numbers.fixed.uncached_bytes ? 2 : 1;
@@ -69,13 +77,7 @@ double by_columns_of_line(const Facts& f) {
   return gathered(f, std::min(lanes / std::max(1.0, f.taps_w), idle_by_columns(f))) + rows_of_lines(f);
 }
 
-double by_channels_of_line(const Facts& f) {
-  const double filled = static_cast<double>(f.outs) / static_cast<double>(ceil_div(f.outs, f.N) * f.N);
-  if (channels_are_neighbours(f)) return 1 / filled;
-  const double transposing =
-      numbers.fixed.line_transposing_cost / static_cast<double>(std::max<int64_t>(1, f.p.w.kernel));
-  return (1 + transposing + rows_of_lines(f) / static_cast<double>(f.N)) / filled;
-}
+double by_channels_of_line(const Facts& f) { return 1 / filled_by_channels(f); }
 
 double packed_by_columns(const Facts& f) {
   return by_columns(f) + (!f.channels_closest && f.rows_in_place ? packing(f) : 0);

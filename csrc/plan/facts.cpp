@@ -193,11 +193,6 @@ bool pixels_crowd(const Facts& f) {
   return f.p.d.kernel * h.kernel * w.kernel > numbers.fixed.crowding_taps && (in_a_plane || of_planes);
 }
 
-bool channels_are_neighbours(const Facts& f) {
-  return f.read.strides[1] == 1 && f.written.strides[1] == 1 && f.read.dtype == f.written.dtype &&
-         (!f.wide || f.read.dtype == DType::f64) && f.outs >= f.N;
-}
-
 int64_t planes_read(const Facts& f) {
   return std::clamp<int64_t>(extent(f.p.d, f.gradient, 1), 1, std::max<int64_t>(1, f.read_depth()));
 }

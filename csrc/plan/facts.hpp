@@ -76,9 +76,6 @@ int64_t planes_read(const Facts&);
 // Bytes that bands of so many output rows take, of input and output together, as pixels of the sums' type.
 int64_t converted_band_bytes(const Facts&, int64_t rows);
 
-// Whether kernels of one line take both arrays' channels as they lie.
-bool channels_are_neighbours(const Facts&);
-
 // Whether an array is laid out with neighbouring channels closest.
 bool channels_are_closest(const int64_t strides[array_axes], const int64_t sizes[array_axes]);
 

@@ -31,10 +31,9 @@ struct FixedNumbers {
   // beside it.
   double chains_cost = 2.5;
   // Of an image of one line: multiply-adds that a row takes before its first sum, which a vector of transposed rows
-  // shares, and those that it takes to transpose a vector of columns, there and back (AVX2, EPYC of the fourth
-  // generation, one thread, float32, 8192 channels with 4 taps, by rows and transposed: 8 columns 350 us and 117, 32
-  // 433 and 330, 64 464 and 629).
-  double line_cost = 110, line_transposing_cost = 18;
+  // shares (AVX2, EPYC of the fourth generation, one thread, float32, 8192 channels with 4 taps, by rows and
+  // transposed: 8 columns 350 us and 140, 32 433 and 328, 64 464 and 629).
+  double line_cost = 110;
   // A planar weight gradient on targets that cannot mask products at no cost: the ends of a row cost as much as so many
   // vectors of it, a stride adds so many times the multiply-adds of use, and lanes along the channels take so many
   // times them in all. Set when columns of taps were taken one by one at a row's ends (AVX2, EPYC of the second

@@ -29,20 +29,20 @@ Planned<Correlation> plan_sequence(const Facts& f, const LatticeView& lat, const
 }
 
 Planned<Correlation> plan_sequence_pixels(const Facts& f, const LatticeView& lat, const Kernel<Correlation>&, Form) {
-  const bool direct = channels_are_neighbours(f);
-  Planned<Correlation> planned{.job = correlation_of(f, lat, false, direct, direct)};
+  Planned<Correlation> planned{.job = correlation_of(f, lat, false, true, true)};
   Correlation& job = planned.job;
   const FixedNumbers& n = numbers.fixed;
   const int64_t vector_bytes = std::max<int64_t>(1, f.p.w.kernel) * f.N * f.item;
   job.group = std::clamp<int64_t>(n.packed_bytes / vector_bytes, 1, std::max<int64_t>(1, f.vectors()));
-  if (!direct || lines_crowd(f)) {
+  if (lines_crowd(f)) {
     job.group = std::min(job.group, n.staged_line_group);
     job.band = std::min(std::max<int64_t>(1, job.out.cross_size), n.staged_lines);
     job.columns_packed = job.band + (f.p.w.kernel - 1) * f.p.w.dilate;
   } else {
     job.band = std::max<int64_t>(1, job.out.cross_size);
   }
-  job.groups = ceil_div(f.vectors(), job.group);
+  // The vector that laps over belongs to the last group: two threads would store to one place.
+  job.groups = ceil_div(f.outs / f.N, job.group);
   return planned;
 }
 

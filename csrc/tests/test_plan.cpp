@@ -106,7 +106,7 @@ void check_correlation(const Plan& plan) {
     const int64_t outs = job.out.cross_size;
     if (plan.candidate.channel_lanes) {
       check(covers(job.band, job.bands, outs), "bands do not cover the columns", plan);
-      check(covers(job.group, job.groups, plan.facts.vectors()), "groups do not cover the channels", plan);
+      check(covers(job.group, job.groups, job.out_channels / plan.facts.N), "groups do not cover the channels", plan);
       check(job.units == job.batch * job.bands * job.groups, "units are not all pieces", plan);
     } else {
       check(covers(job.strip, job.strips, outs), "strips do not cover the columns", plan);
