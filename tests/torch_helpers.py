@@ -24,8 +24,13 @@ with hidden(
     (nn.Conv2d.__base__, "_conv_forward"),
 ):
     import depthwise.torch
-    # F401: some of these are for the files of tests alone.
-    from depthwise.torch import DepthwiseConv1d, DepthwiseConv2d, DepthwiseConv3d, internals, operators  # noqa: F401
+    from depthwise.torch import (  # noqa: F401 - some are for the files of tests alone
+        DepthwiseConv1d,
+        DepthwiseConv2d,
+        DepthwiseConv3d,
+        internals,
+        operators,
+    )
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 LAYOUTS = ["planar", "channels_last"]
