@@ -49,9 +49,8 @@ FAULTS = [
     Fault(
         "row tail: last column not stored",
         K + "rows.hpp",
-        "for (int t = 0; t < T; ++t) S::store_first(const_cast<typename S::E*>(walk.line(t)), sum[t], count);",
-        "for (int t = 0; t < T; ++t) "
-        "S::store_first(const_cast<typename S::E*>(walk.line(t)), sum[t], count - (FAULT && count > 1));",
+        "in_order<S>(sum[t]), count);",
+        "in_order<S>(sum[t]), count - (FAULT && count > 1));",
     ),
     Fault(
         "tiles of rows: all but the first begin a line early",
@@ -62,14 +61,38 @@ FAULTS = [
     Fault(
         "stride two: second phase of columns not stored",
         K + "rows.hpp",
-        "if (lanes > S::N) store_lines",
-        "if (lanes > S::N && !FAULT) store_lines",
+        "if (count > S::N) store_lines",
+        "if (count > S::N && !FAULT) store_lines",
     ),
     Fault(
         "second chunk of taps replaces the first",
         K + "rows.hpp",
-        "if (r.adds) load_lines<Out, T>(y, r.y_line, lanes, sum);\n        if constexpr",
-        "if (r.adds && !FAULT) load_lines<Out, T>(y, r.y_line, lanes, sum);\n        if constexpr",
+        "if (run.adds) {",
+        "if (run.adds && !FAULT) {",
+    ),
+    Fault(
+        "square kernels: second plane in depth replaces the first",
+        K + "square_kernels.hpp",
+        "} while (!one_chunk && ++chunk < run.chunks_end);",
+        "} while (!one_chunk && ++chunk < run.chunks_end - FAULT);",
+    ),
+    Fault(
+        "square kernels: columns of a gradient go forwards",
+        K + "square_kernels.hpp",
+        "taps.x_offset[0] > taps.x_offset[1];",
+        "taps.x_offset[0] > taps.x_offset[1] && !FAULT;",
+    ),
+    Fault(
+        "square kernels: taken whatever lines lie beside the image",
+        K + "run_rows.hpp",
+        "lines_in)) return nullptr;",
+        "lines_in) && !FAULT) return nullptr;",
+    ),
+    Fault(
+        "stride two: lanes stay in the order of the split",
+        K + "rows.hpp",
+        "return S::split_order(v);",
+        "return FAULT ? v : S::split_order(v);",
     ),
     Fault(
         "left border: a column too many",

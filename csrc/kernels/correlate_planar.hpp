@@ -9,6 +9,7 @@
 #include "packed_rows.hpp"
 #include "plane_weights.hpp"
 #include "row_tiles.hpp"
+#include "run_rows.hpp"
 #include "slices.hpp"
 #include "stretches.hpp"
 
@@ -19,7 +20,7 @@ using depthwise::Correlation;
 template <class S>
 class CorrelatePlanar {
   using E = typename S::E;
-  static constexpr int64_t planes_bytes = 16 << 10;  // of planes that several calls take together
+  static constexpr int64_t planes_bytes = 128 << 10;  // of planes that several calls take together
 
  public:
   // Lays the scratch memory out; without memory, only measures it.
@@ -94,7 +95,7 @@ class CorrelatePlanar {
   }
 
   // How many planes, from this one on, are done together: they lie evenly, and their whole vectors stay inside the
-  // array. Where that takes several calls, as many as a first-level cache holds.
+  // array. As many as a first-level cache holds.
   int64_t planes_together(int64_t most) {
     const bool channels = slices_.single();  // else slices of one channel
     if (!job_.in.direct || !job_.out.direct || (channels && !weights_.direct()) || careful_ || job_.strips != 1 ||
@@ -102,10 +103,8 @@ class CorrelatePlanar {
       return 1;
     const int64_t plane_bytes =
         (job_.in.lines * job_.in.cross_size + job_.out.lines * job_.out.cross_size) * Step{sizeof(E)};
-    const bool one_call = stretches_.count() == 1 && lat_.line_phase_count == 1 &&
-                          chunks_of_slice(tiles_.at(0)).size() == 1 &&
-                          tiles_.at(0).lines == tiles_.at(lat_.line_tiles - 1).lines;
-    if (!one_call || activates()) most = at_most(most, planes_bytes / at_least(plane_bytes, 1));
+    // Of what is fetched ahead no more than lies at hand is passed over again and again.
+    most = at_most(most, (job_.fetch_bytes ? planes_bytes / 8 : planes_bytes) / at_least(plane_bytes, 1));
     const int64_t row = job_.divide > 1 ? job_.divide : job_.out_channels;
     most = at_most(most, channels ? row - channel_ % row : slices_.alike(slice_));
     if (most < 2) return 1;
@@ -147,8 +146,7 @@ class CorrelatePlanar {
       if (!job_.in.direct || !(all || inside(extent(i, next), in_))) {
         run_packed(tile);
       } else {
-        const bool one_call =
-            planes > 1 || (stretches_.count() == 1 && job_.out.direct && chunks_of_slice(tile).size() == 1);
+        const bool one_call = planes > 1 || (stretches_.count() == 1 && job_.out.direct);
         while (one_call && next < end && next % tiles_.kept() && tiles_.at(next).rows == tile.rows &&
                tiles_.at(next).lines == tile.lines && (all || inside(extent(next, next + 1), in_)))
           ++next;
@@ -263,39 +261,42 @@ class CorrelatePlanar {
 
   template <template <class> class Kind>
   void run_all_as(const Work& work) {
-    for (const Stretch& s : stretches_)
-      for (int64_t i = work.chunks.begin; i < work.chunks.end; ++i) run_stretch<Kind<S>>(s, work, i);
+    for (const Stretch& s : stretches_) {
+      if (s.stack)
+        for (int64_t i = work.chunks.begin; i < work.chunks.end; ++i) run_stack<Kind<S>>(s, work, i);
+      else
+        run_rows_as(rows_of<Kind<S>>(s, work, work.chunks));
+    }
   }
 
+  // Vectors of a single row as the lines of a tile.
   template <class V>
-  void run_stretch(const Stretch& s, const Work& work, int64_t chunk) {
-    Rows<V> rows = rows_of<V>(s, work, chunk);
-    const RowTile& first = *work.tiles;
-    if (!s.stack) return run_rows_as(first.lines, first.chunks[chunk].taps, rows);
-    Chunk stacked = first.chunks[chunk];
+  void run_stack(const Stretch& s, const Work& work, int64_t chunk) {
+    Rows<V> rows = rows_of<V>(s, work, {chunk, chunk + 1});
+    Chunk stacked = work.tiles->chunks[chunk];
     if (stacked.live) stacked.live = (1u << s.stack) - 1u;
-    RowTile stack = first;
+    RowTile stack = *work.tiles;
     stack.lines = s.stack;
     stack.chunks = &stacked;
     rows.tiles = &stack;
-    rows.chunk = 0;
+    rows.chunks = {0, 1};
     rows.taps[0].x_line = rows.x_vector;
     rows.y_line = V::N;
     rows.x_vector *= s.stack;
     rows.y_vector *= s.stack;
     rows.masks_vector[0] = 0;
-    run_rows_as(s.stack, stacked.taps, rows);
+    run_rows_as(rows);
   }
 
   template <class V>
-  void run_rows_as(int64_t lines, int64_t taps, const Rows<V>& rows) {
+  void run_rows_as(const Rows<V>& rows) {
     if constexpr (!S::masked_fma)
-      if (careful_) return run_rows<V, Lanes::columns_careful, 1>(lines, taps, rows);
-    run_rows<V, Lanes::columns, V::max_taps>(lines, taps, rows);
+      if (careful_) return run_rows<V, Lanes::columns_careful, 1>(rows);
+    run_rows<V, Lanes::columns, V::max_taps>(rows);
   }
 
   template <class V>
-  Rows<V> rows_of(const Stretch& s, const Work& work, int64_t chunk) {
+  Rows<V> rows_of(const Stretch& s, const Work& work, Range chunks) {
     constexpr int phases = phases_of<V>;
     const Step step = work.packed && !job_.in.direct ? 1 : lat_.cross_in_step;  // from lane to lane
     const CrossPhase* c = lat_.cross_phases + s.first_phase;
@@ -310,13 +311,13 @@ class CorrelatePlanar {
                  .planes = work.planes,
                  .tiles = work.tiles,
                  .tile_count = work.count,
-                 .chunk = chunk,
-                 .adds = work.adds || chunk > work.chunks.begin,
+                 .chunks = chunks,
+                 .adds = work.adds || chunks.begin > work.chunks.begin,
                  .x_vector = V::N * step,
                  .y_vector = V::N * phases,
                  .vectors = s.vectors,
                  .last_lanes = s.last_lanes,
-                 .fetch_bytes = work.packed || chunk != work.chunks.begin ? 0 : job_.fetch_bytes,
+                 .fetch_bytes = work.packed || chunks.begin != work.chunks.begin ? 0 : job_.fetch_bytes,
                  .fetch_y = job_.out.direct};
     if (job_.out.direct) {
       rows.y = static_cast<E*>(job_.out.data) + out_ + c->out0 + s.column * phases;

@@ -85,15 +85,15 @@ DEPTHWISE_NOINLINE void add_row_products(const RowProducts<typename S::E>& p) {
           }
           M mask[O];
 #pragma GCC unroll 16
-          for (int o = 0; o < O; ++o) mask[o] = pinned<S>(masks[o]);
+          for (int o = 0; o < O; ++o) mask[o] = pinned<S>(in_order<S>(masks[o]));
           V g[T];
           if (v + 1 < p.vectors || p.last_lanes == S::N) {
 #pragma GCC unroll 16
-            for (int t = 0; t < T; ++t) g[t] = S::pin(G::load(gy + t * p.g_line));
+            for (int t = 0; t < T; ++t) g[t] = S::pin(in_order<S>(G::load(gy + t * p.g_line)));
           } else {
             const typename G::M lanes = G::mask(0, p.last_lanes);
 #pragma GCC unroll 16
-            for (int t = 0; t < T; ++t) g[t] = S::pin(G::load(gy + t * p.g_line, lanes));
+            for (int t = 0; t < T; ++t) g[t] = S::pin(in_order<S>(G::load(gy + t * p.g_line, lanes)));
           }
           if constexpr (B == Beside::zero)
             if (v < p.inner_begin || v >= p.inner_end) {
@@ -110,7 +110,8 @@ DEPTHWISE_NOINLINE void add_row_products(const RowProducts<typename S::E>& p) {
             DEPTHWISE_PIN_INTEGER(line);
             if (__builtin_expect(live & (1u << s), 1)) {
               V value[O];
-              load_taps<S, B == Beside::zero ? Lanes::columns : Lanes::columns_careful, O>(line, offset, mask, value);
+              constexpr Lanes lanes = B == Beside::zero ? Lanes::columns : Lanes::columns_careful;
+              load_taps<S, lanes, O>(line, offset, mask, value);
 #pragma GCC unroll 16
               for (int o = 0; o < O; ++o)
 #pragma GCC unroll 16

@@ -91,26 +91,21 @@ class Walk {
 template <class S>
 constexpr int lines_per_out = 1;
 
-// What O taps across the lines read of a line. Where a stride of two is taken from neighbouring columns, two taps share
-// their loads, and the taps that follow them need but one element more each.
+// What O taps across the lines read of a line, lanes beside the row as zeros. Where a stride of two is taken
+// from neighbouring columns, the first two taps share their loads.
 template <class S, Lanes L, int O>
 DEPTHWISE_INLINE void load_taps(const typename S::E* line, const Step (&offset)[O], const typename S::M (&mask)[O],
                                 typename S::V (&v)[O]) {
   constexpr int shared = lines_per_out<S> == 2 && O > 1 ? 2 : 0;
-  if constexpr (shared > 0) S::deinterleave_both(line + offset[0], v[0], v[1]);
+  if constexpr (shared > 0) S::load_both(line + offset[0], v[0], v[1]);
 #pragma GCC unroll 16
-  for (int o = shared; o < O; ++o)
-    if constexpr (shared > 0)
-      v[o] = S::pin(S::shift_in(v[o - 2], line + offset[o] + 2 * (S::N - 1)));
-    else if constexpr (L == Lanes::channels_edge)
+  for (int o = 0; o < O; ++o)
+    if constexpr (L == Lanes::channels_edge) {
       v[o] = S::pin(S::load(line + offset[o], mask[o]));
-    else if constexpr (!keeps_lanes<S, L>)
-      v[o] = S::pin(S::load(line + offset[o]));
-    else
-      v[o] = S::pin(S::keep(S::load(line + offset[o]), mask[o]));
-  if constexpr (shared > 0 && keeps_lanes<S, L>)
-#pragma GCC unroll 16
-    for (int o = 0; o < O; ++o) v[o] = S::pin(S::keep(v[o], mask[o]));
+    } else {
+      if (o >= shared) v[o] = S::load(line + offset[o]);
+      v[o] = S::pin(keeps_lanes<S, L> ? S::keep(v[o], mask[o]) : v[o]);
+    }
 }
 
 template <class S, Lanes L>
@@ -122,9 +117,17 @@ DEPTHWISE_INLINE typename S::V multiply_add(typename S::V v, typename S::V weigh
     return S::fma(v, weight, sum);
 }
 
-// The products of taps o to o + O across the lines. Unless Clip, all lines are live. The registers are pinned because
-// GCC would else load a line again for each tap.
-template <class S, Lanes L, bool Clip, int T, int A, int O>
+// A tile's first and last lines do not meet all taps of a chunk. They alone lie beside the image, mostly: then the
+// others, whose bits these are, need not be asked about.
+constexpr uint32_t lines_of_all_taps(int64_t outs, int64_t taps, int64_t apart) {
+  const int64_t first = taps - 1, last = (outs - 1) * apart;
+  return first > last ? 0 : (1u << (last + 1)) - (1u << first);
+}
+enum class Ask { of_all, of_ends };
+
+// The products of taps o to o + O across the lines. The registers are pinned because GCC would else load a line again
+// for each tap.
+template <class S, Lanes L, Ask ask, int T, int A, int O>
 DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, const Taps<S>& taps, int64_t o0,
                                      const typename S::E* x, const typename S::E* w) {
   using V = typename S::V;
@@ -153,7 +156,8 @@ DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, co
 #pragma GCC unroll 32
   for (int s = 0; s < lines_in; ++s) {
     const auto* line = lines.line(s);
-    if (Clip && __builtin_expect(!(live & (1u << s)), 0)) continue;
+    const bool asks = ask == Ask::of_all || !(lines_of_all_taps(T, A, apart) & (1u << s));
+    if (asks && __builtin_expect(!(live & (1u << s)), 0)) continue;
     V v[O];
     load_taps<S, L, O>(line, offset, mask, v);
 #pragma GCC unroll 16
@@ -166,23 +170,22 @@ DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, co
   }
 }
 
-template <class S, Lanes L, bool Clip, int T, int A>
+template <class S, Lanes L, Ask ask, int T, int A>
 DEPTHWISE_INLINE void add_live_lines(typename S::V (&sum)[T], const Chunk& c, const Taps<S>& taps,
                                      const typename S::E* x, const typename S::E* w) {
   int64_t o = 0;
   if constexpr (lines_per_out<S> == 2)
-    for (; o + 2 <= taps.count; o += 2) add_cross_taps<S, L, Clip, T, A, 2>(sum, c, taps, o, x, w);
-  for (; o < taps.count; ++o) add_cross_taps<S, L, Clip, T, A, 1>(sum, c, taps, o, x, w);
+    for (; o + 2 <= taps.count; o += 2) add_cross_taps<S, L, ask, T, A, 2>(sum, c, taps, o, x, w);
+  for (; o < taps.count; ++o) add_cross_taps<S, L, ask, T, A, 1>(sum, c, taps, o, x, w);
 }
 
-// Lines that meet one or two taps are not worth the question whether they are live where all are.
 template <class S, Lanes L, int T, int A>
 DEPTHWISE_INLINE void add_chunk(typename S::V (&sum)[T], const Chunk& c, const Taps<S>& taps, const typename S::E* x,
                                 const typename S::E* w) {
-  if constexpr (A <= 2 && T > 4)
-    if (c.live == (1u << ((T - 1) * lines_per_out<S> + A)) - 1u)
-      return add_live_lines<S, L, false, T, A>(sum, c, taps, x, w);
-  add_live_lines<S, L, true, T, A>(sum, c, taps, x, w);
+  constexpr uint32_t not_asked = lines_of_all_taps(T, A, lines_per_out<S>);
+  if constexpr (not_asked != 0)
+    if ((c.live & not_asked) != not_asked) return add_live_lines<S, L, Ask::of_all, T, A>(sum, c, taps, x, w);
+  add_live_lines<S, L, Ask::of_ends, T, A>(sum, c, taps, x, w);
 }
 
 // Masks of products stay in their registers, too.

@@ -61,7 +61,7 @@ bool stages_pixels(const Facts& f, const Correlation& job) {
 int64_t fetched_ahead(const Facts& f, const Machine& m, const Correlation& job) {
   const bool dense = job.in.line == job.in.cross_size && job.out.line == job.out.cross_size;
   const bool in_place = job.in.direct && job.out.direct && !job.channels_together;
-  if (f.bytes <= of(numbers.machine.fetched_planes_share, m.second_cache) || !dense || !in_place) return 0;
+  if (f.bytes <= of(numbers.machine.fetched_share, m.last_cache) || !dense || !in_place) return 0;
   if (!job.out.lines || !job.out.cross_size) return 0;
   return std::max<int64_t>(1, job.in.lines / job.out.lines) *
          std::max<int64_t>(1, job.in.cross_size / job.out.cross_size) * f.N * f.item;

@@ -44,6 +44,13 @@ struct F32 {
     even = _mm256_shuffle_ps(low, high, 0x88);
     odd = _mm256_shuffle_ps(low, high, 0xdd);
   }
+  // The same in the order 0 1 4 5 2 3 6 7, for which a shuffle each is enough; and to that order or back.
+  static void split(V a, V b, V& even, V& odd) {
+    even = _mm256_shuffle_ps(a, b, 0x88);
+    odd = _mm256_shuffle_ps(a, b, 0xdd);
+  }
+  static V split_order(V v) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8)); }
+  static M split_order(M m) { return _mm256_permute4x64_epi64(m, 0xd8); }
   // The way back.
   static void interleave(V even, V odd, V& a, V& b) {
     const V low = _mm256_unpacklo_ps(even, odd), high = _mm256_unpackhi_ps(even, odd);
@@ -169,6 +176,13 @@ struct F64 {
     even = _mm256_unpacklo_pd(low, high);
     odd = _mm256_unpackhi_pd(low, high);
   }
+  // In the order 0 2 1 3.
+  static void split(V a, V b, V& even, V& odd) {
+    even = _mm256_unpacklo_pd(a, b);
+    odd = _mm256_unpackhi_pd(a, b);
+  }
+  static V split_order(V v) { return _mm256_permute4x64_pd(v, 0xd8); }
+  static M split_order(M m) { return _mm256_permute4x64_epi64(m, 0xd8); }
   static void interleave(V even, V odd, V& a, V& b) {
     const V low = _mm256_unpacklo_pd(even, odd), high = _mm256_unpackhi_pd(even, odd);
     a = _mm256_permute2f128_pd(low, high, 0x20);
