@@ -14,7 +14,7 @@ class Block {
   Block() = default;
   // Throws std::bad_alloc; std::invalid_argument where DEPTHWISE_CACHE_LIMIT is malformed.
   explicit Block(int64_t bytes);
-  Block(Block&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(other.size_) {}
+  Block(Block&& other) noexcept { *this = std::move(other); }
   Block& operator=(Block&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);

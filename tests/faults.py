@@ -644,8 +644,8 @@ FAULTS = [
     Fault(
         "result of another byte order than x's",
         P + "arrays.py",
-        "return result if result.dtype == dtype else result.astype(dtype)",
-        "return result if result.dtype == dtype or FAULT else result.astype(dtype)",
+        "return result if result.dtype == dtype else _converted(result, dtype)",
+        "return result if result.dtype == dtype or FAULT else _converted(result, dtype)",
     ),
     Fault(
         "b of another dtype than x's accepted",

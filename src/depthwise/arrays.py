@@ -133,17 +133,11 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> AnyArray:
 
 def empty_like(a: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
     """A new array of this dtype with the shape of `a` and its order of axes in memory."""
+    if a.flags.c_contiguous:
+        return empty(a.shape, dtype)
     order = sorted(range(a.ndim), key=lambda axis: -abs(a.strides[axis]))
     y = empty(tuple(a.shape[axis] for axis in order), dtype)
     return y.transpose(sorted(range(a.ndim), key=order.__getitem__))
-
-
-def empty_image(shape: tuple[int, ...], dtype: np.dtype[Any], channels_last: bool) -> AnyArray:
-    """A new array (n, c, ...) in one of the two layouts."""
-    if not channels_last:
-        return empty(shape, dtype)
-    n, c, *size = shape
-    return empty((n, *size, c), dtype).transpose(0, -1, *range(1, len(shape) - 1))
 
 
 def _converted(a: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
@@ -156,7 +150,10 @@ def image_to_write(out: AnyArray | None, shape: tuple[int, ...], like: AnyArray,
     """`out` where the engine can write it, else a new native array of `like`'s dtype and layout."""
     if out is not None and fits(out, code):
         return out
-    return empty_image(shape, native(like.dtype), is_channels_last(like))
+    if not is_channels_last(like):
+        return empty(shape, native(like.dtype))
+    n, c, *size = shape
+    return empty((n, *size, c), native(like.dtype)).transpose(0, -1, *range(1, len(shape) - 1))
 
 
 def written(result: AnyArray, out: AnyArray | None, dtype: np.dtype[Any]) -> AnyArray:
