@@ -37,7 +37,6 @@ static_assert(most_blocks * huge_page <= most_unclaimable);
 
 // Eight sizes for each power of two, so that results of nearly one size share blocks and less than an eighth is lost.
 int64_t rounded_up(int64_t bytes) {
-  if (bytes < least_kept) return bytes;
   const auto step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes))) / 8;
   return (bytes + step - 1) / step * step;
 }
@@ -70,9 +69,11 @@ struct FreeBlock {
 
 class Cache {
  public:
-  // The block of this size that was freed last, as it is the one that a processor's caches may hold; or null.
-  void* take(int64_t size) {
+  // The block of this size that was freed last, as the processor's caches may hold it; or null. The size is rounded up
+  // where blocks are kept.
+  void* take(int64_t& size) {
     const std::lock_guard guard(lock_);
+    if (limit_) size = rounded_up(size);
     for (int i = count_; i-- > 0;)
       if (free_[i].size == size) return remove(i);
     return nullptr;
@@ -161,7 +162,7 @@ Cache& cache() {
 
 }  // namespace
 
-Block::Block(int64_t bytes) : size_(rounded_up(bytes)) {
+Block::Block(int64_t bytes) : size_(bytes) {
   if (size_ >= least_kept) data_ = cache().take(size_);
   if (!data_) data_ = allocate(size_);
   if (!data_) {

@@ -716,6 +716,18 @@ FAULTS = [
         "    W = W if FAULT else W.swapaxes(0, 1)",
     ),
     Fault(
+        "freed blocks: kept beyond the limit",
+        "csrc/blocks.cpp",
+        "shrink(limit_ - size, most_blocks - 1);",
+        "shrink(FAULT ? bytes_ : limit_ - size, most_blocks - 1);",
+    ),
+    Fault(
+        "a new array like another in C order, however that lies",
+        P + "arrays.py",
+        "key=lambda axis: -abs(a.strides[axis])",
+        "key=lambda axis: 0 if FAULT else -abs(a.strides[axis])",
+    ),
+    Fault(
         "JAX: taps of lax's kernel in the order of their names, not of the image's axes",
         P + "jax/convolution.py",
         "*ordered(numbers.rhs_spec[2:])",

@@ -13,9 +13,9 @@ from .enums import DTYPES
 
 AnyArray = npt.NDArray[Any]
 
-# New arrays of this size lie in the engine's blocks (csrc/blocks.hpp): pages that were touched before, and a start where
-# vectors do. NumPy's start 16 bytes behind, and each store then meets two lines of the cache (AVX-512, EPYC of the
-# fourth generation: 512x14x14 with 3x3 channels last 68 us, and 58).
+# New arrays of this size lie in the engine's blocks (csrc/blocks.hpp), whose pages may have been touched before, and
+# which start where vectors do. NumPy's start 16 bytes behind, and each store then meets two lines of the cache (AVX-512,
+# EPYC of the fourth generation: 512x14x14 with 3x3 channels last 68 us, and 58).
 _BLOCK_BYTES = 1 << 15
 
 BFLOAT16 = DTYPES["bfloat16"]
@@ -126,7 +126,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> AnyArray:
     if n_bytes < _BLOCK_BYTES:
         return np.empty(shape, dtype)
     try:
-        return np.ndarray(shape, dtype, _core.Block(n_bytes))
+        return np.ndarray(shape, dtype, _core.Block(n_bytes))  # type: ignore[arg-type]  # NumPy names few buffers
     except MemoryError:
         return np.empty(shape, dtype)  # its error says more
 

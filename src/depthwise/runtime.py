@@ -1,4 +1,4 @@
-"""How the engine runs: with which instruction set and how many threads."""
+"""How the engine runs: with which instruction set, how many threads and how much memory kept."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def _find_target(name: object, source: str) -> int:
 def active_target() -> int:
     """Index of the target that runs now: a forced one, else the best."""
     if _target is None:
-        _core.caches(), _core.cache_limit()  # where DEPTHWISE_CACHES or DEPTHWISE_CACHE_LIMIT is malformed, this says so
+        (
+            _core.caches(),
+            _core.cache_limit(),
+        )  # where DEPTHWISE_CACHES or DEPTHWISE_CACHE_LIMIT is malformed, this says so
         forced = os.environ.get("DEPTHWISE_TARGET")
         return _activate(_find_target(forced, "DEPTHWISE_TARGET") if forced else next(iter(_runnable.values())))
     return _target
