@@ -14,8 +14,8 @@ from .enums import DTYPES
 AnyArray = npt.NDArray[Any]
 
 # New arrays of this size lie in the engine's blocks (csrc/blocks.hpp), whose pages may have been touched before, and
-# which start where vectors do. NumPy's start 16 bytes behind, and each store then meets two lines of the cache (AVX-512,
-# EPYC of the fourth generation: 512x14x14 with 3x3 channels last 68 us, and 58).
+# which start where vectors do. NumPy's start 16 bytes behind, and each store then meets two lines of the cache
+# (AVX-512, EPYC of the fourth generation: 512x14x14 with 3x3 channels last 68 us, and 58).
 _BLOCK_BYTES = 1 << 15
 
 BFLOAT16 = DTYPES["bfloat16"]

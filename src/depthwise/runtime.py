@@ -48,10 +48,8 @@ def _find_target(name: object, source: str) -> int:
 def active_target() -> int:
     """Index of the target that runs now: a forced one, else the best."""
     if _target is None:
-        (
-            _core.caches(),
-            _core.cache_limit(),
-        )  # where DEPTHWISE_CACHES or DEPTHWISE_CACHE_LIMIT is malformed, this says so
+        _core.caches()  # where DEPTHWISE_CACHES is malformed, this says so
+        _core.cache_limit()  # and this where DEPTHWISE_CACHE_LIMIT is
         forced = os.environ.get("DEPTHWISE_TARGET")
         return _activate(_find_target(forced, "DEPTHWISE_TARGET") if forced else next(iter(_runnable.values())))
     return _target
