@@ -1,4 +1,13 @@
 // Python's arrays to Problems. No arithmetic, no policy; the GIL is released around the work.
+#include <cstddef>
+#include <cstdint>
+
+// Python 3.11's header does not say that these are C's, and takes it from here.
+extern "C" {
+__attribute__((visibility("default"))) int PyTraceMalloc_Track(unsigned domain, uintptr_t at, size_t bytes);
+__attribute__((visibility("default"))) int PyTraceMalloc_Untrack(unsigned domain, uintptr_t at);
+}
+
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/pair.h>
@@ -10,6 +19,7 @@
 #include <span>
 
 #include "activation_grad.hpp"
+#include "blocks.hpp"
 #include "buffer.hpp"
 #include "causal_update.hpp"
 #include "cpu.hpp"
@@ -113,6 +123,29 @@ void run_activation_grad(int activation, std::span<const Size> shape, const Arra
   activation_grad(kind, sizes, z, gy, gz, t, threads, executor);
 }
 
+// A block that Python's arrays hold. tracemalloc sees it as it sees NumPy's own memory.
+class HeldBlock {
+ public:
+  explicit HeldBlock(int64_t bytes) : block_(bytes), bytes_(bytes) {
+    PyTraceMalloc_Track(domain, address(), static_cast<size_t>(bytes));
+  }
+  ~HeldBlock() { PyTraceMalloc_Untrack(domain, address()); }
+  HeldBlock(const HeldBlock&) = delete;
+  HeldBlock& operator=(const HeldBlock&) = delete;
+
+  static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
+    const HeldBlock& it = *nb::inst_ptr<HeldBlock>(self);
+    return PyBuffer_FillInfo(view, self, it.block_.data(), static_cast<Py_ssize_t>(it.bytes_), 0, flags);
+  }
+
+ private:
+  static constexpr unsigned domain = 0x64772d63;  // any number that no one else has
+  uintptr_t address() const { return reinterpret_cast<uintptr_t>(block_.data()); }
+
+  Block block_;
+  int64_t bytes_;
+};
+
 Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const Array& b, const Array& y,
                 int activation) {
   if (pass < 0 || pass > static_cast<int>(Pass::weight_grad)) throw nb::value_error("no such pass");
@@ -196,10 +229,6 @@ NB_MODULE(_core, m) {
                         pool());
   });
 
-  // Bytes from an array's first element on to an address that whole vectors like.
-  m.def("misaligned_bytes",
-        [](nb::handle a) { return -reinterpret_cast<uintptr_t>(Held(a.ptr(), DType::f32).array().data) % 64; });
-
   // `run` on PyTorch's tensors, which the caller keeps alive, without the toll of an exchange protocol.
   // Each array is (address, strides in elements, dtype); an address of 0 is no bias.
   m.def("run_at", [](int pass, const Sizes& s, const Place& x, const Place& W, const Place& b, const Place& y,
@@ -235,6 +264,17 @@ NB_MODULE(_core, m) {
           nb::gil_scoped_release released;
           return update_causally(p, t, threads, openmp_executor());
         });
+
+  PyType_Slot block_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(HeldBlock::get_buffer)}, {0, nullptr}};
+  nb::class_<HeldBlock>(m, "Block", nb::type_slots(block_slots)).def(nb::init<int64_t>());
+  m.def("cache_limit", cache_limit);
+  m.def("set_cache_limit", set_cache_limit);
+  m.def("empty_cache", empty_cache);
+  // Of the blocks that are kept: their number, their bytes, and those that the system may claim.
+  m.def("kept_memory", [] {
+    const Kept kept = kept_memory();
+    return std::make_tuple(kept.blocks, kept.bytes, kept.claimable);
+  });
 
   m.def("describe", [](int pass, const Sizes& s, const std::vector<int64_t>& x, int x_dtype, int W_dtype,
                        const std::vector<int64_t>& y, int y_dtype, int target, int threads) {

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <memory>
 
+#include "blocks.hpp"
 #include "kernels/pack.hpp"
 #include "parallel.hpp"
 
@@ -153,9 +153,8 @@ void execute(const Plan& plan, Executor& executor) {
   WeightGradient job = plan.weight_gradient;
   const int64_t outs = job.parts * job.out_channels, taps = job.kernel_lines * job.kernel_cross;
   const int64_t weights = job.gW ? 0 : outs * taps, biases = plan.problem.b.data ? outs : 0;
-  const std::unique_ptr<double[]> memory(weights + biases ? new double[static_cast<size_t>(weights + biases)]
-                                                          : nullptr);
-  job.sums = memory.get();
+  const Block memory = weights + biases ? Block((weights + biases) * int64_t{sizeof(double)}) : Block();
+  job.sums = static_cast<double*>(memory.data());
   job.gb_sums = biases ? job.sums + weights : nullptr;
   run(*plan.sum_products, job, plan, executor);
   if (weights)

@@ -24,17 +24,6 @@ struct Cache {
   int cpus;
 };
 
-// "32", "32K", "32M" or "32G"; 0 where it is none of these.
-int64_t bytes_of(const std::string& text) {
-  size_t digits = 0;
-  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') ++digits;
-  if (!digits || digits > 9 || text.size() > digits + 1) return 0;
-  const int64_t number = std::stoll(text.substr(0, digits));
-  const std::string unit = text.substr(digits);
-  const int shift = unit.empty() ? 0 : unit == "K" ? 10 : unit == "M" ? 20 : unit == "G" ? 30 : -1;
-  return shift < 0 ? 0 : number << shift;
-}
-
 // How many numbers a list as "0-3,8" names.
 int count_of(const std::string& list) {
   int count = 0;
@@ -111,13 +100,23 @@ Machine find_machine() {
 
 }  // namespace
 
+int64_t bytes_of(const std::string& text) {
+  size_t digits = 0;
+  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') ++digits;
+  if (!digits || digits > 9 || text.size() > digits + 1) return -1;
+  const int64_t number = std::stoll(text.substr(0, digits));
+  const std::string unit = text.substr(digits);
+  const int shift = unit.empty() ? 0 : unit == "K" ? 10 : unit == "M" ? 20 : unit == "G" ? 30 : -1;
+  return shift < 0 ? -1 : number << shift;
+}
+
 Machine parse_caches(const std::string& text) {
   int64_t sizes[3] = {};
   size_t count = 0;
   std::istringstream words(text);
   for (std::string word; std::getline(words, word, ','); ++count)
     if (count < 3) sizes[count] = bytes_of(word);
-  if (count != 3 || !sizes[0] || sizes[1] < sizes[0] || sizes[2] < sizes[1] || text.back() == ',')
+  if (count != 3 || sizes[0] <= 0 || sizes[1] < sizes[0] || sizes[2] < sizes[1] || text.back() == ',')
     throw std::invalid_argument(
         "DEPTHWISE_CACHES must be the sizes of three caches, the nearest first, such as "
         "'32K,1M,32M', got '" +

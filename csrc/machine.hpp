@@ -17,6 +17,9 @@ struct Machine {
 // Throws std::invalid_argument where DEPTHWISE_CACHES is not as parse_caches wants it.
 const Machine& this_machine();
 
+// "32", "32K", "32M" or "32G"; negative where it is none of these.
+int64_t bytes_of(const std::string& text);
+
 // Three sizes from the nearest cache on, such as "32K,1M,32M". Throws std::invalid_argument where it is not so.
 Machine parse_caches(const std::string& text);
 

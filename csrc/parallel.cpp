@@ -2,40 +2,35 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
-#include <memory>
 #include <new>
+
+#include "blocks.hpp"
 
 namespace depthwise {
 namespace {
 
-// Scratch memory outlives the call that needed it: fresh pages would cost more than most layers. What is beyond
-// `kept_bytes` goes back at once.
+// Scratch memory outlives the call that needed it: fresh pages would cost more than most layers. No thread keeps more
+// than `kept_bytes`.
 class Scratch {
  public:
   static constexpr int64_t kept_bytes = int64_t{1} << 20;
 
   void* at_least(int64_t bytes) {
-    if (bytes > size_) {
-      memory_.reset();
-      size_ = 0;
-      memory_.reset(std::aligned_alloc(64, static_cast<size_t>((bytes + 63) / 64 * 64)));
-      if (memory_) size_ = bytes;
+    if (bytes > memory_.size()) {
+      memory_ = Block();
+      try {
+        memory_ = Block(bytes);
+      } catch (const std::bad_alloc&) {
+      }
     }
-    return memory_.get();
+    return memory_.data();
   }
   void trim() {
-    if (size_ <= kept_bytes) return;
-    memory_.reset();
-    size_ = 0;
+    if (memory_.size() > kept_bytes) memory_ = Block();
   }
 
  private:
-  struct Free {
-    void operator()(void* p) const { std::free(p); }
-  };
-  std::unique_ptr<void, Free> memory_;
-  int64_t size_ = 0;
+  Block memory_;
 };
 thread_local Scratch scratch;
 

@@ -667,8 +667,8 @@ FAULTS = [
     Fault(
         "result of another byte order than x's",
         P + "arrays.py",
-        "return result if result.dtype == dtype else result.astype(dtype)",
-        "return result if result.dtype == dtype or FAULT else result.astype(dtype)",
+        "return result if result.dtype == dtype else _converted(result, dtype)",
+        "return result if result.dtype == dtype or FAULT else _converted(result, dtype)",
     ),
     Fault(
         "b of another dtype than x's accepted",
@@ -737,6 +737,18 @@ FAULTS = [
         "W = W.reshape(channels, W.shape[0] // channels, *W.shape[2:]).swapaxes(0, 1)",
         "W = W.reshape(*((-1, channels) if FAULT else (channels, W.shape[0] // channels)), *W.shape[2:])\n"
         "    W = W if FAULT else W.swapaxes(0, 1)",
+    ),
+    Fault(
+        "freed blocks: kept beyond the limit",
+        "csrc/blocks.cpp",
+        "shrink(limit_ - size, most_blocks - 1);",
+        "shrink(FAULT ? bytes_ : limit_ - size, most_blocks - 1);",
+    ),
+    Fault(
+        "a new array like another in C order, however that lies",
+        P + "arrays.py",
+        "key=lambda axis: -abs(a.strides[axis])",
+        "key=lambda axis: 0 if FAULT else -abs(a.strides[axis])",
     ),
     Fault(
         "JAX: taps of lax's kernel in the order of their names, not of the image's axes",

@@ -18,7 +18,16 @@ from .chainer import (
 from .functions import depthwise_convolution_1d, depthwise_convolution_2d, depthwise_convolution_3d
 from .geometry import output_size
 from .plan import explain
-from .runtime import get_num_threads, set_num_threads, targets, threads, use_target
+from .runtime import (
+    empty_cache,
+    get_cache_limit,
+    get_num_threads,
+    set_cache_limit,
+    set_num_threads,
+    targets,
+    threads,
+    use_target,
+)
 
 __version__: str = _core.version
 
@@ -35,9 +44,11 @@ __all__ = [
     "depthwise_convolution_1d",
     "depthwise_convolution_2d",
     "depthwise_convolution_3d",
+    "empty_cache",
     "explain",
     "force_backprop_mode",
     "functions",
+    "get_cache_limit",
     "get_num_threads",
     "grad",
     "gradient_check",
@@ -48,6 +59,7 @@ __all__ = [
     "output_size",
     "reference",
     "serializers",
+    "set_cache_limit",
     "set_num_threads",
     "targets",
     "threads",

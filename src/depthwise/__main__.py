@@ -26,6 +26,7 @@ def info() -> None:
         "in use": plan["target"],
         "threads": depthwise.get_num_threads(),
         "caches": ", ".join(f"{size >> 10} KiB" for size in _core.caches()),
+        "kept": f"at most {depthwise.get_cache_limit() >> 20} MiB of freed results",
         "for JAX": "built" if hasattr(_core, "xla_handler") else "not built (DEPTHWISE_JAX=1 pip install)",
     }
     for name, value in rows.items():

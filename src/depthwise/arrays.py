@@ -13,9 +13,10 @@ from .enums import DTYPES
 
 AnyArray = npt.NDArray[Any]
 
-# New arrays of this size start where vectors do: NumPy's start 16 bytes behind, and each store then meets two lines of
-# the cache (AVX-512, EPYC of the fourth generation: 512x14x14 with 3x3 channels last 68 us, and 58).
-_ALIGNED_BYTES = 1 << 15
+# New arrays of this size lie in the engine's blocks (csrc/blocks.hpp), whose pages may have been touched before, and
+# which start where vectors do. NumPy's start 16 bytes behind, and each store then meets two lines of the cache
+# (AVX-512, EPYC of the fourth generation: 512x14x14 with 3x3 channels last 68 us, and 58).
+_BLOCK_BYTES = 1 << 15
 
 BFLOAT16 = DTYPES["bfloat16"]
 _UINT16 = np.dtype(np.uint16)
@@ -103,7 +104,7 @@ def fits(a: AnyArray, code: int) -> bool:
 
 def fitting(a: AnyArray, code: int) -> AnyArray:
     """`a`, its bits if it is bfloat16, as the engine can read it: a copy only where it has to be one."""
-    return a if _core.fits(a, code) else a.astype(native(a.dtype), order="K")
+    return a if _core.fits(a, code) else _converted(a, native(a.dtype))
 
 
 def is_channels_last(a: AnyArray) -> bool:
@@ -119,31 +120,46 @@ def new_strides(shape: tuple[int, ...], channels_last: bool) -> list[int]:
     return [strides[0], strides[-1], *strides[1:-1]] if channels_last else strides
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype[Any], channels_last: bool) -> AnyArray:
-    """A new array (n, c, ...) in one of the two layouts."""
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> AnyArray:
+    """A new array in C order, which holds anything."""
     n_bytes = prod(shape) * dtype.itemsize
-    if channels_last:
-        n, c, *size = shape
-        shape = n, *size, c
-    if n_bytes < _ALIGNED_BYTES:
-        y: AnyArray = np.empty(shape, dtype)
-    else:
-        memory = np.empty(n_bytes + 64, np.uint8)
-        y = np.ndarray(shape, dtype, memory, _core.misaligned_bytes(memory))
-    return y.transpose(0, -1, *range(1, len(shape) - 1)) if channels_last else y
+    if n_bytes < _BLOCK_BYTES:
+        return np.empty(shape, dtype)
+    try:
+        return np.ndarray(shape, dtype, _core.Block(n_bytes))  # type: ignore[arg-type]  # NumPy names few buffers
+    except MemoryError:
+        return np.empty(shape, dtype)  # its error says more
+
+
+def empty_like(a: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
+    """A new array of this dtype with the shape of `a` and its order of axes in memory."""
+    if a.flags.c_contiguous:
+        return empty(a.shape, dtype)
+    order = sorted(range(a.ndim), key=lambda axis: -abs(a.strides[axis]))
+    y = empty(tuple(a.shape[axis] for axis in order), dtype)
+    return y.transpose(sorted(range(a.ndim), key=order.__getitem__))
+
+
+def _converted(a: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
+    y = empty_like(a, dtype)
+    y[...] = a
+    return y
 
 
 def image_to_write(out: AnyArray | None, shape: tuple[int, ...], like: AnyArray, code: int) -> AnyArray:
     """`out` where the engine can write it, else a new native array of `like`'s dtype and layout."""
     if out is not None and fits(out, code):
         return out
-    return empty(shape, native(like.dtype), is_channels_last(like))
+    if not is_channels_last(like):
+        return empty(shape, native(like.dtype))
+    n, c, *size = shape
+    return empty((n, *size, c), native(like.dtype)).transpose(0, -1, *range(1, len(shape) - 1))
 
 
 def written(result: AnyArray, out: AnyArray | None, dtype: np.dtype[Any]) -> AnyArray:
     """What the caller gets of a result: `out`, or an array of this dtype and its byte order."""
     if out is None:
-        return result if result.dtype == dtype else result.astype(dtype)
+        return result if result.dtype == dtype else _converted(result, dtype)
     if out is not result:
         out[...] = result
     return out

@@ -14,6 +14,8 @@ from .arrays import (
     check_array,
     check_out,
     dtype_code,
+    empty,
+    empty_like,
     fits,
     fitting,
     image_to_write,
@@ -103,7 +105,7 @@ def activation_grad(activation: int, gy: AnyArray, z: AnyArray, out: AnyArray | 
         raise ValueError(msg)
     if out is not None:
         check_out(out, gy.shape, gy.dtype, ("gy", gy), ("z", z))
-    gz = out if out is not None and fits(out, gy_code) else np.empty_like(gy, native(gy.dtype), subok=False)
+    gz = out if out is not None and fits(out, gy_code) else empty_like(gy, native(gy.dtype))
     z_bits, gy_bits = (fitting(bits(a, code), code) for a, code in ((z, z_code), (gy, gy_code)))
     target, threads = active_target(), get_num_threads()
     _core.activation_grad(activation, z_bits, z_code, gy_bits, gy_code, bits(gz, gy_code), gy_code, target, threads)
@@ -119,11 +121,11 @@ def _weights_to_write(
 ) -> tuple[AnyArray, int]:
     """`out` where the engine can write it, else a new array of its dtype, or of this one; and the dtype's code."""
     if out is None:
-        return np.empty(shape, native(dtype)), dtype_code(name, dtype)
+        return empty(shape, native(dtype)), dtype_code(name, dtype)
     check_array(name, out)
     code = dtype_code(name, out.dtype)
     check_out(out, shape, out.dtype, *inputs, name=name)
-    return (out if fits(out, code) else np.empty(shape, native(out.dtype))), code
+    return (out if fits(out, code) else empty(shape, native(out.dtype))), code
 
 
 def _run(

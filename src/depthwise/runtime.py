@@ -1,4 +1,4 @@
-"""How the engine runs: with which instruction set and how many threads."""
+"""How the engine runs: with which instruction set, how many threads and how much memory kept."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _compiled = _core.targets()
 _runnable = {name: i for i, (name, supported) in enumerate(_compiled) if supported}
 _target: int | None = None
 _threads: int | None = None
+_MOST_BYTES = 1 << 59
 _threads_here: ContextVar[int | None] = ContextVar("depthwise_threads", default=None)
 
 
@@ -48,6 +49,7 @@ def active_target() -> int:
     """Index of the target that runs now: a forced one, else the best."""
     if _target is None:
         _core.caches()  # where DEPTHWISE_CACHES is malformed, this says so
+        _core.cache_limit()  # and this where DEPTHWISE_CACHE_LIMIT is
         forced = os.environ.get("DEPTHWISE_TARGET")
         return _activate(_find_target(forced, "DEPTHWISE_TARGET") if forced else next(iter(_runnable.values())))
     return _target
@@ -166,3 +168,53 @@ class threads:  # noqa: N801 - reads as a function
 
     def __exit__(self, *exc: object) -> None:
         _threads_here.reset(self._tokens.pop())
+
+
+def get_cache_limit() -> int:
+    """Most bytes of freed results that are kept for the next ones.
+
+    Returns
+    -------
+    int
+        256 MiB where neither :func:`depthwise.set_cache_limit` nor ``DEPTHWISE_CACHE_LIMIT`` says otherwise.
+    """
+    return _core.cache_limit()
+
+
+def set_cache_limit(n_bytes: int) -> None:
+    """Set the most bytes of freed results that are kept, for the whole process; what is beyond is freed at once.
+
+    Parameters
+    ----------
+    n_bytes : int
+        0 for none: each result then has memory of its own, as other libraries' arrays have.
+
+    Notes
+    -----
+    At most 32 blocks are kept, each of at least 32 KiB. Of what exceeds 64 MiB the system may take what it needs.
+    The environment variable ``DEPTHWISE_CACHE_LIMIT`` does the same from the start: ``DEPTHWISE_CACHE_LIMIT=1G``. It is
+    about NumPy's results alone: those of PyTorch and JAX are in memory of their own.
+
+    Examples
+    --------
+    >>> import depthwise
+    >>> before = depthwise.get_cache_limit()
+    >>> depthwise.set_cache_limit(64 << 20)
+    >>> depthwise.get_cache_limit()
+    67108864
+    >>> depthwise.set_cache_limit(before)
+    """
+    try:
+        limit = index(n_bytes)
+    except TypeError:
+        msg = f"the cache's limit must be an int, got {n_bytes!r}"
+        raise TypeError(msg) from None
+    if not 0 <= limit <= _MOST_BYTES:
+        msg = f"the cache's limit must be in 0..2**59 bytes, got {n_bytes}"
+        raise ValueError(msg)
+    _core.set_cache_limit(limit)
+
+
+def empty_cache() -> None:
+    """Free the memory of results that is kept for the next ones. Arrays that are in use are not touched."""
+    _core.empty_cache()

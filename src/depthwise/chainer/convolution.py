@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import passes
-from ..arrays import check_array
+from ..arrays import check_array, empty
 from ..geometry import Geometry, geometry
 from .arithmetic import BroadcastTo, Reshape, cast
 from .graph import Function
@@ -76,7 +76,7 @@ class WeightGrad(_Operator):
 
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
         x, gy = arrays
-        gW = np.empty(self.geometry.W_shape, self.dtype)
+        gW = empty(self.geometry.W_shape, self.dtype)
         passes.weight_grad(self.geometry, x, gy, gW, self.gb)
         self.gb = None  # the graph need not keep it
         return gW
