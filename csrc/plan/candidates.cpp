@@ -92,7 +92,10 @@ const Candidate candidates[candidate_count] = {
      .form = Form::in_place,
      .correlation = correlate_planar,
      .weight_gradient = weight_grad_planar,
-     .misfit = [](const Facts& f) { return f.rows_in_place ? nullptr : "rows cannot be read as they lie"; },
+     .misfit = [](const Facts& f) -> const char* {
+       if (!f.rows_in_place) return "rows cannot be read as they lie";
+       return rows_crowd(f) ? "rows would push one another out of the cache" : nullptr;
+     },
      .cost = by_columns},
     {.name = "planar, converted",
      .channel_lanes = false,
@@ -105,7 +108,10 @@ const Candidate candidates[candidate_count] = {
                          .kernels = &Kernels::weight_grad_converted,
                          .plan = plan_planar,
                          .walk = walk_planar},
-     .misfit = [](const Facts& f) { return f.planes_converted ? nullptr : "no dense planes of another dtype"; },
+     .misfit = [](const Facts& f) -> const char* {
+       if (!f.planes_converted) return "no dense planes of another dtype";
+       return rows_crowd(f) ? "rows would push one another out of the cache" : nullptr;
+     },
      .cost = packed_by_columns},
     {.name = "planar, packed",
      .channel_lanes = false,
