@@ -215,17 +215,19 @@ int64_t lines_in_a_place(int64_t lines, int64_t bytes) {
 }  // namespace
 
 bool rows_crowd(const Facts& f) {
+  const FixedNumbers& n = numbers.fixed;
   const Axis& h = f.p.h;
   const int64_t g = std::gcd(h.stride, h.dilate), near = h.dilate / g, far = h.stride * near;
   const int64_t written = std::min(f.written_height(), f.k.max_lines);
-  const int64_t chunk = std::min(h.kernel, numbers.fixed.crowding_chunk);
-  const int64_t read = std::min(f.read_height(), written * (f.pairs ? h.stride : 1) + chunk - 1);
-  const int64_t read_step = f.pairs ? 1 : f.gradient ? near : far, written_step = f.gradient ? far : near;
+  const int64_t read = std::min(f.read_height(), written + std::min(h.kernel, n.crowding_chunk) - 1);
   const int64_t read_row = f.planes_converted ? f.read_width() : f.read.strides[height_axis];
   const int64_t written_row = f.planes_converted ? f.written_width() : f.written.strides[height_axis];
-  const int64_t lines = lines_in_a_place(read, read_step * read_row * f.item) +
-                        lines_in_a_place(written, written_step * written_row * f.item);
-  return (lines + 1 - numbers.fixed.ways) * f.p.d.kernel * h.kernel * f.p.w.kernel >= numbers.fixed.crowding_rows;
+  const int64_t lines = lines_in_a_place(read, (f.gradient ? near : far) * read_row * f.item) +
+                        lines_in_a_place(written, (f.gradient ? far : near) * written_row * f.item);
+  const double taps = static_cast<double>(f.p.d.kernel * h.kernel * f.p.w.kernel) /
+                      static_cast<double>(f.p.d.stride * h.stride * f.p.w.stride);
+  return static_cast<double>(lines + 1 - n.ways) * taps >=
+         (f.p.pass == Pass::weight_grad ? n.crowding_products : n.crowding_rows);
 }
 
 int64_t planes_read(const Facts& f) {

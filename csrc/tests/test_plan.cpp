@@ -212,6 +212,54 @@ void test_far_taps(const Target& target) {
   }
 }
 
+// The plan of two planes with so many rows and columns.
+Plan plan_of_rows(const Target& target, Pass pass, DType dtype, int64_t rows, int64_t columns, int64_t kernel_h,
+                  int64_t kernel_w) {
+  Problem p{};
+  p.pass = pass;
+  p.batch = 1, p.channels = 2, p.multiplier = 1;
+  p.h = {.size = rows, .kernel = kernel_h, .stride = 1, .pad = kernel_h / 2, .dilate = 1, .out = rows};
+  p.w = {.size = columns, .kernel = kernel_w, .stride = 1, .pad = kernel_w / 2, .dilate = 1, .out = columns};
+  lay_out(p.x, dtype, false, 1, p.channels, 1, rows, columns);
+  lay_out(p.y, dtype, false, 1, p.channels, 1, rows, columns);
+  lay_out(p.W, dtype, false, 1, p.channels, 1, kernel_h, kernel_w);
+  return Plan(p, target, 1, typical);
+}
+
+// Rows that fall into few places of a first-level cache are copied, others read as they lie or converted together.
+void test_crowding_rows(const Target& target) {
+  struct Case {
+    DType dtype;
+    int64_t rows, columns, kernel_h, kernel_w;
+    bool crowd;
+  };
+  for (const Case& c : {Case{DType::f32, 128, 1024, 3, 3, true}, Case{DType::f32, 128, 1008, 3, 3, false},
+                        Case{DType::f32, 128, 1023, 3, 3, true}, Case{DType::f32, 128, 1040, 3, 3, false},
+                        Case{DType::f32, 128, 3072, 3, 3, true}, Case{DType::f32, 128, 16384, 31, 1, true},
+                        Case{DType::f32, 128, 512, 7, 7, true}, Case{DType::f32, 128, 512, 1, 3, false},
+                        Case{DType::f32, 128, 256, 7, 7, false}, Case{DType::f32, 128, 1024, 1, 1, false},
+                        Case{DType::f32, 3, 1024, 3, 3, false}, Case{DType::f32, 128, 8, 3, 3, false},
+                        Case{DType::f64, 128, 512, 3, 3, true}, Case{DType::f64, 128, 504, 3, 3, false},
+                        Case{DType::f16, 32, 1024, 3, 3, true}, Case{DType::bf16, 32, 1008, 3, 3, false}})
+    for (const Pass pass : {Pass::forward, Pass::input_grad, Pass::weight_grad}) {
+      const Plan plan = plan_of_rows(target, pass, c.dtype, c.rows, c.columns, c.kernel_h, c.kernel_w);
+      check(rows_crowd(plan.facts) == c.crowd, "rows crowd, or do not, as their length says", plan);
+      if (plan.candidate.channel_lanes) continue;
+      const Form other = item_bytes(c.dtype) < 4 ? Form::converted : Form::in_place;
+      check(plan.candidate.form == (c.crowd ? Form::packed : other), "rows are copied where they crowd", plan);
+    }
+}
+
+// Sums of tall kernels are staged beside rows that crowd: chunks of few products each would load and store them.
+void test_staged_rows(const Target& target) {
+  const auto direct = [&](int64_t columns, int64_t kernel_h, int64_t kernel_w) {
+    return plan_of_rows(target, Pass::forward, DType::f32, 128, columns, kernel_h, kernel_w).correlation.out.direct;
+  };
+  check(!direct(1024, 31, 1) && direct(1024, 15, 3) && direct(1024, 3, 3) && direct(1008, 31, 1),
+        "sums are staged where a tall kernel's rows crowd",
+        plan_of_rows(target, Pass::forward, DType::f32, 128, 1024, 31, 1));
+}
+
 int64_t elements_of(const Array& a, std::initializer_list<int64_t> shape) {
   int64_t last = 0;
   int i = 0;
@@ -262,6 +310,8 @@ int main(int argc, char** argv) {
   for (int i = 0; i < target_count; ++i) {
     if (!targets[i].supported()) continue;
     test_far_taps(targets[i]);
+    test_crowding_rows(targets[i]);
+    test_staged_rows(targets[i]);
     for (int k = 0; k < problems; ++k) test_numbers(targets[i]);
     for (int k = 0; k < problems / 2; ++k) test_runs(targets[i]);
     passed += problems + problems / 2;
