@@ -129,6 +129,14 @@ def test_rows_a_power_of_two_long(target, size, kernel, stride, dilate, dtype, l
     check(np.random.default_rng(3), 1, 2, 1, size, kernel, stride, pad, dilate, layout, (dtype,) * 3)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("columns", "kernel"), [(64, (7, 7)), (65, (15, 1)), (64, (9, 3))])
+def test_rows_of_pixels_a_power_of_two_long(target, columns, kernel, dtype):
+    rng, pad = np.random.default_rng(4), tuple(k // 2 for k in kernel)
+    for stride, dilate in ((1, 1), (2, 1), (1, 2)):
+        check(rng, 2, 16, 1, (21, columns), kernel, stride, pad, dilate, LAYOUTS[1], (dtype,) * 3)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
 @pytest.mark.parametrize(
     ("c", "m", "size", "kernel", "stride", "pad", "dilate"),

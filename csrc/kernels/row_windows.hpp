@@ -66,7 +66,11 @@ class PackedWindows {
 
  public:
   PackedWindows(const depthwise::Side& side, const LaneChannels& lanes, int64_t planes, int64_t rows, int64_t columns)
-      : side_(side), pixels_(side, lanes), planes_(planes), most_rows_(rows), row_size_(apart(columns * S::N)) {}
+      : side_(side),
+        pixels_(side, lanes),
+        planes_(planes),
+        most_rows_(rows),
+        row_size_(rows_apart<E>(columns * S::N)) {}
 
   void take(Arena& arena) {
     pixels_.take(arena);
@@ -87,9 +91,6 @@ class PackedWindows {
   }
 
  private:
-  // Rows that a cache would have in few places lie a pixel further apart.
-  static Step apart(Step elements) { return elements * Step{sizeof(E)} % 1024 ? elements : elements + S::N; }
-
   void pack(const RowWindow& w, int64_t step, int64_t k, Step from, int64_t v, Range columns) const {
     const Range m{at_least(w.rows.begin, 0), at_most(w.rows.end, divide_up(side_.cross_size - w.residue, step))};
     if (m.empty()) return;

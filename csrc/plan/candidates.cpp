@@ -20,6 +20,15 @@ bool pixels_are_dense(const Facts& f) {
          f.written.strides[1] == 1 && f.written.strides[width_axis] == channels;
 }
 
+bool rows_of_pixels_fit(const Facts& f) {
+  return f.written_height() && converted_band_bytes(f, 1) <= numbers.fixed.most_converted_bytes && pixels_fit(f);
+}
+
+// Whether they are converted though they have the sums' type, since they crowd.
+bool rows_of_pixels_are_copied(const Facts& f) {
+  return pixels_are_dense(f) && rows_of_pixels_fit(f) && pixel_rows_crowd(f);
+}
+
 // Why lanes are not to hold channels, however these are read.
 const char* channels_do_not_fill(const Facts& f) {
   const int64_t channels = f.outs;
@@ -128,6 +137,7 @@ const Candidate candidates[candidate_count] = {
      .misfit = [](const Facts& f) -> const char* {
        if (!pixels_are_read_in_place(f)) return "pixels cannot be read as they lie";
        if (pixels_crowd(f) && pixels_fit(f)) return "pixels would push one another out of the cache";
+       if (rows_of_pixels_are_copied(f)) return "rows would push one another out of the cache";
        return channels_do_not_fill(f);
      },
      .cost = by_channels},
@@ -140,9 +150,9 @@ const Candidate candidates[candidate_count] = {
                      .walk = walk_converted_pixels},
      .weight_gradient = {},
      .misfit = [](const Facts& f) -> const char* {
+       if (rows_of_pixels_are_copied(f)) return channels_do_not_fill(f);
        if (!pixels_are_dense(f) || f.read.dtype == f.sums) return "no dense pixels of another dtype";
-       if (!f.written_height() || converted_band_bytes(f, 1) > numbers.fixed.most_converted_bytes || !pixels_fit(f))
-         return "not one row fits the cache";
+       if (!rows_of_pixels_fit(f)) return "not one row fits the cache";
        return channels_do_not_fill(f);
      },
      .cost = packed_by_channels},

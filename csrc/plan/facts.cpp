@@ -230,6 +230,17 @@ bool rows_crowd(const Facts& f) {
          (f.p.pass == Pass::weight_grad ? n.crowding_products : n.crowding_rows);
 }
 
+bool pixel_rows_crowd(const Facts& f) {
+  const Axis& h = f.p.h;
+  const int64_t g = std::gcd(h.stride, h.dilate);
+  const int64_t rows = f.gradient ? ceil_div(h.kernel, h.stride / g) : h.kernel;
+  const int64_t step = f.gradient ? h.dilate / g : h.dilate;
+  const int64_t met = std::min(rows, f.read_height());
+  return f.p.pass != Pass::weight_grad &&
+         lines_in_a_place(met, step * f.read.strides[height_axis] * f.item) + 1 >= numbers.fixed.ways &&
+         converted_band_bytes(f, h.kernel) <= numbers.fixed.most_converted_bytes;
+}
+
 int64_t planes_read(const Facts& f) {
   return std::clamp<int64_t>(extent(f.p.d, f.gradient, 1), 1, std::max<int64_t>(1, f.read_depth()));
 }
