@@ -237,7 +237,7 @@ bool pixel_rows_crowd(const Facts& f) {
   const int64_t step = f.gradient ? h.dilate / g : h.dilate;
   const int64_t met = std::min(rows, f.read_height());
   return f.p.pass != Pass::weight_grad &&
-         lines_in_a_place(met, step * f.read.strides[height_axis] * f.item) + 1 >= numbers.fixed.ways &&
+         lines_in_a_place(met, step * f.read.strides[height_axis] * f.item) > numbers.fixed.ways &&
          converted_band_bytes(f, h.kernel) <= numbers.fixed.most_converted_bytes;
 }
 
