@@ -78,7 +78,7 @@ def main() -> None:
             calls, outputs = [], []
             for columns in (width, width - 16):
                 out = depthwise.output_size((height, columns), kernel, **steps)
-                x, gy = (image(channels, *size, layout, dtype) for size in ((height, columns), out))
+                x, gy = (image(channels, h, w, layout, dtype) for h, w in ((height, columns), out))
                 calls.append(call(kind, x, np.ones((1, channels, *kernel), dtype), gy, steps))
                 outputs.append(gy.size)
             power, other = nanoseconds(calls, outputs, asked.seconds)
