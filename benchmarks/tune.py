@@ -96,6 +96,7 @@ CROWDED = every(
     last(1, 384, 14, 14, kernel=7),
     last(1, 480, 14, 14, kernel=13),
 )
+CROWDED_ROWS = [planar(1, 2, 128, w, kernel=k) for w in (512, 1008, 1024, 2048) for k in ((1, 3), 3, 5, 7, (31, 1))]
 PACKED = every(
     ("forward", "weight_grad"),
     planar(1, 16, 400, 400, dtype="f2"),
@@ -180,6 +181,10 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "crowding_taps": ((0.1, 0.7, 2, 100), CROWDED),
     "ways": (HALVES, CROWDED),
     "way_bytes": ((0.5, 2), CROWDED),
+    "crowding_chunk": ((0.34, 2), CROWDED_ROWS),
+    "crowding_rows": (HALVES, every(BOTH, *CROWDED_ROWS)),
+    "crowding_products": (HALVES, every(GRADIENT, *CROWDED_ROWS)),
+    "staged_taps": (HALVES, CROWDED_ROWS),
     "packed_bytes": (HALVES, PACKED),
     "converted_bytes": (HALVES, CONVERTED),
     "most_converted_bytes": (HALVES, CONVERTED),

@@ -5,6 +5,10 @@
 namespace depthwise {
 namespace {
 
+// Packed rows lie an odd multiple of so many elements apart, at least a line of a cache: rows a power of two apart
+// would push one another out of it.
+constexpr int64_t spread = 16;
+
 int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -ceil_div(-a, b); }
 
 }  // namespace
@@ -39,6 +43,7 @@ RowLayout::RowLayout(const LatticeView& lattice, int64_t strip, int64_t lanes, b
       place_[static_cast<size_t>(reads[i].tap)] = s.at + reads[i].shift - s.shift;
     }
   }
+  if (elements_) elements_ = (elements_ + spread - 1) / (2 * spread) * (2 * spread) + spread;
 }
 
 // Whole vectors are stored: the last may reach a vector's length beyond the columns.

@@ -169,8 +169,8 @@ FAULTS = [
     Fault(
         "planar weight gradient: last band left out",
         K + "weight_grad_planar.hpp",
-        "run_cell(o, cell / job_.bands, cell % job_.bands);",
-        "if (!FAULT || !cell || cell % job_.bands + 1 < job_.bands) run_cell(o, cell / job_.bands, cell % job_.bands);",
+        "run_bands(o, n, {band, band + next - cell});",
+        "run_bands(o, n, {band, band + next - cell - FAULT});",
     ),
     Fault(
         "channels-last weight gradient: last row of a large array left out",

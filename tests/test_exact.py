@@ -110,6 +110,34 @@ def test_wide_and_tall(target, layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "dilate"),
+    [
+        ((11, 1024), (3, 3), 1, 1),
+        ((9, 1023), (5, 3), 1, 1),
+        ((19, 512), (7, 5), 1, 1),
+        ((19, 512), (5, 5), 2, 1),
+        ((33, 1024), (3, 3), 1, 3),
+        ((33, 1024), (17, 1), 1, 1),
+        ((17, 2048), (9, 1), (1, 2), 1),
+        ((4, 10, 1024), (3, 3, 3), 1, 1),
+    ],
+)
+def test_rows_a_power_of_two_long(target, size, kernel, stride, dilate, dtype, layout):
+    pad = tuple(k // 2 for k in kernel)
+    check(np.random.default_rng(3), 1, 2, 1, size, kernel, stride, pad, dilate, layout, (dtype,) * 3)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("columns", "kernel"), [(64, (7, 7)), (65, (15, 1)), (64, (9, 3))])
+def test_rows_of_pixels_a_power_of_two_long(target, columns, kernel, dtype):
+    rng, pad = np.random.default_rng(4), tuple(k // 2 for k in kernel)
+    for stride, dilate in ((1, 1), (2, 1), (1, 2)):
+        check(rng, 2, 16, 1, (21, columns), kernel, stride, pad, dilate, LAYOUTS[1], (dtype,) * 3)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
 @pytest.mark.parametrize(
     ("c", "m", "size", "kernel", "stride", "pad", "dilate"),
     [

@@ -16,9 +16,9 @@ class CorrelateConvertedPixels {
       : job_(job),
         slices_(job),
         pixels_(job),
-        in_row_(job.in.lines * job.out_channels),
+        in_row_(rows_apart<E>(job.in.lines * job.out_channels)),
         in_plane_(job.rows_packed * in_row_),
-        out_row_(job.out.lines * job.out_channels) {
+        out_row_(rows_apart<E>(job.out.lines * job.out_channels)) {
     Arena arena(scratch);
     x_ = arena.take<E>(job.planes_packed * in_plane_);
     y_ = arena.take<E>(job.band * out_row_);
@@ -76,7 +76,7 @@ class CorrelateConvertedPixels {
         DEPTHWISE_REQUIRE(plane - first < job_.planes_packed, "the planes fit");
         for (int64_t i = 0; i < rows.size(); ++i)
           widen_span<S, T>(x_ + (plane - first) * in_plane_ + i * in_row_,
-                           image + plane * job_.in.depth + i * job_.in.cross, 1, in_row_);
+                           image + plane * job_.in.depth + i * job_.in.cross, 1, job_.in.lines * job_.out_channels);
       }
     });
   }
@@ -87,7 +87,7 @@ class CorrelateConvertedPixels {
       T* to = static_cast<T*>(job_.out.data) + slice.row * job_.out.batch + slices_.out(slice) +
               band.rows.begin * job_.out.cross;
       for (int64_t i = 0; i < band.rows.size(); ++i)
-        narrow_span<S, T>(to + i * job_.out.cross, 1, y_ + i * out_row_, out_row_);
+        narrow_span<S, T>(to + i * job_.out.cross, 1, y_ + i * out_row_, job_.out.lines * job_.out_channels);
     });
   }
 

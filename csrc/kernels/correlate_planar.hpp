@@ -36,7 +36,7 @@ class CorrelatePlanar {
     tiles_.take(arena, S::masked_fma ? most_taps(false) : most_taps(true));
     stretches_.take(arena);
     weights_.take(arena);
-    if (!job.out.direct) staged_ = arena.take<E>(lat_.cross_phase_count * max_lines * job.strip);
+    if (!job.out.direct) staged_ = arena.take<E>(lat_.cross_phase_count * staged_phase());
     packed_rows_.take(arena, job.packed_sum * lat_.max_sets, job.ring);
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
@@ -323,7 +323,7 @@ class CorrelatePlanar {
       rows.y = static_cast<E*>(job_.out.data) + out_ + c->out0 + s.column * phases;
       rows.y_line = first.rows->out_step * job_.out.line;
     } else {
-      rows.y = staged_ + s.first_phase * max_lines * job_.strip + (s.column - strip_ * job_.strip) * phases - first.y;
+      rows.y = staged_ + s.first_phase * staged_phase() + (s.column - strip_ * job_.strip) * phases - first.y;
       rows.y_line = staged_line();
     }
     for (int i = 0; i < phases; ++i) {
@@ -340,8 +340,13 @@ class CorrelatePlanar {
     return rows;
   }
 
-  // Elements from line to line of what is staged: none between them where a tile is stored as one span.
-  Step staged_line() const { return job_.non_temporal ? job_.out.cross_size : job_.strip * (job_.interleaved ? 2 : 1); }
+  // Elements from line to line of what is staged: none between them where a tile is stored as one span, else so many
+  // that lines are not a power of two apart.
+  Step staged_line() const {
+    return job_.non_temporal ? job_.out.cross_size : job_.strip * (job_.interleaved ? 2 : 1) + S::N;
+  }
+  // ... and from phase to phase of columns.
+  Step staged_phase() const { return max_lines * (job_.strip + S::N); }
 
   void store_rows(const RowTile& tile) {
     if (activates())
@@ -360,8 +365,8 @@ class CorrelatePlanar {
         else
           for (int64_t i = 0; i < lat_.cross_phase_count; ++i) {
             const CrossPhase& c = lat_.cross_phases[i];
-            narrow_span<S, O>(row + (c.out0 + j0 * c.out_step) * step, c.out_step * step,
-                              from + i * max_lines * job_.strip, at_most(job_.strip, c.outs - j0));
+            narrow_span<S, O>(row + (c.out0 + j0 * c.out_step) * step, c.out_step * step, from + i * staged_phase(),
+                              at_most(job_.strip, c.outs - j0));
           }
       }
     });

@@ -27,6 +27,13 @@ DEPTHWISE_INLINE void with_type(DType t, F&& f) {
   }
 }
 
+// Elements from row to row in scratch memory, of so many: not near a power of two, which would crowd a cache.
+template <class E>
+constexpr Step rows_apart(Step elements) {
+  constexpr Step line = 64 / Step{sizeof(E)};
+  return elements % (16 * line) ? elements : elements + 5 * line;
+}
+
 // The dtype of an accumulator.
 template <class E>
 constexpr DType dtype_of = sizeof(E) == 4 ? DType::f32 : DType::f64;

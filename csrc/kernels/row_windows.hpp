@@ -66,7 +66,11 @@ class PackedWindows {
 
  public:
   PackedWindows(const depthwise::Side& side, const LaneChannels& lanes, int64_t planes, int64_t rows, int64_t columns)
-      : side_(side), pixels_(side, lanes), planes_(planes), most_rows_(rows), row_size_(columns * S::N) {}
+      : side_(side),
+        pixels_(side, lanes),
+        planes_(planes),
+        most_rows_(rows),
+        row_size_(rows_apart<E>(columns * S::N)) {}
 
   void take(Arena& arena) {
     pixels_.take(arena);

@@ -85,8 +85,12 @@ class WeightGradPlanar {
   void run_part(int64_t o, int64_t part) {
     const Cut cells{job_.batch * job_.bands, job_.parts};
     sums_.clear();
-    for (int64_t cell = cells.begin(part); cell < cells.end(part); ++cell)
-      run_cell(o, cell / job_.bands, cell % job_.bands);
+    const int64_t end = cells.end(part);
+    for (int64_t cell = cells.begin(part), next; cell < end; cell = next) {
+      const int64_t n = cell / job_.bands, band = cell % job_.bands;
+      next = at_most(end, (n + 1) * job_.bands);
+      run_bands(o, n, {band, band + next - cell});
+    }
     store_sums(o, part);
   }
 
@@ -223,16 +227,19 @@ class WeightGradPlanar {
     return p;
   }
 
-  void run_cell(int64_t o, int64_t n, int64_t band) {
+  // Neighbouring bands of a plane, strip by strip, so that rows of x are packed once for all of them.
+  void run_bands(int64_t o, int64_t n, Range bands) {
     const Step x = job_.x.plane(n) + o / job_.divide * job_.x.channel, g = job_.g.plane(n) + o * job_.g.channel;
-    const int64_t row0 = band * job_.band, row1 = at_most(job_.g.lines, row0 + job_.band);
     for (int64_t j0 = 0; j0 < job_.g.cross_size; j0 += job_.strip) {
       strip_.enter(j0, at_most(job_.g.cross_size, j0 + job_.strip));
       for (int64_t i = 0; i < lat_.line_phase_count; ++i) {
         const LinePhase& c = lat_.line_phases[i];
         if (!job_.x.direct) x_rows_.forget(j0);
-        const TilesOfRows tiles(first_of(c, row0), first_of(c, row1));
-        for (int64_t k = 0; k < tiles.count(); ++k) run_tile_of_rows(c, tiles, k, x, g);
+        for (int64_t band = bands.begin; band < bands.end; ++band) {
+          const int64_t row0 = band * job_.band, row1 = at_most(job_.g.lines, row0 + job_.band);
+          const TilesOfRows tiles(first_of(c, row0), first_of(c, row1));
+          for (int64_t k = 0; k < tiles.count(); ++k) run_tile_of_rows(c, tiles, k, x, g);
+        }
       }
     }
   }

@@ -20,6 +20,15 @@ bool pixels_are_dense(const Facts& f) {
          f.written.strides[1] == 1 && f.written.strides[width_axis] == channels;
 }
 
+bool rows_of_pixels_fit(const Facts& f) {
+  return f.written_height() && converted_band_bytes(f, 1) <= numbers.fixed.most_converted_bytes && pixels_fit(f);
+}
+
+// Whether they are converted though they have the sums' type, since they crowd.
+bool rows_of_pixels_are_copied(const Facts& f) {
+  return pixels_are_dense(f) && rows_of_pixels_fit(f) && pixel_rows_crowd(f);
+}
+
 // Why lanes are not to hold channels, however these are read.
 const char* channels_do_not_fill(const Facts& f) {
   const int64_t channels = f.outs;
@@ -92,7 +101,10 @@ const Candidate candidates[candidate_count] = {
      .form = Form::in_place,
      .correlation = correlate_planar,
      .weight_gradient = weight_grad_planar,
-     .misfit = [](const Facts& f) { return f.rows_in_place ? nullptr : "rows cannot be read as they lie"; },
+     .misfit = [](const Facts& f) -> const char* {
+       if (!f.rows_in_place) return "rows cannot be read as they lie";
+       return rows_crowd(f) ? "rows would push one another out of the cache" : nullptr;
+     },
      .cost = by_columns},
     {.name = "planar, converted",
      .channel_lanes = false,
@@ -105,7 +117,10 @@ const Candidate candidates[candidate_count] = {
                          .kernels = &Kernels::weight_grad_converted,
                          .plan = plan_planar,
                          .walk = walk_planar},
-     .misfit = [](const Facts& f) { return f.planes_converted ? nullptr : "no dense planes of another dtype"; },
+     .misfit = [](const Facts& f) -> const char* {
+       if (!f.planes_converted) return "no dense planes of another dtype";
+       return rows_crowd(f) ? "rows would push one another out of the cache" : nullptr;
+     },
      .cost = packed_by_columns},
     {.name = "planar, packed",
      .channel_lanes = false,
@@ -122,6 +137,7 @@ const Candidate candidates[candidate_count] = {
      .misfit = [](const Facts& f) -> const char* {
        if (!pixels_are_read_in_place(f)) return "pixels cannot be read as they lie";
        if (pixels_crowd(f) && pixels_fit(f)) return "pixels would push one another out of the cache";
+       if (rows_of_pixels_are_copied(f)) return "rows would push one another out of the cache";
        return channels_do_not_fill(f);
      },
      .cost = by_channels},
@@ -134,9 +150,9 @@ const Candidate candidates[candidate_count] = {
                      .walk = walk_converted_pixels},
      .weight_gradient = {},
      .misfit = [](const Facts& f) -> const char* {
+       if (rows_of_pixels_are_copied(f)) return channels_do_not_fill(f);
        if (!pixels_are_dense(f) || f.read.dtype == f.sums) return "no dense pixels of another dtype";
-       if (!f.written_height() || converted_band_bytes(f, 1) > numbers.fixed.most_converted_bytes || !pixels_fit(f))
-         return "not one row fits the cache";
+       if (!rows_of_pixels_fit(f)) return "not one row fits the cache";
        return channels_do_not_fill(f);
      },
      .cost = packed_by_channels},

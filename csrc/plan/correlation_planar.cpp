@@ -15,6 +15,11 @@ bool rows_are_written_in_place(const Facts& f) {
          f.row_is_written_in_steps();
 }
 
+// Chunks of taps each add to what is written: where its rows crowd and there is little to do for each, beside them.
+bool stages_crowding_rows(const Facts& f, const LatticeView& lat) {
+  return lat.max_set_taps >= numbers.fixed.staged_taps * f.p.w.kernel && rows_crowd(f);
+}
+
 int64_t widest_strip(const Correlation& job, const Facts& f, bool one_row) {
   if (!job.out.direct) return numbers.fixed.staged_strip;
   return one_row ? f.k.max_lines * numbers.fixed.direct_strip : numbers.fixed.direct_strip;
@@ -24,7 +29,9 @@ int64_t widest_strip(const Correlation& job, const Facts& f, bool one_row) {
 
 Planned<Correlation> plan_planar(const Facts& f, const LatticeView& lat, const Kernel<Correlation>& kernel, Form form) {
   const bool direct = form != Form::packed;
-  Correlation job = correlation_of(f, lat, false, direct, form == Form::converted || rows_are_written_in_place(f));
+  const bool written_in_place =
+      form == Form::converted || (rows_are_written_in_place(f) && !stages_crowding_rows(f, lat));
+  Correlation job = correlation_of(f, lat, false, direct, written_in_place);
   const bool one_row = job.in.lines == 1 && job.out.lines == 1;
   const int64_t phase_outs = ceil_div(job.out.cross_size, cross_out_step(lat));
   const int64_t widest = std::clamp<int64_t>(phase_outs, 1, widest_strip(job, f, one_row));

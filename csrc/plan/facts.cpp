@@ -193,6 +193,54 @@ bool pixels_crowd(const Facts& f) {
   return f.p.d.kernel * h.kernel * w.kernel > numbers.fixed.crowding_taps && (in_a_plane || of_planes);
 }
 
+namespace {
+
+// How many lines, so many bytes apart, lie in one place of a first-level cache's ways at most: less than a line of the
+// cache from one of them modulo 4 KiB.
+int64_t lines_in_a_place(int64_t lines, int64_t bytes) {
+  constexpr int64_t cache_line = 64;
+  const int64_t way = numbers.fixed.way_bytes;
+  int64_t most = 0;
+  for (int64_t i = 0; i < lines; ++i) {
+    int64_t count = 1;
+    for (int64_t k = 0; k < lines; ++k) {
+      const int64_t apart = std::abs((i - k) * bytes), beside = apart % way;
+      count += apart >= way / 2 && std::min(beside, way - beside) < cache_line;
+    }
+    most = std::max(most, count);
+  }
+  return most;
+}
+
+}  // namespace
+
+bool rows_crowd(const Facts& f) {
+  const FixedNumbers& n = numbers.fixed;
+  const Axis& h = f.p.h;
+  const int64_t g = std::gcd(h.stride, h.dilate), near = h.dilate / g, far = h.stride * near;
+  const int64_t written = std::min(f.written_height(), f.k.max_lines);
+  const int64_t read = std::min(f.read_height(), written + std::min(h.kernel, n.crowding_chunk) - 1);
+  const int64_t read_row = f.planes_converted ? f.read_width() : f.read.strides[height_axis];
+  const int64_t written_row = f.planes_converted ? f.written_width() : f.written.strides[height_axis];
+  const int64_t lines = lines_in_a_place(read, (f.gradient ? near : far) * read_row * f.item) +
+                        lines_in_a_place(written, (f.gradient ? far : near) * written_row * f.item);
+  const double taps = static_cast<double>(f.p.d.kernel * h.kernel * f.p.w.kernel) /
+                      static_cast<double>(f.p.d.stride * h.stride * f.p.w.stride);
+  return static_cast<double>(lines + 1 - n.ways) * taps >=
+         (f.p.pass == Pass::weight_grad ? n.crowding_products : n.crowding_rows);
+}
+
+bool pixel_rows_crowd(const Facts& f) {
+  const Axis& h = f.p.h;
+  const int64_t g = std::gcd(h.stride, h.dilate);
+  const int64_t rows = f.gradient ? ceil_div(h.kernel, h.stride / g) : h.kernel;
+  const int64_t step = f.gradient ? h.dilate / g : h.dilate;
+  const int64_t met = std::min(rows, f.read_height());
+  return f.p.pass != Pass::weight_grad &&
+         lines_in_a_place(met, step * f.read.strides[height_axis] * f.item) > numbers.fixed.ways &&
+         converted_band_bytes(f, h.kernel) <= numbers.fixed.most_converted_bytes;
+}
+
 int64_t planes_read(const Facts& f) {
   return std::clamp<int64_t>(extent(f.p.d, f.gradient, 1), 1, std::max<int64_t>(1, f.read_depth()));
 }

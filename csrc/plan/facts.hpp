@@ -70,6 +70,14 @@ int64_t places_of_pixels(int64_t pixel_stride, int64_t item);
 // cache of 8 or 12 ways.
 bool pixels_crowd(const Facts&);
 
+// Whether the rows of a tile, those that it reads and those that it writes, fall into so few places modulo 4 KiB that
+// they push one another out of a first-level cache, as rows do that are a power of two long.
+bool rows_crowd(const Facts&);
+
+// The same of the rows that lie under an output's taps where lanes hold channels, which are then copied in bands if
+// these hold so many rows that few are copied twice.
+bool pixel_rows_crowd(const Facts&);
+
 // Planes between the first and the last that an output plane is summed over, at most.
 int64_t planes_read(const Facts&);
 

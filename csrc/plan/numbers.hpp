@@ -48,6 +48,20 @@ struct FixedNumbers {
   // each of so many bytes, of a first-level cache.
   int64_t crowding_taps = 64, ways = 8, way_bytes = 4096;
 
+  // Planar rows are copied where a tile of them, of those read for so many taps down the columns and those written, has
+  // more lines in one place of the ways than fit: so many of those beyond, times the taps for each element (AVX2, EPYC
+  // of the fourth generation, one thread, float32, 2x128 rows, as they lie and copied, ns for each output: 1024 columns
+  // with 1x3 0.77 and 0.41, 3x3 1.44 and 0.58, 7x7 5.4 and 1.7, 3x3 and stride 2 1.49 and 1.76; 512 columns with 3x3
+  // 0.57 and 0.62, 7x7 2.1 and 1.7; 1008 columns with 3x3 0.44 and 0.64). Of a weight gradient, which stores nothing
+  // meanwhile (1024 columns with 1x3 0.74 and 0.58, 3x3 1.23 and 0.81, 3x3 and stride 2 2.1 and 1.5; 512 columns with
+  // 3x3 0.60 and 0.70, beside an x in the same places 1.03 and 0.69).
+  int64_t crowding_chunk = 3;
+  double crowding_rows = 26, crowding_products = 15;
+  // ... and sums are staged, too, where a chunk of taps down the columns has few products for each time that it loads
+  // and stores them: so many times the taps along the rows (the same with 2048 columns: 31x1 2.15 stored as they are
+  // summed and 1.77 staged, 15x3 1.60 and 1.75).
+  int64_t staged_taps = 6;
+
   // Scratch memory, in bytes.
 
   // Packed rows of a unit stay in the first-level cache's neighbourhood.

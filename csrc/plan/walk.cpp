@@ -68,9 +68,10 @@ int64_t fetched_ahead(const Facts& f, const Machine& m, const Correlation& job) 
 }
 
 bool stages_planes(const Facts& f, const Machine& m, const Correlation& job) {
-  return job.fetch_bytes && f.bytes > of(numbers.machine.streamed_share, m.last_cache) && job.strips == 1 &&
-         tiles_are_whole(job.lattice) &&
-         job.out.cross_size * job.out.lines * f.item >= numbers.machine.least_staged_bytes;
+  const int64_t row = job.out.cross_size, rows = job.out.lines;
+  return job.out.direct && !job.channels_together && job.out.line == row && job.strips == 1 &&
+         tiles_are_whole(job.lattice) && f.bytes > of(numbers.machine.streamed_share, m.last_cache) &&
+         row * rows * f.item >= numbers.machine.least_staged_bytes;
 }
 
 }  // namespace

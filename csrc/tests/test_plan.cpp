@@ -212,6 +212,73 @@ void test_far_taps(const Target& target) {
   }
 }
 
+// The plan of an image with so many rows and columns: of two channels, or of 16 that are closest in memory.
+Plan plan_of_rows(const Target& target, Pass pass, DType dtype, int64_t rows, int64_t columns, int64_t kernel_h,
+                  int64_t kernel_w, bool last = false) {
+  Problem p{};
+  p.pass = pass;
+  p.batch = 1, p.channels = last ? 16 : 2, p.multiplier = 1;
+  p.h = {.size = rows, .kernel = kernel_h, .stride = 1, .pad = kernel_h / 2, .dilate = 1, .out = rows};
+  p.w = {.size = columns, .kernel = kernel_w, .stride = 1, .pad = kernel_w / 2, .dilate = 1, .out = columns};
+  lay_out(p.x, dtype, last, 1, p.channels, 1, rows, columns);
+  lay_out(p.y, dtype, last, 1, p.channels, 1, rows, columns);
+  lay_out(p.W, dtype, false, 1, p.channels, 1, kernel_h, kernel_w);
+  return Plan(p, target, 1, typical);
+}
+
+// Rows that fall into few places of a first-level cache are copied, others read as they lie or converted together.
+void test_crowding_rows(const Target& target) {
+  struct Case {
+    DType dtype;
+    int64_t rows, columns, kernel_h, kernel_w;
+    bool crowd;
+  };
+  const int64_t tile = target.kernels->max_lines;  // tiles of two rows crowd nowhere
+  const bool some = tile >= 4, tall = tile >= 8;
+  for (const Case& c : {Case{DType::f32, 128, 1024, 3, 3, some}, Case{DType::f32, 128, 1008, 3, 3, false},
+                        Case{DType::f32, 128, 1023, 3, 3, some}, Case{DType::f32, 128, 1040, 3, 3, false},
+                        Case{DType::f32, 128, 3072, 3, 3, some}, Case{DType::f32, 128, 16384, 31, 1, some},
+                        Case{DType::f32, 128, 512, 7, 7, tall}, Case{DType::f32, 128, 512, 1, 3, false},
+                        Case{DType::f32, 128, 256, 7, 7, false}, Case{DType::f32, 128, 1024, 1, 1, false},
+                        Case{DType::f32, 3, 1024, 3, 3, false}, Case{DType::f32, 128, 8, 3, 3, false},
+                        Case{DType::f64, 128, 512, 3, 3, some}, Case{DType::f64, 128, 504, 3, 3, false},
+                        Case{DType::f16, 32, 1024, 3, 3, some}, Case{DType::bf16, 32, 1008, 3, 3, false}})
+    for (const Pass pass : {Pass::forward, Pass::input_grad, Pass::weight_grad}) {
+      const Plan plan = plan_of_rows(target, pass, c.dtype, c.rows, c.columns, c.kernel_h, c.kernel_w);
+      check(rows_crowd(plan.facts) == c.crowd, "rows crowd, or do not, as their length says", plan);
+      if (plan.candidate.channel_lanes) continue;
+      const Form other = item_bytes(c.dtype) < 4 ? Form::converted : Form::in_place;
+      check(plan.candidate.form == (c.crowd ? Form::packed : other), "rows are copied where they crowd", plan);
+    }
+}
+
+// Rows of pixels under the taps of a tall kernel are copied in bands where they crowd and bands of them fit a cache.
+void test_crowding_rows_of_pixels(const Target& target) {
+  struct Case {
+    int64_t columns, kernel_h, kernel_w;
+    bool crowd;
+  };
+  for (const Case& c : {Case{64, 15, 1, true}, Case{60, 15, 1, false}, Case{64, 9, 7, true}, Case{64, 7, 7, false},
+                        Case{64, 3, 3, false}, Case{32, 7, 7, false}, Case{1024, 15, 1, false}})
+    for (const Pass pass : {Pass::forward, Pass::input_grad, Pass::weight_grad}) {
+      const Plan plan = plan_of_rows(target, pass, DType::f32, 128, c.columns, c.kernel_h, c.kernel_w, true);
+      const bool copied = c.crowd && pass != Pass::weight_grad;
+      check(plan.candidate.channel_lanes && plan.candidate.form == (copied ? Form::converted : Form::in_place),
+            "rows of pixels are copied where they crowd", plan);
+    }
+}
+
+// Sums of tall kernels are staged beside rows that crowd: chunks of few products each would load and store them.
+void test_staged_rows(const Target& target) {
+  const auto direct = [&](int64_t columns, int64_t kernel_h, int64_t kernel_w) {
+    return plan_of_rows(target, Pass::forward, DType::f32, 128, columns, kernel_h, kernel_w).correlation.out.direct;
+  };
+  check(direct(1024, 31, 1) == (target.kernels->max_lines < 4) && direct(1024, 15, 3) && direct(1024, 3, 3) &&
+            direct(1008, 31, 1),
+        "sums are staged where a tall kernel's rows crowd",
+        plan_of_rows(target, Pass::forward, DType::f32, 128, 1024, 31, 1));
+}
+
 int64_t elements_of(const Array& a, std::initializer_list<int64_t> shape) {
   int64_t last = 0;
   int i = 0;
@@ -262,6 +329,9 @@ int main(int argc, char** argv) {
   for (int i = 0; i < target_count; ++i) {
     if (!targets[i].supported()) continue;
     test_far_taps(targets[i]);
+    test_crowding_rows(targets[i]);
+    test_crowding_rows_of_pixels(targets[i]);
+    test_staged_rows(targets[i]);
     for (int k = 0; k < problems; ++k) test_numbers(targets[i]);
     for (int k = 0; k < problems / 2; ++k) test_runs(targets[i]);
     passed += problems + problems / 2;
