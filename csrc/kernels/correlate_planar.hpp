@@ -41,6 +41,7 @@ class CorrelatePlanar {
     if (!scratch) return;
     stretches_.set_offsets(packed_rows_, weights_.cross_step());
     bounds_ = bounds_of(job.in, job.batch, job.out_channels / job.divide * job.sum, job.spare);
+    packed_rows_.stay_inside(bounds_);
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 

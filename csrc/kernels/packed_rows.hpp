@@ -4,9 +4,10 @@
 // A window holds neighbouring lines of one lattice one after the other in memory and slides down the image: each row
 // is packed once for all the tiles of a strip that meet it.
 #pragma once
-#include "job.hpp"
+#include "array_bounds.hpp"
 #include "pack.hpp"
 #include "require.hpp"
+#include "walk.hpp"
 
 namespace {
 
@@ -26,6 +27,9 @@ class PackedRows {
     if (layout_.step == 2 && !contiguous()) row_ = arena.take<E>(2 * layout_.longest);
     rows_ = arena.take<E>(windows * lines * line_size());
   }
+
+  // Whole vectors may be loaded of what lies between these elements.
+  void stay_inside(const Extent& bounds) { bounds_ = bounds; }
 
   // Nothing that is packed is of use any more; `strip_begin` is the first output of the strip that follows.
   void forget(int64_t strip_begin) {
@@ -74,32 +78,84 @@ class PackedRows {
     }
   }
 
-  bool contiguous() const { return side_.cross == 1 && side_.dtype == (sizeof(E) == 4 ? DType::f32 : DType::f64); }
+  bool contiguous() const { return side_.cross == 1 && side_.dtype == dtype_of<E>; }
+
+  // Of a segment's element; it may lie beside the row.
+  int64_t column(const depthwise::Segment& s, int64_t element) const {
+    return (strip_begin_ + s.shift + element) * layout_.step + s.residue;
+  }
 
   void pack(E* to, Step from) {
-    for (int64_t i = 0; i < layout_.count; ++i) {
-      const int64_t length = layout_.segments[i].length;
-      E* zeros = to + layout_.segments[i].at;
-      for (int64_t k = 0; k < inside_[i].begin; k += S::N) S::store(zeros + k, S::zero());
-      for (int64_t k = inside_[i].end / S::N * S::N; k < length; k += S::N) S::store(zeros + k, S::zero());
-    }
-    for (int64_t i = 0; i < layout_.count; i += layout_.step == 2 ? 2 : 1) {
+    for (int64_t i = 0, count; i < layout_.count; i += count) {
       const depthwise::Segment& s = layout_.segments[i];
-      const auto [begin, end] = inside_[i];
-      if (begin == end) continue;
-      const int64_t column = (strip_begin_ + s.shift + begin) * layout_.step + s.residue;
-      if (layout_.step == 2)
-        split(to + s.at + begin, s.length, from, column, end - begin);
-      else if (layout_.step > 2 && contiguous())
-        pick(to + s.at + begin, static_cast<const E*>(side_.data) + from + column, layout_.step, end - begin);
-      else
-        widen(to + s.at + begin, from, column, layout_.step, end - begin);
+      count = layout_.step == 2 ? 2 : at_most(S::block, s.neighbours);
+      if (layout_.step > 2 && side_.cross == 1 && take_apart(to, from, i, count)) continue;
+      for (int64_t k = i; k < i + count; ++k) clear_beside(to, k, inside_[k].begin, inside_[k].end / S::N * S::N);
+      for (int64_t k = i; k < (layout_.step == 2 ? i + 1 : i + count); ++k) {
+        const depthwise::Segment& segment = layout_.segments[k];
+        const auto [begin, end] = inside_[k];
+        if (begin == end) continue;
+        E* first = to + segment.at + begin;
+        if (layout_.step == 2)
+          split(first, segment.length, from, column(segment, begin), end - begin);
+        else
+          widen(first, from, column(segment, begin), layout_.step, end - begin);
+      }
     }
   }
 
-  // One by one, which is faster than to gather neighbours of one line of the cache.
-  static void pick(E* to, const E* from, Step step, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) to[i] = from[i * step];
+  // Zeros before and behind the elements [begin, end) of a segment; whole vectors are stored, from the start and from
+  // `end` on.
+  void clear_beside(E* to, int64_t segment, int64_t begin, int64_t end) {
+    const depthwise::Segment& s = layout_.segments[segment];
+    for (int64_t k = 0; k < begin; k += S::N) S::store(to + s.at + k, S::zero());
+    for (int64_t k = end; k < s.length; k += S::N) S::store(to + s.at + k, S::zero());
+  }
+
+  // `count` segments whose first columns are neighbours. Where all that is touched lies inside the array, blocks of
+  // columns, a step apart, are transposed.
+  bool take_apart(E* to, Step from, int64_t first, int64_t count) {
+    bool done = false;
+    if constexpr (S::block > 1) {
+      const depthwise::Segment& s = layout_.segments[first];
+      Range lanes{INT64_MAX, 0};
+      for (int64_t i = first; i < first + count; ++i)
+        lanes = {at_most(lanes.begin, inside_[i].begin), at_least(lanes.end, inside_[i].end)};
+      lanes = {lanes.begin / S::N * S::N, divide_up(lanes.end, S::N) * S::N};
+      const Step begin = from + column(s, 0);
+      const Extent touched{lanes.begin * layout_.step, (lanes.end - 1) * layout_.step + S::block - 1};
+      if (!lies_in(bounds_, touched, begin)) return false;
+      with_type(side_.dtype, [&](auto type) {
+        using T = typename decltype(type)::type;
+        if constexpr (vector_converts<S, T>) {
+          with_number<S::block>(count, [&](auto segments) {
+            transpose<decltype(segments)::value>(to, static_cast<const T*>(side_.data) + begin, first, lanes);
+          });
+          done = true;
+        }
+      });
+    }
+    return done;
+  }
+
+  template <int count, class T>
+  void transpose(E* to, const T* from, int64_t first, Range lanes) {
+    const Step step = layout_.step;
+    for (int64_t i = first; i < first + count; ++i) clear_beside(to, i, lanes.begin, lanes.end);
+    for (int64_t k = lanes.begin; k < lanes.end; k += S::N) {
+      typename S::V v[S::block];
+#pragma GCC unroll 4
+      for (int j = 0; j < S::block; ++j) v[j] = S::load_blocks(from + (k + j) * step, S::block * step);
+      S::transpose_blocks(v);
+#pragma GCC unroll 4
+      for (int j = 0; j < count; ++j) {
+        const depthwise::Segment& s = layout_.segments[first + j];
+        if (k >= s.length) continue;
+        const auto [begin, end] = inside_[first + j];
+        if (k < begin || k + S::N > end) v[j] = S::keep(v[j], S::mask(begin - k, end - k));
+        S::store(to + s.at + k, v[j]);
+      }
+    }
   }
 
   // A segment of residue 0, and the one behind it. Whole vectors are stored: what the row does not have is zero.
@@ -133,6 +189,7 @@ class PackedRows {
 
   const depthwise::Side& side_;
   const depthwise::RowLayoutView& layout_;
+  Extent bounds_{0, -1};
   int64_t strip_begin_ = INT64_MIN, windows_count_ = 0, lines_ = 0;
   Window *windows_ = nullptr, *inside_ = nullptr;
   E *rows_ = nullptr, *row_ = nullptr;

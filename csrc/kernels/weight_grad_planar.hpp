@@ -44,6 +44,7 @@ class WeightGradPlanar {
     if (!scratch) return;
     strip_.set_offsets(x_rows_);
     bounds_ = bounds_of(job.x, job.batch / job.x.depths, job.out_channels / job.divide, job.spare);
+    x_rows_.stay_inside(bounds_);
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
