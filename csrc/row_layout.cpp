@@ -52,7 +52,7 @@ RowLayout::RowLayout(const LatticeView& lattice, int64_t strip, int64_t lanes, b
     }
   }
   for (size_t i = spans.size(); step_ > 2 && i-- > 1;)
-    if (first_column(spans[i]) == first_column(spans[i - 1]) + 1)
+    if (first_column(spans[i]) == first_column(spans[i - 1]) + 1 && segments_[i].length == segments_[i - 1].length)
       segments_[i - 1].neighbours = segments_[i].neighbours + 1;
 }
 

@@ -14,7 +14,7 @@ namespace depthwise {
 struct Segment {
   int64_t residue, shift;  // element i holds column residue + (strip's first output + shift + i) * step
   int64_t length, at;      // so many elements, from this one of the packed row on
-  int64_t neighbours = 1;  // segments from this one on whose first columns are neighbours
+  int64_t neighbours = 1;  // segments from this one on, alike but that the first columns are neighbours
 };
 
 // Plain pointers, as a LatticeView is.

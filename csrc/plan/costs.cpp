@@ -43,8 +43,29 @@ double rows_of_lines(const Facts& f) {
   return numbers.fixed.line_cost * static_cast<double>(f.N) / std::max(1.0, f.taps_w);
 }
 
+// Elements of x or y alone.
+double elements_of(const Facts& f, bool image) {
+  const Problem& p = f.p;
+  return static_cast<double>(p.batch * p.channels) *
+         static_cast<double>(image ? p.d.size * p.h.size * p.w.size : p.multiplier * p.d.out * p.h.out * p.w.out);
+}
+
+// Elements that planar memory has of what lanes along the channels read and write. One for all channels is no plane.
+double planar_elements(const Facts& f) {
+  double count = 0;
+  if (!f.channels_closest && f.read.strides[1] != 0) count += elements_of(f, !f.gradient);
+  if (!f.written_closest && f.written.strides[1] != 0) count += elements_of(f, f.gradient);
+  return count;
+}
+
+// What lanes along the columns write to pixels.
+double scattered(const Facts& f) {
+  if (f.p.pass == Pass::weight_grad || !f.written_closest) return 0;
+  return numbers.fixed.scattering_cost * elements_of(f, f.gradient) / std::max(1.0, f.products);
+}
+
 double gathered(const Facts& f, double idle) {
-  if (!f.channels_closest) return idle;
+  if (!f.channels_closest) return idle + scattered(f);
   const auto summed = static_cast<double>(f.gradient ? f.p.multiplier : 1);  // planes that are gathered for an output
   return std::max(idle, numbers.fixed.gathering_cost * summed) + packing(f);
 }
@@ -64,10 +85,9 @@ double filled_by_channels(const Facts& f) {
 
 double by_channels(const Facts& f) {
   const double filled = filled_by_channels(f);
-  if (f.channels_closest) return 1 / filled;
-  if (weight_gradient_without_masks(f)) return numbers.fixed.transposed_cost;
+  if (weight_gradient_without_masks(f)) return f.channels_closest ? 1 / filled : numbers.fixed.transposed_cost;
   const double far = f.bytes > numbers.fixed.uncached_bytes ? 2 : 1;
-  const double transposing = far * numbers.fixed.transposing_cost * f.elements / std::max(1.0, f.products);
+  const double transposing = far * numbers.fixed.transposing_cost * planar_elements(f) / std::max(1.0, f.products);
   return (1 + transposing + rows_of_lines(f) / static_cast<double>(f.N)) / filled;
 }
 

@@ -22,6 +22,7 @@ struct Facts {
   const double taps_h, taps_w;  // pairs of an output and a tap that meet inside the image
   const double products, bytes, elements;  // multiply-adds of use; of x and y together
   const bool channels_closest;             // channels of what is read are neighbours in memory
+  const bool written_closest;              // ... and of the other array
   // Channels whose planes of another dtype may be converted together: none where a plane is too large for the cache or
   // has gaps in its rows. A weight gradient takes those of all images, if it can.
   const int64_t planes_together;

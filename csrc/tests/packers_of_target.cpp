@@ -67,12 +67,12 @@ struct Calls {
                     void* scratch) {
     PackedRows<S> rows(side, layout);
     Arena arena(scratch);
-    rows.take(arena, 2, most);
+    rows.take(arena, 2, 2, most);
     if (!near) rows.stay_inside(bounds_of(side, 1, 1, 0));
     rows.forget(strip_begin);
     for (int64_t line = 0; line < side.lines; ++line) {
       const int64_t end = at_most(side.lines, line + height);
-      const Step at = rows.lines(1, line, end, [&](int64_t l) { return l * side.line; });
+      const Step at = rows.lines(rows.windows_of(line % 2) + 1, line, end, [&](int64_t l) { return l * side.line; });
       for (int64_t l = line; l < end; ++l) see(what, l, rows.data() + at + (l - line) * rows.line_size());
     }
   }

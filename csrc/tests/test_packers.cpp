@@ -298,7 +298,7 @@ void test_lines(const Packers& p, DType sums) {
       }
     }
   };
-  Scratch scratch(2 * most * row.elements + 2 * row.longest + 4 * row.count + 64);
+  Scratch scratch(4 * most * row.elements + 2 * row.longest + 4 * row.count + 128);
   p.pack_lines(image.side, row, strip_begin, most, height, near, see, &seen, scratch.data);
 }
 
