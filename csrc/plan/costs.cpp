@@ -43,19 +43,37 @@ double rows_of_lines(const Facts& f) {
   return numbers.fixed.line_cost * static_cast<double>(f.N) / std::max(1.0, f.taps_w);
 }
 
-// Elements of x or y alone.
+// Elements of x or y alone that some tap meets.
 double elements_of(const Facts& f, bool image) {
   const Problem& p = f.p;
-  return static_cast<double>(p.batch * p.channels) *
-         static_cast<double>(image ? p.d.size * p.h.size * p.w.size : p.multiplier * p.d.out * p.h.out * p.w.out);
+  const int64_t places =
+      image ? inputs_met(p.d) * inputs_met(p.h) * inputs_met(p.w) : p.multiplier * p.d.out * p.h.out * p.w.out;
+  return static_cast<double>(p.batch * p.channels) * static_cast<double>(places);
 }
 
-// Elements that planar memory has of what lanes along the channels read and write. One for all channels is no plane.
+// Elements that planar memory has of what lanes along the channels read, whole rows for every plane that is summed, and
+// write. One for all channels is no plane.
 double planar_elements(const Facts& f) {
   double count = 0;
-  if (!f.channels_closest && f.read.strides[1] != 0) count += elements_of(f, !f.gradient);
+  if (!f.channels_closest && f.read.strides[1] != 0) {
+    const auto met = static_cast<double>(f.gradient ? f.p.d.out : inputs_met(f.p.d));
+    const auto row = static_cast<double>(f.gradient ? 1 : f.p.w.size / std::max<int64_t>(1, inputs_met(f.p.w)));
+    count += elements_of(f, !f.gradient) * row * std::max(1.0, f.taps_d / std::max(1.0, met));
+  }
   if (!f.written_closest && f.written.strides[1] != 0) count += elements_of(f, f.gradient);
   return count;
+}
+
+// What lanes along the columns take to pack planar rows whose elements of use lie apart.
+double rows_apart(const Facts& f) {
+  const bool apart = !f.row_is_read_in_steps() || (f.read.strides[width_axis] != 1 && f.read_width() > 1);
+  if (f.channels_closest || !apart) return 0;
+  const Problem& p = f.p;
+  const double elements = elements_of(f, !f.gradient);
+  const auto row = static_cast<double>(std::max<int64_t>(1, f.gradient ? p.w.out : inputs_met(p.w)));
+  return (numbers.fixed.apart_cost * elements +
+          numbers.fixed.apart_row_cost * static_cast<double>(f.N) * elements / row) /
+         std::max(1.0, f.products);
 }
 
 // What lanes along the columns write to pixels.
@@ -65,7 +83,7 @@ double scattered(const Facts& f) {
 }
 
 double gathered(const Facts& f, double idle) {
-  if (!f.channels_closest) return idle + scattered(f);
+  if (!f.channels_closest) return idle + rows_apart(f) + scattered(f);
   const auto summed = static_cast<double>(f.gradient ? f.p.multiplier : 1);  // planes that are gathered for an output
   return std::max(idle, numbers.fixed.gathering_cost * summed) + packing(f);
 }

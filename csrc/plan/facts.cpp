@@ -119,9 +119,10 @@ Facts::Facts(const Problem& problem, const Kernels& kernels, int64_t narrow)
       read(gradient ? p.y : p.x),
       written(gradient ? p.x : p.y),
       images(p.batch * p.d.out),
+      taps_d(valid_taps(p.d)),
       taps_h(valid_taps(p.h)),
       taps_w(valid_taps(p.w)),
-      products(static_cast<double>(p.batch * outs) * valid_taps(p.d) * taps_h * taps_w),
+      products(static_cast<double>(p.batch * outs) * taps_d * taps_h * taps_w),
       bytes(array_bytes(p)),
       elements(bytes / static_cast<double>(item_bytes(p.x.dtype))),
       channels_closest(pixels_lie_together(p, read, !gradient)),
@@ -163,6 +164,8 @@ Side Facts::side(const Array& a, bool image, bool channel_lanes, bool direct) co
           .depths = image ? p.d.size : p.d.out,
           .direct = direct};
 }
+
+int64_t inputs_met(const Axis& a) { return std::min(a.size, a.out * a.kernel); }
 
 int64_t extent(const Axis& a, bool input_grad, int64_t outs) {
   const int64_t spread = (a.kernel - 1) * a.dilate;

@@ -28,9 +28,14 @@ struct FixedNumbers {
   // each plane that an output sums: more than lanes along the channels, of which half may be idle.
   double gathering_cost = 2.1;
   // Multiply-adds that it takes to store a vector of columns to as many pixels (AVX2, EPYC of the fourth generation,
-  // one thread, input gradient of 8x64x28x28 with 3x3, gy planar: 0.68 ms where gx is channels last, TODO by channels,
-  // 0.19 where it is planar).
+  // one thread, input gradient of 8x64x28x28 with 3x3, gy planar: 190 us where gx is, too; where it is channels last
+  // 670 by columns and 231 by channels).
   double scattering_cost = 28;
+  // Multiply-adds that it takes to pack a vector's worth of planar rows whose elements of use lie apart, and for each
+  // row beside that (the same machine, forward, 3x3, by columns and by channels: 64x56x56 with stride 3 140 us and 55,
+  // with stride 8 35 and 16, 256x14x14 with stride 3 149 and 26, 32x224x224 with stride 3 589 and 362; every other
+  // column of 4x64x56x112 710 and 646).
+  double apart_cost = 7, apart_row_cost = 53;
   // Times the multiply-adds of use that a single row takes, which is summed by chains of one vector where taps reach
   // beside it.
   double chains_cost = 2.5;
