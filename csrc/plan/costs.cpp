@@ -51,29 +51,38 @@ double elements_of(const Facts& f, bool image) {
   return static_cast<double>(p.batch * p.channels) * static_cast<double>(places);
 }
 
-// Elements that planar memory has of what lanes along the channels read, whole rows for every plane that is summed, and
-// write. One for all channels is no plane.
+// How often an element that is read is packed where nothing is kept for the planes that follow.
+double repeats(const Facts& f) {
+  const auto planes = static_cast<double>(std::max<int64_t>(1, f.gradient ? f.p.d.out : inputs_met(f.p.d)));
+  return std::max(1.0, f.taps_d / planes) * static_cast<double>(f.gradient ? 1 : f.p.multiplier);
+}
+
+// Of a row that is read, in columns.
+double columns_met(const Facts& f) {
+  return static_cast<double>(std::max<int64_t>(1, f.gradient ? f.p.w.out : inputs_met(f.p.w)));
+}
+
+double far(const Facts& f) { return f.bytes > numbers.fixed.uncached_bytes ? 2 : 1; }
+
+// Elements of planar memory that are brought into channel order, whole rows of what is read, and back. One element for
+// all channels is no plane.
 double planar_elements(const Facts& f) {
   double count = 0;
-  if (!f.channels_closest && f.read.strides[1] != 0) {
-    const auto met = static_cast<double>(f.gradient ? f.p.d.out : inputs_met(f.p.d));
-    const auto row = static_cast<double>(f.gradient ? 1 : f.p.w.size / std::max<int64_t>(1, inputs_met(f.p.w)));
-    count += elements_of(f, !f.gradient) * row * std::max(1.0, f.taps_d / std::max(1.0, met));
-  }
+  if (!f.channels_closest && f.read.strides[1] != 0)
+    count += elements_of(f, !f.gradient) * static_cast<double>(f.read_width()) / columns_met(f) * repeats(f);
   if (!f.written_closest && f.written.strides[1] != 0) count += elements_of(f, f.gradient);
   return count;
 }
 
-// What lanes along the columns take to pack planar rows whose elements of use lie apart.
+// What lanes along the columns take to pack planar rows whose elements of use lie apart. A plane that is no higher than
+// what is kept of it is packed once.
 double rows_apart(const Facts& f) {
   const bool apart = !f.row_is_read_in_steps() || (f.read.strides[width_axis] != 1 && f.read_width() > 1);
   if (f.channels_closest || !apart) return 0;
-  const Problem& p = f.p;
-  const double elements = elements_of(f, !f.gradient);
-  const auto row = static_cast<double>(std::max<int64_t>(1, f.gradient ? p.w.out : inputs_met(p.w)));
-  return (numbers.fixed.apart_cost * elements +
-          numbers.fixed.apart_row_cost * static_cast<double>(f.N) * elements / row) /
-         std::max(1.0, f.products);
+  const FixedNumbers& n = numbers.fixed;
+  const double once = far(f) * elements_of(f, !f.gradient) / std::max(1.0, f.products);
+  return (f.written_height() > 3 * f.k.max_lines ? repeats(f) : 1) * once *
+         (n.apart_cost + n.apart_row_cost * static_cast<double>(f.N) / columns_met(f));
 }
 
 // What lanes along the columns write to pixels.
@@ -104,8 +113,7 @@ double filled_by_channels(const Facts& f) {
 double by_channels(const Facts& f) {
   const double filled = filled_by_channels(f);
   if (weight_gradient_without_masks(f)) return f.channels_closest ? 1 / filled : numbers.fixed.transposed_cost;
-  const double far = f.bytes > numbers.fixed.uncached_bytes ? 2 : 1;
-  const double transposing = far * numbers.fixed.transposing_cost * planar_elements(f) / std::max(1.0, f.products);
+  const double transposing = far(f) * numbers.fixed.transposing_cost * planar_elements(f) / std::max(1.0, f.products);
   return (1 + transposing + rows_of_lines(f) / static_cast<double>(f.N)) / filled;
 }
 
