@@ -26,7 +26,8 @@ class PackedRows {
     planes_ = arena.take<Plane>(planes);
     windows_ = arena.take<Window>(planes * windows);
     inside_ = arena.take<Window>(layout_.count);
-    if (layout_.step == 2 && !(side_.cross == 1 && side_.dtype == dtype_of<E>)) row_ = arena.take<E>(2 * layout_.longest);
+    if (layout_.step == 2 && !(side_.cross == 1 && side_.dtype == dtype_of<E>))
+      row_ = arena.take<E>(2 * layout_.longest);
     rows_ = arena.take<E>(planes * windows * lines * line_size());
   }
 

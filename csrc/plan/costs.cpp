@@ -81,8 +81,9 @@ double rows_apart(const Facts& f) {
   if (f.channels_closest || !apart) return 0;
   const FixedNumbers& n = numbers.fixed;
   const double once = far(f) * elements_of(f, !f.gradient) / std::max(1.0, f.products);
+  const double element = f.row_is_read_in_steps() ? n.apart_cost / 2 : n.apart_cost;
   return (f.written_height() > 3 * f.k.max_lines ? repeats(f) : 1) * once *
-         (n.apart_cost + n.apart_row_cost * static_cast<double>(f.N) / columns_met(f));
+         (element + n.apart_row_cost * static_cast<double>(f.N) / columns_met(f));
 }
 
 // What lanes along the columns write to pixels.
