@@ -94,6 +94,7 @@ inline void clear(typename S::E* to, int64_t count) {
   std::memset(to, 0, static_cast<size_t>(count) * sizeof(typename S::E));
 }
 
+// The same where elements are not neighbours, or too few: 16-bit floats are rounded a vector at a time.
 template <class S, class T>
 DEPTHWISE_NOINLINE void narrow_apart(T* to, Step step, const typename S::E* from, int64_t count) {
   int64_t i = 0;

@@ -1,7 +1,8 @@
 // The loop under correlations of packed rows whose taps share few lines, as a larger stride leaves them. Nothing is
 // gained from a line that is loaded for several outputs, and each chunk of taps has but a line or two: so all chunks of
-// a tile are added while its sums stay in registers (AVX2, EPYC of the fourth generation, one thread: 64x56x56 with 3x3
-// and stride 3, chunk by chunk, took more time to load and store the sums than for all else).
+// a tile are added while its sums stay in registers (AVX2, EPYC of the fourth generation, one thread, forward:
+// 64x56x56 with 3x3 and stride 3 246 us chunk by chunk and 212 so, packing included, 96x8x56x56 with 3x3x3 and stride
+// 1x8x8 1.78 ms and 1.45).
 #pragma once
 #include "rows.hpp"
 #include "walk.hpp"
