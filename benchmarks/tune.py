@@ -34,6 +34,7 @@ class Layer(NamedTuple):
     dtype: str = "f4"
     stride: int = 1
     threads: int = 1
+    crossed: bool = False  # x lies as gy does not
 
     def __str__(self) -> str:
         kernel = self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
@@ -47,14 +48,15 @@ def call_of(layer: Layer) -> Callable[[], object]:
     """The layer as a call without arguments."""
     rng = np.random.default_rng(0)
 
-    def new(n: int, c: int, h: int, w: int) -> Any:
-        if layer.last:
+    def new(n: int, c: int, h: int, w: int, last: bool = layer.last) -> Any:
+        if last:
             return rng.standard_normal((n, h, w, c)).astype(layer.dtype).transpose(0, 3, 1, 2)
         return rng.standard_normal((n, c, h, w)).astype(layer.dtype)
 
     kernel = layer.kernel if isinstance(layer.kernel, tuple) else (layer.kernel, layer.kernel)
     steps: dict[str, Any] = {"stride": layer.stride, "pad": (kernel[0] // 2, kernel[1] // 2)}
-    x, W = new(*layer.shape), rng.standard_normal((1, layer.shape[1], *kernel)).astype(layer.dtype)
+    x = new(*layer.shape, last=layer.last != layer.crossed)
+    W = rng.standard_normal((1, layer.shape[1], *kernel)).astype(layer.dtype)
     y = ops.forward(x, W, **steps)
     if layer.kind == "forward":
         return lambda: ops.forward(x, W, out=y, **steps)
@@ -81,6 +83,13 @@ TRANSPOSED = every(BOTH, planar(1, 512, 14, 14), planar(1, 384, 14, 14, kernel=7
     planar(1, 1024, 7, 7, kernel=13)
 ]
 ROWS = every(BOTH, planar(8, 64, 1, 1000, kernel=(1, 31)), planar(8, 64, 1, 100, kernel=(1, 9)))
+APART = every(
+    ("forward",),
+    planar(1, 64, 56, 56, stride=3),
+    planar(1, 3, 224, 224, kernel=7, stride=4),
+    planar(1, 8, 112, 112, stride=3),
+    planar(1, 6, 112, 112, stride=8),
+)
 ENDS = every(
     GRADIENT,
     planar(1, 512, 14, 14),
@@ -174,6 +183,9 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "transposing_cost": (HALVES, TRANSPOSED),
     "uncached_bytes": ((0.1, 10), [planar(8, 384, 14, 14, kernel=7), planar(32, 384, 14, 14, kernel=7)]),
     "gathering_cost": ((0.1, 0.7), every(BOTH, last(1, 4, 64, 64), last(1, 6, 64, 64), last(1, 8, 64, 64))),
+    "scattering_cost": (HALVES, [planar(8, 64, 28, 28, kind="input_grad", crossed=True)]),
+    "apart_cost": (HALVES, APART),
+    "apart_row_cost": (HALVES, APART),
     "chains_cost": ((0.4, 0.7, 1.5), ROWS),
     "row_ends_cost": (HALVES, ENDS),
     "strided_cost": ((0.1, 4), ENDS),

@@ -29,21 +29,36 @@ RowLayout::RowLayout(const LatticeView& lattice, int64_t strip, int64_t lanes, b
   const auto key = [apart](const Read& r) { return apart == 1 ? 0 : r.residue; };
   std::sort(reads.begin(), reads.end(),
             [&](const Read& a, const Read& b) { return key(a) != key(b) ? key(a) < key(b) : a.shift < b.shift; });
-  for (size_t i = 0; i < reads.size();) {
-    const Read first = reads[i];
-    int64_t end = first.shift + columns;
-    size_t next = i + 1;
-    for (; next < reads.size() && key(reads[next]) == key(first) && reads[next].shift <= end; ++next)
+  struct Span {
+    size_t reads_begin, reads_end;
+    int64_t columns;
+  };
+  std::vector<Span> spans;
+  for (size_t i = 0, next; i < reads.size(); i = next) {
+    int64_t end = reads[i].shift + columns;
+    for (next = i + 1; next < reads.size() && key(reads[next]) == key(reads[i]) && reads[next].shift <= end; ++next)
       end = reads[next].shift + columns;
+    spans.push_back({i, next, end - reads[i].shift});
+  }
+  const auto first_column = [&](const Span& s) {
+    return reads[s.reads_begin].shift * step_ + (step_ == 2 ? 0 : reads[s.reads_begin].residue);
+  };
+  std::sort(spans.begin(), spans.end(),
+            [&](const Span& a, const Span& b) { return first_column(a) < first_column(b); });
+  for (const Span& span : spans) {
     const auto segment = segments_.size();
-    add(step_ == 2 ? 0 : first.residue, first.shift, end - first.shift, lanes);
-    if (step_ == 2) add(1, first.shift, end - first.shift, lanes);
-    for (; i < next; ++i) {
+    const Read& first = reads[span.reads_begin];
+    add(step_ == 2 ? 0 : first.residue, first.shift, span.columns, lanes);
+    if (step_ == 2) add(1, first.shift, span.columns, lanes);
+    for (size_t i = span.reads_begin; i < span.reads_end; ++i) {
       const Segment& s = segments_[segment + static_cast<size_t>(step_ == 2 ? reads[i].residue : 0)];
       place_[static_cast<size_t>(reads[i].tap)] = s.at + reads[i].shift - s.shift;
     }
   }
   if (elements_) elements_ = (elements_ + spread - 1) / (2 * spread) * (2 * spread) + spread;
+  for (size_t i = spans.size(); step_ > 2 && i-- > 1;)
+    if (first_column(spans[i]) == first_column(spans[i - 1]) + 1 && segments_[i].length == segments_[i - 1].length)
+      segments_[i - 1].neighbours = segments_[i].neighbours + 1;
 }
 
 // Whole vectors are stored: the last may reach a vector's length beyond the columns.

@@ -2,7 +2,7 @@
 //
 // Outputs of a strip that are neighbours read, through one tap, columns `step` apart. These become neighbours: a
 // segment holds columns of one residue modulo the step, for all taps whose columns overlap. However far the taps lie
-// apart, a row takes no more than a strip for each.
+// apart, a row takes no more than a strip for each. Segments are in the order of their first columns.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -14,6 +14,7 @@ namespace depthwise {
 struct Segment {
   int64_t residue, shift;  // element i holds column residue + (strip's first output + shift + i) * step
   int64_t length, at;      // so many elements, from this one of the packed row on
+  int64_t neighbours = 1;  // segments from this one on, alike but that the first columns are neighbours
 };
 
 // Plain pointers, as a LatticeView is.

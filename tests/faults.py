@@ -272,6 +272,30 @@ FAULTS = [
         "return apart == 1 || (FAULT && apart > 1000) ? 0 : r.residue;",
     ),
     Fault(
+        "packed rows: what lies beside the row is kept",
+        K + "packed_rows.hpp",
+        "S::keep(v[j], inside[j])",
+        "(FAULT ? v[j] : S::keep(v[j], inside[j]))",
+    ),
+    Fault(
+        "packed rows: another plane's rows are taken for those that are asked for",
+        K + "packed_rows.hpp",
+        "if (plane->at == at) {",
+        "if (plane->at == at || (FAULT && plane->at != no_plane)) {",
+    ),
+    Fault(
+        "taps that lie apart: lines beside the image are added",
+        K + "rows_apart.hpp",
+        "if (live == every)",
+        "if (live == every || (FAULT && live))",
+    ),
+    Fault(
+        "packed rows: a row that runs backwards is one element late",
+        K + "pack.hpp",
+        "S::load(from - at - (S::N - 1))",
+        "S::load(from - at - (S::N - 1) + (FAULT && at > 0))",
+    ),
+    Fault(
         "packed pixels: rows of one residue in one window, however far apart",
         K + "row_windows.hpp",
         "|| m > windows_[i].rows.end))",

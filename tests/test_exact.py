@@ -71,6 +71,69 @@ def test_kernels_and_widths(target, around, k, stride, layout):
                 check(rng, 1, 3, 1, size, (k,) * len(size), stride, pad, 1, layout)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("stride", "k"), [(3, 3), (4, 7), (5, 2), (8, 3), (9, 1)])
+def test_larger_strides(target, stride, k, dtype, layout):
+    """Rows are packed by blocks of columns, or pixels by columns; taps share few rows."""
+    rng = np.random.default_rng(stride)
+    for c in (2, 17):
+        for width in (stride, 8 * stride + 1, 19 * stride - 1):
+            size = (2 * stride + 3, width)
+            check(rng, 2, c, 1, size, (k, k), stride, k // 2, 1, layout, (dtype,) * 3)
+    # An input plane's packed rows serve several output planes, whatever lies between these.
+    for stride_d, dilate_d in ((1, 1), (1, 2), (2, 1), (3, 1)):
+        steps = (stride_d, stride, stride), (1, k // 2, k // 2), (dilate_d, 1, 1)
+        check(rng, 1, 3, 1, (6, stride + 3, 9 * stride), (3, k, k), *steps, layout, (dtype,) * 3)
+
+
+@pytest.mark.parametrize("axes", [pytest.param(n, id=f"{n}d") for n in (1, 2)])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("step", [-3, -2, -1, 0, 2, 3, 4, 5])
+def test_views_of_any_step(target, step, dtype, axes):
+    """Rows whose elements lie `step` apart, of x and of gy; 0: each is one element."""
+    rng = np.random.default_rng(axes)
+
+    def view(shape):
+        wide = integers(rng, (*shape[:-1], max(1, abs(step)) * shape[-1]), dtype)
+        if step == 0:
+            return np.broadcast_to(wide[..., :1], shape)
+        return wide[..., ::step]
+
+    for width in (5, 8, 31):
+        for stride in (1, 2, 3):
+            steps = {"stride": stride, "pad": 1}
+            size, kernel = (7, width)[-axes:], (3,) * axes
+            x, W = view((2, 9, *size)), integers(rng, (1, 9, *kernel), dtype)
+            gy = view((2, 9, *depthwise.output_size(size, kernel, **steps)))
+            assert_same(ops.forward(x, W, **steps), reference.forward(x, W, **steps))
+            assert_same(ops.input_grad(gy, W, size, **steps), reference.input_grad(gy, W, size, **steps))
+            assert_same(ops.weight_grad(x, gy, kernel, **steps), reference.weight_grad(x, gy, kernel, **steps))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [3, 16, 17])
+def test_one_layout_in_and_another_out(target, channels, dtype):
+    """Channels last from planar memory, from a sum's gradient, and back."""
+    rng = np.random.default_rng(channels)
+    W = integers(rng, (1, channels, 3, 3), dtype)
+    planar, last = LAYOUTS[:2]
+    shape = (2, channels, 6, 11)
+    gy = integers(rng, shape, dtype)
+    one = np.broadcast_to(integers(rng, (), dtype), shape)
+    same = np.broadcast_to(integers(rng, shape[:1] + (1,) + shape[2:], dtype), shape)
+    for g in (planar(gy), last(gy), one, same):
+        for to in (planar, last):
+            out = to(np.zeros(shape, dtype))
+            ops.input_grad(g, W, shape[2:], pad=1, out=out)
+            assert_same(out, reference.input_grad(g, W, shape[2:], pad=1))
+            out = to(np.zeros(shape, dtype))
+            ops.forward(g, W, pad=1, out=out)
+            assert_same(out, reference.forward(g, W, pad=1))
+            x = to(gy)
+            assert_same(ops.weight_grad(x, g, (3, 3), pad=1), reference.weight_grad(x, g, (3, 3), pad=1))
+
+
 @pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
 def test_channel_counts(target, layout, axes):

@@ -9,6 +9,7 @@
 #include "packed_rows.hpp"
 #include "plane_weights.hpp"
 #include "row_tiles.hpp"
+#include "rows_apart.hpp"
 #include "run_rows.hpp"
 #include "slices.hpp"
 #include "stretches.hpp"
@@ -37,16 +38,20 @@ class CorrelatePlanar {
     stretches_.take(arena);
     weights_.take(arena);
     if (!job.out.direct) staged_ = arena.take<E>(lat_.cross_phase_count * staged_phase());
-    packed_rows_.take(arena, job.packed_sum * lat_.max_sets, job.ring);
+    packed_rows_.take(arena, job.packed_sum, lat_.max_sets, job.ring);
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
     stretches_.set_offsets(packed_rows_, weights_.cross_step());
     bounds_ = bounds_of(job.in, job.batch, job.out_channels / job.divide * job.sum, job.spare);
+    packed_rows_.stay_inside(bounds_);
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
   // What the arrays hold has changed.
-  void start_over() { plane_ = channel_ = -1; }
+  void start_over() {
+    plane_ = channel_ = -1;
+    packed_phase_ = nullptr;
+  }
 
   void run(int64_t begin, int64_t end) {
     const int64_t tiles = lat_.line_tiles;
@@ -74,7 +79,6 @@ class CorrelatePlanar {
     const int64_t n = slice_.row / job_.out_channels, o = slice_.row % job_.out_channels;
     in_ = n * job_.in.batch + o / job_.divide * job_.sum * job_.in.channel + slices_.in(slice_);
     out_ = n * job_.out.batch + o * job_.out.channel + slices_.out(slice_);
-    packed_phase_ = nullptr;
     if (o != channel_) {
       channel_ = o;
       weights_.enter(o);
@@ -219,21 +223,23 @@ class CorrelatePlanar {
     const int64_t chunks = tiles_.chunks_of(tile);
     const Chunk* from = tile.chunks + begin * chunks;
     Chunk* to = packed.chunks + begin * chunks;
-    for (int64_t k = begin; k < end; ++k)
+    for (int64_t k = begin; k < end; ++k) {
+      const Step plane = in_ + tiles_.plane(k);
+      const int64_t window = packed_rows_.windows_of(plane);
       for (int64_t i = tile.rows->sets_begin; i < tile.rows->sets_end; ++i) {
         const TapSet& set = lat_.tap_sets[i];
         const Range lines = tiles_.lines_of(set, tile);
         Step at = 0;
         if (lines.begin < lines.end)
-          at = packed_rows_.lines(
-              (k - begin) * lat_.max_sets + i - tile.rows->sets_begin, lines.begin, lines.end,
-              [&](int64_t s) { return in_ + tiles_.plane(k) + (set.in0 + s * lat_.line_in_step) * job_.in.line; });
+          at = packed_rows_.lines(window + i - tile.rows->sets_begin, lines.begin, lines.end,
+                                  [&](int64_t s) { return plane + (set.in0 + s * lat_.line_in_step) * job_.in.line; });
         const Cut cut = tiles_.chunks_of(set);
         for (int64_t j = 0; j < cut.count; ++j) {
           *to = *from++;
           (to++)->x = at + (tile.t0 * lat_.lines_per_out + cut.begin(j) - lines.begin) * packed_rows_.line_size();
         }
       }
+    }
   }
 
   // Neighbouring tiles of one phase in some planes, under some chunks of their taps.
@@ -256,6 +262,11 @@ class CorrelatePlanar {
     run_all_as<Plain>(work);
   }
 
+  // Whether hardly a line that is packed is met by several taps of a tile, so that its sums are better kept.
+  bool taps_lie_apart(const Work& work) const {
+    return work.packed && !job_.in.direct && lat_.max_set_taps <= 2 && work.chunks.size() > 1 && !careful_;
+  }
+
   template <class V>
   using Plain = V;
 
@@ -265,8 +276,17 @@ class CorrelatePlanar {
       if (s.stack)
         for (int64_t i = work.chunks.begin; i < work.chunks.end; ++i) run_stack<Kind<S>>(s, work, i);
       else
-        run_rows_as(rows_of<Kind<S>>(s, work, work.chunks));
+        run_stretch(work, rows_of<Kind<S>>(s, work, work.chunks));
     }
+  }
+
+  template <class V>
+  void run_stretch(const Work& work, const Rows<V>& rows) {
+    if constexpr (std::is_same_v<V, S>)
+      if (taps_lie_apart(work))
+        return with_height(work.tiles->lines,
+                           [&](auto T) { run_rows_apart<S, decltype(T)::value>(rows, work.chunks); });
+    run_rows_as(rows);
   }
 
   // Vectors of a single row as the lines of a tile.

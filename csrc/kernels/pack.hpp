@@ -48,28 +48,51 @@ DEPTHWISE_INLINE bool can_gather(Step step) {
   return step > -(Step{1} << 24) && step < Step{1} << 24;
 }
 
-// to[i] = from[i * step] for i < count, where no vector can be loaded as it lies.
+// to[i] = from[i * step] for i < count, where no vector can be loaded.
+template <class E, class T>
+DEPTHWISE_NOINLINE void widen_one_by_one(E* to, const T* from, Step step, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = convert<E>(from[i * step]);
+}
+
+// to[i] = load(i)'s first element, and so on: the last vector laps over the one before. count >= S::N.
+template <class S, class F>
+DEPTHWISE_INLINE void fill_vectors(typename S::E* to, int64_t count, const F& load) {
+  for (int64_t i = 0; i < count; i += S::N) {
+    const int64_t at = at_most(i, count - S::N);
+    S::store(to + at, load(at));
+  }
+}
+
+// The same for elements that are not neighbours, in whole vectors: none reads anything but those elements and what lies
+// between them.
 template <class S, class T>
 DEPTHWISE_NOINLINE void widen_apart(typename S::E* to, const T* from, Step step, int64_t count) {
-  int64_t i = 0;
-  if constexpr (__is_same(T, typename S::E))
-    if (step != 1 && can_gather<S>(step))
-      for (; i + S::N <= count; i += S::N) S::store(to + i, S::gather(from + i * step, step));
-  for (; i < count; ++i) to[i] = convert<typename S::E>(from[i * step]);
+  const auto apart = [&](int64_t at) { return S::gather(from + at * step, step); };
+  if (step == -1)
+    return fill_vectors<S>(to, count, [&](int64_t at) { return S::reversed(S::load(from - at - (S::N - 1))); });
+  if (step == 2)
+    return fill_vectors<S>(to, count, [&](int64_t at) {
+      if (at + S::N == count) return apart(at);
+      typename S::V even, odd;
+      S::deinterleave(S::load(from + 2 * at), S::load(from + 2 * at + S::N), even, odd);
+      return even;
+    });
+  if (step == 0) {
+    const typename S::V same = S::set1(convert<typename S::E>(*from));
+    return fill_vectors<S>(to, count, [&](int64_t) { return same; });
+  }
+  fill_vectors<S>(to, count, apart);
 }
 
 // to[i] = from[i * step] for i < count.
 template <class S, class T>
 inline void widen_span(typename S::E* to, const T* from, Step step, int64_t count) {
   if constexpr (vector_converts<S, T>)
-    if (step == 1 && count >= S::N) {
-      for (int64_t i = 0; i < count; i += S::N) {
-        const int64_t at = at_most(i, count - S::N);  // the last vector laps over the one before
-        S::store(to + at, S::load(from + at));
-      }
-      return;
+    if (count >= S::N && can_gather<S>(step)) {
+      if (step != 1) return widen_apart<S, T>(to, from, step, count);
+      return fill_vectors<S>(to, count, [&](int64_t at) { return S::load(from + at); });
     }
-  widen_apart<S, T>(to, from, step, count);
+  widen_one_by_one(to, from, step, count);
 }
 
 // to[i] = 0 for i < count.
@@ -78,9 +101,17 @@ inline void clear(typename S::E* to, int64_t count) {
   std::memset(to, 0, static_cast<size_t>(count) * sizeof(typename S::E));
 }
 
-template <class E, class T>
-DEPTHWISE_NOINLINE void narrow_apart(T* to, Step step, const E* from, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) to[i * step] = convert<T>(from[i]);
+// The same where elements are not neighbours, or too few: 16-bit floats are rounded a vector at a time.
+template <class S, class T>
+DEPTHWISE_NOINLINE void narrow_apart(T* to, Step step, const typename S::E* from, int64_t count) {
+  int64_t i = 0;
+  if constexpr (vector_converts<S, T> && sizeof(T) == 2)
+    for (; i + S::N <= count; i += S::N) {
+      T lanes[S::N];
+      S::store(lanes, S::load(from + i));
+      for (int k = 0; k < S::N; ++k) to[(i + k) * step] = lanes[k];
+    }
+  for (; i < count; ++i) to[i * step] = convert<T>(from[i]);
 }
 
 // to[i * step] = from[i] for i < count.
@@ -90,7 +121,7 @@ inline void narrow_span(T* to, Step step, const typename S::E* from, int64_t cou
   if constexpr (vector_converts<S, T>)
     if (step == 1)
       for (; i + S::N <= count; i += S::N) S::store(to + i, S::load(from + i));
-  if (i < count) narrow_apart(to + i * step, step, from + i, count - i);
+  if (i < count) narrow_apart<S>(to + i * step, step, from + i, count - i);
 }
 
 template <class E>

@@ -44,6 +44,12 @@ class PackedPixels {
           widen_span<S, T>(to + i * S::N, data + v * S::N + i * side_.line, 1, S::N);
         return;
       }
+      if (side_.channel == 0) {  // one element for all channels, as a sum's gradient has
+        const typename S::M used = S::mask(0, lanes);
+        for (int64_t i = 0; i < columns; ++i)
+          S::store(to + i * S::N, S::keep(S::set1(convert<E>(data[i * side_.line])), used));
+        return;
+      }
       if constexpr (__is_same(T, E))
         if (lanes_.divide == 1 && side_.line == 1 && lanes == S::N && columns >= S::block)
           return columns_to_pixels<S>(to, data + v * S::N * lanes_.sum * side_.channel, lanes_.sum * side_.channel,

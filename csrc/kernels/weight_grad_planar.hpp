@@ -38,12 +38,13 @@ class WeightGradPlanar {
     strip_.take(arena);
     sums_.take(arena, 1, taps_);
     not_finite_ = arena.take<E>(S::N);
-    x_rows_.take(arena, lat_.max_sets, job.ring);
-    if (!job.g.direct) g_rows_.take(arena, 1, max_lines);
+    x_rows_.take(arena, 1, lat_.max_sets, job.ring);
+    if (!job.g.direct) g_rows_.take(arena, 1, 1, max_lines);
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
     strip_.set_offsets(x_rows_);
     bounds_ = bounds_of(job.x, job.batch / job.x.depths, job.out_channels / job.divide, job.spare);
+    x_rows_.stay_inside(bounds_);
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
@@ -254,7 +255,8 @@ class WeightGradPlanar {
     if (!job_.g.direct) {
       g_rows_.forget(column);
       const Step row = g + (c.out0 + t0 * c.out_step) * job_.g.line, line = c.out_step * job_.g.line;
-      from.packed_g = g_rows_.data() + g_rows_.lines(0, 0, lines, [&](int64_t t) { return row + t * line; });
+      from.packed_g =
+          g_rows_.data() + g_rows_.lines(g_rows_.windows_of(0), 0, lines, [&](int64_t t) { return row + t * line; });
     }
     if (from.packs_x && job_.x.direct) x_rows_.forget(column * lat_.cross_in_step);
     RowProducts<E> p = call(from);
@@ -278,7 +280,7 @@ class WeightGradPlanar {
       if (from.packs_x) {
         const Range read = lines_of(set, t0, t0 + lines);
         if (read.begin >= read.end) continue;
-        packed = x_rows_.lines(i - c.sets_begin, read.begin, read.end,
+        packed = x_rows_.lines(x_rows_.windows_of(from.x) + i - c.sets_begin, read.begin, read.end,
                                [&](int64_t s) { return from.x + (set.in0 + s * lat_.line_in_step) * job_.x.line; });
         packed += (t0 * apart - read.begin) * x_rows_.line_size();
         p.x = x_rows_.data();

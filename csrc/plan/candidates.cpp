@@ -32,7 +32,7 @@ bool rows_of_pixels_are_copied(const Facts& f) {
 // Why lanes are not to hold channels, however these are read.
 const char* channels_do_not_fill(const Facts& f) {
   const int64_t channels = f.outs;
-  if (f.channels_closest) return 2 * channels < f.N ? "channels fill less than half a vector" : nullptr;
+  if (f.channels_closest) return 4 * channels < f.N ? "channels fill less than a quarter of a vector" : nullptr;
   if (f.N == 1) return "one lane gains nothing from transposed planes";
   if (f.outs * f.p.d.kernel * f.p.h.kernel * f.p.w.kernel == 0) return "there is nothing to compute";
   if (weight_gradient_without_masks(f) && 8 * channels < 5 * f.N * ceil_div(channels, f.N))

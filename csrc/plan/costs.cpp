@@ -43,8 +43,57 @@ double rows_of_lines(const Facts& f) {
   return numbers.fixed.line_cost * static_cast<double>(f.N) / std::max(1.0, f.taps_w);
 }
 
+// Elements of x or y alone that some tap meets.
+double elements_of(const Facts& f, bool image) {
+  const Problem& p = f.p;
+  const int64_t places =
+      image ? inputs_met(p.d) * inputs_met(p.h) * inputs_met(p.w) : p.multiplier * p.d.out * p.h.out * p.w.out;
+  return static_cast<double>(p.batch * p.channels) * static_cast<double>(places);
+}
+
+// How often an element that is read is packed where nothing is kept for the planes that follow.
+double repeats(const Facts& f) {
+  const auto planes = static_cast<double>(std::max<int64_t>(1, f.gradient ? f.p.d.out : inputs_met(f.p.d)));
+  return std::max(1.0, f.taps_d / planes) * static_cast<double>(f.gradient ? 1 : f.p.multiplier);
+}
+
+// Of a row that is read, in columns.
+double columns_met(const Facts& f) {
+  return static_cast<double>(std::max<int64_t>(1, f.gradient ? f.p.w.out : inputs_met(f.p.w)));
+}
+
+double far(const Facts& f) { return f.bytes > numbers.fixed.uncached_bytes ? 2 : 1; }
+
+// Elements of planar memory that are brought into channel order, whole rows of what is read, and back. One element for
+// all channels is no plane.
+double planar_elements(const Facts& f) {
+  double count = 0;
+  if (!f.channels_closest && f.read.strides[1] != 0)
+    count += elements_of(f, !f.gradient) * static_cast<double>(f.read_width()) / columns_met(f) * repeats(f);
+  if (!f.written_closest && f.written.strides[1] != 0) count += elements_of(f, f.gradient);
+  return count;
+}
+
+// What lanes along the columns take to pack planar rows whose elements of use lie apart. A plane that is no higher than
+// what is kept of it is packed once.
+double rows_apart(const Facts& f) {
+  const bool apart = !f.row_is_read_in_steps() || (f.read.strides[width_axis] != 1 && f.read_width() > 1);
+  if (f.channels_closest || !apart) return 0;
+  const FixedNumbers& n = numbers.fixed;
+  const double once = far(f) * elements_of(f, !f.gradient) / std::max(1.0, f.products);
+  const double element = f.row_is_read_in_steps() ? n.apart_cost / 2 : n.apart_cost;
+  return (f.written_height() > 3 * f.k.max_lines ? repeats(f) : 1) * once *
+         (element + n.apart_row_cost * static_cast<double>(f.N) / columns_met(f));
+}
+
+// What lanes along the columns write to pixels.
+double scattered(const Facts& f) {
+  if (f.p.pass == Pass::weight_grad || !f.written_closest) return 0;
+  return numbers.fixed.scattering_cost * elements_of(f, f.gradient) / std::max(1.0, f.products);
+}
+
 double gathered(const Facts& f, double idle) {
-  if (!f.channels_closest) return idle;
+  if (!f.channels_closest) return idle + rows_apart(f) + scattered(f);
   const auto summed = static_cast<double>(f.gradient ? f.p.multiplier : 1);  // planes that are gathered for an output
   return std::max(idle, numbers.fixed.gathering_cost * summed) + packing(f);
 }
@@ -64,10 +113,8 @@ double filled_by_channels(const Facts& f) {
 
 double by_channels(const Facts& f) {
   const double filled = filled_by_channels(f);
-  if (f.channels_closest) return 1 / filled;
-  if (weight_gradient_without_masks(f)) return numbers.fixed.transposed_cost;
-  const double far = f.bytes > numbers.fixed.uncached_bytes ? 2 : 1;
-  const double transposing = far * numbers.fixed.transposing_cost * f.elements / std::max(1.0, f.products);
+  if (weight_gradient_without_masks(f)) return f.channels_closest ? 1 / filled : numbers.fixed.transposed_cost;
+  const double transposing = far(f) * numbers.fixed.transposing_cost * planar_elements(f) / std::max(1.0, f.products);
   return (1 + transposing + rows_of_lines(f) / static_cast<double>(f.N)) / filled;
 }
 

@@ -86,10 +86,11 @@ int64_t planes_converted_together(const Problem& p, DType sums) {
                              std::max<int64_t>(1, p.channels));
 }
 
-bool pixels_lie_together(const Facts& f) {
-  const int64_t sizes[array_axes] = {f.p.batch, f.gradient ? f.outs : f.p.channels, f.read_depth(), f.read_height(),
-                                     f.read_width()};
-  return channels_are_closest(f.read.strides, sizes);
+bool pixels_lie_together(const Problem& p, const Array& a, bool image) {
+  const int64_t sizes[array_axes] = {p.batch, image ? p.channels : p.channels * p.multiplier,
+                                     image ? p.d.size : p.d.out, image ? p.h.size : p.h.out,
+                                     image ? p.w.size : p.w.out};
+  return channels_are_closest(a.strides, sizes);
 }
 
 // Whether an output row, or a phase of one, fits a vector of so many lanes of float32.
@@ -118,12 +119,14 @@ Facts::Facts(const Problem& problem, const Kernels& kernels, int64_t narrow)
       read(gradient ? p.y : p.x),
       written(gradient ? p.x : p.y),
       images(p.batch * p.d.out),
+      taps_d(valid_taps(p.d)),
       taps_h(valid_taps(p.h)),
       taps_w(valid_taps(p.w)),
-      products(static_cast<double>(p.batch * outs) * valid_taps(p.d) * taps_h * taps_w),
+      products(static_cast<double>(p.batch * outs) * taps_d * taps_h * taps_w),
       bytes(array_bytes(p)),
       elements(bytes / static_cast<double>(item_bytes(p.x.dtype))),
-      channels_closest(pixels_lie_together(*this)),
+      channels_closest(pixels_lie_together(p, read, !gradient)),
+      written_closest(pixels_lie_together(p, written, gradient)),
       planes_together(planes_converted_together(p, sums)),
       pairs(takes_pairs(p, sums, planes_together)),
       planes_converted(planes_together && row_is_read_in_steps() && row_is_written_in_steps()),
@@ -161,6 +164,8 @@ Side Facts::side(const Array& a, bool image, bool channel_lanes, bool direct) co
           .depths = image ? p.d.size : p.d.out,
           .direct = direct};
 }
+
+int64_t inputs_met(const Axis& a) { return std::min(a.size, a.out * a.kernel); }
 
 int64_t extent(const Axis& a, bool input_grad, int64_t outs) {
   const int64_t spread = (a.kernel - 1) * a.dilate;

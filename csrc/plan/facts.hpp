@@ -12,16 +12,17 @@ struct Facts {
   const Problem& p;
   const Kernels& k;
   const DType sums;
-  const bool wide;              // sums are float64: the index of a kernel
-  const bool gradient;          // of the input
-  const int64_t N, item;        // lanes of a vector of sums, bytes of a sum
-  const int64_t outs;           // channels of y
-  const int64_t narrow_lanes;   // of vectors that are half as long and hold a whole row, or 0
-  const Array &read, &written;  // the image that outputs are made of, and theirs; of a weight gradient x and gy
-  const int64_t images;         // planes of y, of one channel
-  const double taps_h, taps_w;  // pairs of an output and a tap that meet inside the image
+  const bool wide;                      // sums are float64: the index of a kernel
+  const bool gradient;                  // of the input
+  const int64_t N, item;                // lanes of a vector of sums, bytes of a sum
+  const int64_t outs;                   // channels of y
+  const int64_t narrow_lanes;           // of vectors that are half as long and hold a whole row, or 0
+  const Array &read, &written;          // the image that outputs are made of, and theirs; of a weight gradient x and gy
+  const int64_t images;                 // planes of y, of one channel
+  const double taps_d, taps_h, taps_w;  // pairs of an output and a tap that meet inside the image
   const double products, bytes, elements;  // multiply-adds of use; of x and y together
   const bool channels_closest;             // channels of what is read are neighbours in memory
+  const bool written_closest;              // ... and of the other array
   // Channels whose planes of another dtype may be converted together: none where a plane is too large for the cache or
   // has gaps in its rows. A weight gradient takes those of all images, if it can.
   const int64_t planes_together;
@@ -52,6 +53,9 @@ bool is_lacking(const Axis&);
 
 // The same problem in words that kernels understand: without emptiness, and an image one column wide lying as a row.
 Problem normalised(const Problem&);
+
+// Rows or columns of x that some tap meets, at most.
+int64_t inputs_met(const Axis&);
 
 // Input rows or columns between the first and the last that `outs` neighbouring outputs read.
 int64_t extent(const Axis&, bool input_grad, int64_t outs);

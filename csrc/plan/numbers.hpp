@@ -27,6 +27,15 @@ struct FixedNumbers {
   // Times the multiply-adds of use that rows take whose neighbours lie apart, channels being closest in memory, for
   // each plane that an output sums: more than lanes along the channels, of which half may be idle.
   double gathering_cost = 2.1;
+  // Multiply-adds that it takes to store a vector of columns to as many pixels (AVX2, EPYC of the fourth generation,
+  // one thread, input gradient of 8x64x28x28 with 3x3, gy planar: 190 us where gx is, too; where it is channels last
+  // 670 by columns and 231 by channels).
+  double scattering_cost = 28;
+  // Multiply-adds that it takes to pack a vector's worth of planar rows whose elements of use lie apart, half as many
+  // where but the view of an array has put them apart, and for each row beside that (the same machine, forward, 3x3, by
+  // columns and by channels: 64x56x56 with stride 3 140 us and 55, with stride 8 35 and 16, 256x14x14 with stride 3 149
+  // and 26, 32x224x224 with stride 3 589 and 362; every other column of 64x112x224 581 and 667, of 64x14x28 34 and 16).
+  double apart_cost = 7, apart_row_cost = 53;
   // Times the multiply-adds of use that a single row takes, which is summed by chains of one vector where taps reach
   // beside it.
   double chains_cost = 2.5;

@@ -24,6 +24,7 @@ struct F32 {
     return static_cast<M>(((1u << clamp(last, 0, N)) - 1u) & ~((1u << clamp(first, 0, N)) - 1u));
   }
   static V load(const E* p, M m) { return _mm512_maskz_loadu_ps(m, p); }
+  static V keep(V v, M m) { return _mm512_maskz_mov_ps(m, v); }
   // The first `count` lanes, 1 to N.
   static void store_first(E* p, V v, int64_t count) { _mm512_mask_storeu_ps(p, mask(0, count), v); }
   // Even and odd elements of a followed by b.
@@ -38,6 +39,9 @@ struct F32 {
     a = _mm512_permutex2var_ps(even, i, odd);
     b = _mm512_permutex2var_ps(even, _mm512_add_epi32(i, _mm512_set1_epi32(8)), odd);
   }
+  static V reversed(V v) {
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), v);
+  }
   // The elements one lane further down, and the one at p behind them.
   static V shift_in(V v, const E* p) {
     const __m512i last = _mm512_castps_si512(_mm512_castps128_ps512(_mm_load_ss(p)));
@@ -50,6 +54,14 @@ struct F32 {
   static V gather(const E* p, Step step) {
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     return _mm512_i32gather_ps(_mm512_mullo_epi32(lane, _mm512_set1_epi32(static_cast<int>(step))), p, sizeof(E));
+  }
+  template <class Half>
+  static V gather(const Half* p, Step step) {
+    const auto eight = [step](const Half* q) {
+      const auto bits = [&](int i) { return static_cast<int16_t>(q[i * step].bits); };
+      return _mm_setr_epi16(bits(0), bits(1), bits(2), bits(3), bits(4), bits(5), bits(6), bits(7));
+    };
+    return widen_bits(Half{}, _mm256_set_m128i(eight(p + 8 * step), eight(p)));
   }
   static V pin(V v) {
     asm("" : "+v"(v));
@@ -96,11 +108,14 @@ struct F32 {
   // 2^n, where the lowest bits of v, as an integer, are n and the exponent's bias: infinity and 0 at the ends.
   static V power_of_two(V v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 23)); }
   static E sum(V v) { return _mm512_reduce_add_ps(v); }
-  static V load(const bf16* p) {
-    const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  static V widen_bits(bf16, __m256i half) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
   }
-  static V load(const f16* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  static V widen_bits(f16, __m256i half) { return _mm512_cvtph_ps(half); }
+  template <class Half>
+  static V load(const Half* p) {
+    return widen_bits(Half{}, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
   static void store(f16* p, V v) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }
@@ -114,9 +129,11 @@ struct F32 {
   }
   template <class Half>
   static V load_blocks(const Half* p, Step step) {
-    Half blocks[N];
-    for (int i = 0; i < N / block; ++i) std::memcpy(blocks + i * block, p + i * step, block * sizeof(Half));
-    return load(blocks);
+    const auto two = [step](const Half* q) {
+      return _mm_unpacklo_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(q)),
+                                _mm_loadl_epi64(reinterpret_cast<const __m128i*>(q + step)));
+    };
+    return widen_bits(Half{}, _mm256_set_m128i(two(p + 2 * step), two(p)));
   }
   template <class Half>
   static void store_blocks(Half* p, Step step, V v) {
@@ -141,6 +158,7 @@ struct F64 {
     return static_cast<M>(((1u << clamp(last, 0, N)) - 1u) & ~((1u << clamp(first, 0, N)) - 1u));
   }
   static V load(const E* p, M m) { return _mm512_maskz_loadu_pd(m, p); }
+  static V keep(V v, M m) { return _mm512_maskz_mov_pd(m, v); }
   static void store_first(E* p, V v, int64_t count) { _mm512_mask_storeu_pd(p, mask(0, count), v); }
   static void deinterleave(V a, V b, V& even, V& odd) {
     const __m512i e = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
@@ -152,6 +170,7 @@ struct F64 {
     a = _mm512_permutex2var_pd(even, i, odd);
     b = _mm512_permutex2var_pd(even, _mm512_add_epi64(i, _mm512_set1_epi64(4)), odd);
   }
+  static V reversed(V v) { return _mm512_permutexvar_pd(_mm512_setr_epi64(7, 6, 5, 4, 3, 2, 1, 0), v); }
   static V shift_in(V v, const E* p) {
     const __m512i last = _mm512_castpd_si512(_mm512_castpd128_pd512(_mm_load_sd(p)));
     return _mm512_castsi512_pd(_mm512_alignr_epi64(last, _mm512_castpd_si512(v), 1));

@@ -41,6 +41,10 @@ struct F32 {
     a = vzip1q_f32(even, odd);
     b = vzip2q_f32(even, odd);
   }
+  static V reversed(V v) {
+    const V pairs = vrev64q_f32(v);
+    return vextq_f32(pairs, pairs, 2);
+  }
   // The elements one lane further down, and the one at p behind them.
   static V shift_in(V v, const E* p) { return vextq_f32(v, vld1q_dup_f32(p), 1); }
   // No stores past the caches here.
@@ -50,6 +54,11 @@ struct F32 {
   static V gather(const E* p, Step step) {
     const E lanes[N] = {p[0], p[step], p[2 * step], p[3 * step]};
     return vld1q_f32(lanes);
+  }
+  template <class Half>
+  static V gather(const Half* p, Step step) {
+    const Half lanes[N] = {p[0], p[step], p[2 * step], p[3 * step]};
+    return load(lanes);
   }
   static V pin(V v) {
     asm("" : "+w"(v));
@@ -128,6 +137,7 @@ struct F64 {
     odd = vuzp2q_f64(a, b);
   }
   static void interleave(V even, V odd, V& a, V& b) { deinterleave(even, odd, a, b); }
+  static V reversed(V v) { return vextq_f64(v, v, 1); }
   static V shift_in(V v, const E* p) { return vextq_f64(v, vld1q_dup_f64(p), 1); }
   static void store_non_temporal(E* p, V v) { store(p, v); }
   static void fence() {}

@@ -31,6 +31,7 @@ struct Scalar {
     odd = b;
   }
   static void interleave(V even, V odd, V& a, V& b) { deinterleave(even, odd, a, b); }
+  static V reversed(V v) { return v; }
   // The elements one lane further down, and the one at p behind them.
   static V shift_in(V, const E* p) { return *p; }
   // No stores past the caches here.
@@ -73,6 +74,11 @@ struct F32 : Scalar<float> {
   static void store(bf16* p, V v) { *p = narrow_bf16(v); }
   using Scalar<float>::load;
   using Scalar<float>::store;
+  using Scalar<float>::gather;
+  template <class Half>
+  static V gather(const Half* p, Step) {
+    return load(p);
+  }
   template <class Half>
   static V load_blocks(const Half* p, Step) {
     return load(p);

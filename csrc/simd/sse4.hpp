@@ -40,6 +40,7 @@ struct F32 {
     a = _mm_unpacklo_ps(even, odd);
     b = _mm_unpackhi_ps(even, odd);
   }
+  static V reversed(V v) { return _mm_shuffle_ps(v, v, 0x1b); }
   // The elements one lane further down, and the one at p behind them.
   static V shift_in(V v, const E* p) {
     const V down = _mm_move_ss(v, _mm_load_ss(p));
@@ -50,6 +51,10 @@ struct F32 {
   static void fence() { _mm_sfence(); }
   // Elements `step` apart.
   static V gather(const E* p, Step step) { return _mm_setr_ps(p[0], p[step], p[2 * step], p[3 * step]); }
+  template <class Half>
+  static V gather(const Half* p, Step step) {
+    return _mm_setr_ps(widen(p[0]), widen(p[step]), widen(p[2 * step]), widen(p[3 * step]));
+  }
   static V pin(V v) {
     asm("" : "+x"(v));
     return v;
@@ -124,6 +129,7 @@ struct F64 {
     odd = _mm_unpackhi_pd(a, b);
   }
   static void interleave(V even, V odd, V& a, V& b) { deinterleave(even, odd, a, b); }
+  static V reversed(V v) { return _mm_shuffle_pd(v, v, 1); }
   static V shift_in(V v, const E* p) { return _mm_shuffle_pd(v, _mm_load_sd(p), 1); }
   static void store_non_temporal(E* p, V v) { _mm_stream_pd(p, v); }
   static void fence() { _mm_sfence(); }

@@ -10,8 +10,8 @@ struct Packers {
   // to[i] = from[i * step], and to[i * step] = from[i].
   void (*widen)(DType, void* to, const void* from, int64_t step, int64_t count);
   void (*narrow)(DType, void* to, int64_t step, const void* from, int64_t count);
-  // One vector.
-  void (*gather)(void* to, const void* from, int64_t step);
+  // One vector, of elements `step` apart.
+  void (*gather)(DType, void* to, const void* from, int64_t step);
   // to[column][lane] = from[lane][column], whose lanes lie `lane` apart, and back.
   void (*columns_to_pixels)(void* to, const void* from, int64_t lane, int64_t columns);
   void (*pixels_to_columns)(void* to, int64_t lane, const void* from, int64_t columns);
@@ -26,7 +26,8 @@ struct Packers {
                               const CrossTap*, int64_t taps, int64_t step, int64_t u0, int64_t u1, int64_t v,
                               int64_t begin, int64_t end, int64_t* place, void* scratch);
   // Slides a window of at most `most` lines down the image, from [0, height) on, a line each time; tells of each place.
-  void (*pack_lines)(const Side&, const RowLayoutView&, int64_t strip_begin, int64_t most, int64_t height,
+  // `near`: nothing but the row itself may be read.
+  void (*pack_lines)(const Side&, const RowLayoutView&, int64_t strip_begin, int64_t most, int64_t height, bool near,
                      void (*see)(void* what, int64_t line, const void* packed), void* what, void* scratch);
   // The weights and the bias of a group.
   void (*pack_weights)(const Correlation&, int64_t group, const void** weights, const void** bias, void* scratch);

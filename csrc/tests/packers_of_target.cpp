@@ -24,8 +24,11 @@ struct Calls {
       narrow_span<S, T>(static_cast<T*>(to), step, static_cast<const E*>(from), count);
     });
   }
-  static void gather(void* to, const void* from, int64_t step) {
-    S::store(static_cast<E*>(to), S::gather(static_cast<const E*>(from), step));
+  static void gather(DType t, void* to, const void* from, int64_t step) {
+    with_type(t, [&](auto type) {
+      using T = typename decltype(type)::type;
+      if constexpr (vector_converts<S, T>) S::store(static_cast<E*>(to), S::gather(static_cast<const T*>(from), step));
+    });
   }
   static void to_pixels(void* to, const void* from, int64_t lane, int64_t columns) {
     columns_to_pixels<S>(static_cast<E*>(to), static_cast<const E*>(from), lane, columns);
@@ -60,14 +63,16 @@ struct Calls {
     return packed.data();
   }
   static void lines(const depthwise::Side& side, const depthwise::RowLayoutView& layout, int64_t strip_begin,
-                    int64_t most, int64_t height, void (*see)(void*, int64_t, const void*), void* what, void* scratch) {
+                    int64_t most, int64_t height, bool near, void (*see)(void*, int64_t, const void*), void* what,
+                    void* scratch) {
     PackedRows<S> rows(side, layout);
     Arena arena(scratch);
-    rows.take(arena, 2, most);
+    rows.take(arena, 2, 2, most);
+    if (!near) rows.stay_inside(bounds_of(side, 1, 1, 0));
     rows.forget(strip_begin);
     for (int64_t line = 0; line < side.lines; ++line) {
       const int64_t end = at_most(side.lines, line + height);
-      const Step at = rows.lines(1, line, end, [&](int64_t l) { return l * side.line; });
+      const Step at = rows.lines(rows.windows_of(line % 2) + 1, line, end, [&](int64_t l) { return l * side.line; });
       for (int64_t l = line; l < end; ++l) see(what, l, rows.data() + at + (l - line) * rows.line_size());
     }
   }

@@ -128,7 +128,7 @@ void for_products(const Problem& p, F&& f) {
 
 Axis draw_axis(int64_t most) {
   for (;;) {
-    Axis a{draw(1, most), draw(1, 7), draw(1, 3), draw(0, 4), draw(1, 3), 0};
+    Axis a{draw(1, most), draw(1, 7), draw(0, 3) ? draw(1, 3) : draw(4, 9), draw(0, 4), draw(1, 3), 0};
     const int64_t free = a.size + a.pad + draw(0, 4) - a.dilate * (a.kernel - 1) - 1;
     if (free < 0) continue;
     a.out = free / a.stride + 1;

@@ -171,6 +171,10 @@ void test_layout(const LatticeView& lat, const Axis& a, Pass pass) {
   for (int64_t i = 0; i < v.count; ++i) {
     const Segment& s = v.segments[i];
     check(s.at >= 0 && s.length <= v.longest && s.at + s.length <= v.elements, "segments are in the row", a, pass);
+    for (int64_t k = 1; k < s.neighbours; ++k) {
+      const Segment& n = v.segments[i + k];
+      check(n.shift * v.step + n.residue == s.shift * v.step + s.residue + k, "neighbours are neighbours", a, pass);
+    }
     for (int64_t k = 0; k < s.length - lanes; ++k) {
       int64_t& to = column[static_cast<size_t>(s.at + k)];
       check(to == INT64_MIN, "segments do not overlap", a, pass);

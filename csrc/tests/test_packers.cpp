@@ -68,13 +68,16 @@ double rounded(double v, DType t) {
   return v;
 }
 
-// Strided memory; elements overlap unless it is to be written to.
+// Strided memory; with `rows`, columns are neighbours.
 struct Image {
-  Image(int64_t channels, int64_t lines, int64_t cross_size, DType t) : numbers(0, t) {
+  Image(int64_t channels, int64_t lines, int64_t cross_size, DType t, bool rows = false) : numbers(0, t) {
     int64_t sizes[3] = {channels, lines, cross_size}, order[3] = {0, 1, 2}, strides[3], step = 1, first = 0;
-    std::shuffle(order, order + 3, random_bits);
+    if (rows)
+      std::swap(order[0], order[2]);
+    else
+      std::shuffle(order, order + 3, random_bits);
     for (const int64_t axis : order) {
-      strides[axis] = step * (draw(0, 3) ? 1 : -1);
+      strides[axis] = step * (draw(0, 3) || (rows && axis == 2) ? 1 : -1);
       if (strides[axis] < 0) first -= strides[axis] * (sizes[axis] - 1);
       step *= sizes[axis];
       step += draw(0, 2) ? 0 : draw(1, 9);
@@ -120,7 +123,7 @@ struct Scratch {
 };
 
 void test_spans(const Packers& p, DType sums) {
-  const int64_t count = draw(0, 70), apart = draw(0, 1) ? 1 : draw(2, 5), step = draw(0, 3) ? apart : -apart;
+  const int64_t count = draw(0, 70), apart = draw(0, 1) ? 1 : draw(2, 9), step = draw(0, 3) ? apart : -apart;
   const int64_t first = step < 0 ? (count ? (count - 1) * apart : 0) : 0, reach = count ? (count - 1) * apart + 1 : 0;
   const Numbers memory(reach, draw_dtype());
   const Numbers before(count + 2, sums);
@@ -130,6 +133,11 @@ void test_spans(const Packers& p, DType sums) {
   for (int64_t i = 0; i < count; ++i)
     check(wide.get(i + 1) == rounded(memory.get(first + i * step), sums), "widen_span");
   check(wide.get(0) == before.get(0) && wide.get(count + 1) == before.get(count + 1), "widen_span: beside");
+  if (count) {
+    p.widen(memory.dtype, wide.bytes.data() + item_bytes(sums), memory.bytes.data(), 0, count);
+    for (int64_t i = 0; i < count; ++i)
+      check(wide.get(i + 1) == rounded(memory.get(0), sums), "widen_span: one element for all");
+  }
 
   Numbers narrow = memory;
   p.narrow(memory.dtype, narrow.bytes.data() + first * item, step, before.bytes.data(), count);
@@ -142,9 +150,9 @@ void test_spans(const Packers& p, DType sums) {
 
 void test_gather(const Packers& p, DType sums) {
   const int64_t step = draw(-9, 9), reach = (p.lanes - 1) * std::abs(step), first = step < 0 ? reach : 0;
-  const Numbers memory(reach + 1, sums);
+  const Numbers memory(reach + 1, sums == DType::f64 ? sums : static_cast<DType>(draw(0, 2)));
   Numbers vector(p.lanes, sums);
-  p.gather(vector.bytes.data(), memory.bytes.data() + first * item_bytes(sums), step);
+  p.gather(memory.dtype, vector.bytes.data(), memory.bytes.data() + first * item_bytes(memory.dtype), step);
   for (int64_t l = 0; l < p.lanes; ++l) check(vector.get(l) == memory.get(first + l * step), "gather");
 }
 
@@ -252,7 +260,7 @@ void test_windows(const Packers& p, DType sums) {
 
 Axis draw_axis() {
   for (;;) {
-    Axis a{draw(1, 60), draw(1, 7), draw(1, 4), 0, draw(1, 4), draw(1, 40)};
+    Axis a{draw(1, 60), draw(1, 9), draw(1, 9), 0, draw(1, 4), draw(1, 40)};
     const int64_t padding = (a.out - 1) * a.stride + a.dilate * (a.kernel - 1) + 1 - a.size;
     if (padding < 0) continue;
     a.pad = draw(0, padding);
@@ -270,7 +278,8 @@ void test_lines(const Packers& p, DType sums) {
   const RowLayoutView row = layout.view();
   const int64_t width = pass == Pass::input_grad ? columns.out : columns.size;
   const int64_t strip_begin = strip * draw(0, 2), height = draw(1, 4), most = height + draw(0, 3);
-  const Image image(1, draw(1, 9), width, draw_dtype());
+  const Image image(1, draw(1, 9), width, draw_dtype(), draw(0, 1));
+  const bool near = image.side.cross != 1 || draw(0, 1);
   struct Seen {
     const Image& image;
     const RowLayoutView& row;
@@ -289,8 +298,8 @@ void test_lines(const Packers& p, DType sums) {
       }
     }
   };
-  Scratch scratch(2 * most * row.elements + 2 * row.longest + 4 * row.count + 64);
-  p.pack_lines(image.side, row, strip_begin, most, height, see, &seen, scratch.data);
+  Scratch scratch(4 * most * row.elements + 2 * row.longest + 4 * row.count + 128);
+  p.pack_lines(image.side, row, strip_begin, most, height, near, see, &seen, scratch.data);
 }
 
 void test_weights(const Packers& p, DType sums) {
