@@ -28,7 +28,8 @@ class CorrelatePlanar {
   CorrelatePlanar(const Correlation& job, void* scratch)
       : job_(job),
         lat_(job.lattice),
-        slices_(job),
+        group_(volumes_together(job)),
+        slices_(job, group_),
         weights_(job),
         tiles_(job),
         stretches_(job),
@@ -101,7 +102,7 @@ class CorrelatePlanar {
   // How many planes, from this one on, are done together: they lie evenly, and their whole vectors stay inside the
   // array. As many as a first-level cache holds.
   int64_t planes_together(int64_t most) {
-    const bool channels = slices_.single();  // else slices of one channel
+    const bool channels = channels_follow();
     if (!job_.in.direct || !job_.out.direct || (channels && !weights_.direct()) || careful_ || job_.strips != 1 ||
         !tiles_.keeps_all())
       return 1;
@@ -111,18 +112,28 @@ class CorrelatePlanar {
     most = at_most(most, (job_.fetch_bytes ? planes_bytes / 8 : planes_bytes) / at_least(plane_bytes, 1));
     const int64_t row = job_.divide > 1 ? job_.divide : job_.out_channels;
     most = at_most(most, channels ? row - channel_ % row : slices_.alike(slice_));
+    if (group_ > 1) most = at_most(most, slices_.left_in_group(slice_.row, job_.batch * job_.out_channels));
     if (most < 2) return 1;
     if (!plane_stays_inside()) return 1;
     while (most > 1 && !inside(plane_extent_, in_ + (most - 1) * in_plane())) --most;
     while (!S::masked_fma && channels && most > 1 && !weights_.finite(most)) most /= 2;
     return most;
   }
+  // Volumes so small that several lie at hand take turns slice by slice: their planes are done together.
+  static int64_t volumes_together(const Correlation& job) {
+    if (!job.in.direct || !job.out.direct || job.lattice.depth_outs == 1) return 1;
+    const int64_t elements =
+        job.in.depths * job.in.lines * job.in.cross_size + job.out.depths * job.out.lines * job.out.cross_size;
+    return at_least(1, planes_bytes / at_least(1, elements * Step{sizeof(E)}));
+  }
+  // Whether the plane that follows one is the next channel's, else the channel's next slice.
+  bool channels_follow() const { return slices_.single() || group_ > 1; }
   // Elements from plane to plane of those that are done together.
   Step in_plane() const {
-    if (!slices_.single()) return slices_.in_step();
+    if (!channels_follow()) return slices_.in_step();
     return job_.divide > 1 ? 0 : job_.sum * job_.in.channel;
   }
-  Step out_plane() const { return slices_.single() ? job_.out.channel : Slices::out_step(slice_, job_.out); }
+  Step out_plane() const { return channels_follow() ? job_.out.channel : Slices::out_step(slice_, job_.out); }
 
   // The chunks of a tile that are summed: one without a live line, where no tap meets it.
   Range chunks_of_slice(const RowTile& tile) const {
@@ -325,8 +336,8 @@ class CorrelatePlanar {
                  .w = weights_.taps_at(),
                  .bias = job_.b ? weights_.bias() : nullptr,
                  .x_plane = in_plane(),
-                 .w_plane = slices_.single() ? weights_.plane_step() : 0,
-                 .bias_plane = slices_.single() ? job_.b_stride : 0,
+                 .w_plane = channels_follow() ? weights_.plane_step() : 0,
+                 .bias_plane = channels_follow() ? job_.b_stride : 0,
                  .y_plane = out_plane(),
                  .planes = work.planes,
                  .tiles = work.tiles,
@@ -394,6 +405,7 @@ class CorrelatePlanar {
 
   const Correlation& job_;
   const depthwise::LatticeView& lat_;
+  const int64_t group_;  // of volumes
   Slices slices_;
   PlaneWeights<S> weights_;
   RowTiles tiles_;

@@ -66,8 +66,8 @@ class PlaneWeights {
   // Whether all weights of so many output planes are finite.
   bool finite(int64_t planes) const {
     const bool dense = cross_step() == 1 && (line_step() == job_.kernel_cross || job_.kernel_lines == 1);
-    const bool one = job_.sum * job_.kernel_depth == 1;
-    if (dense && one && plane_step() == taps()) return all_finite<S>(at_, planes * taps());
+    const bool whole = job_.sum == 1 && (depth_step() == taps() || job_.kernel_depth == 1);
+    if (dense && whole && plane_step() == job_.kernel_depth * taps()) return all_finite<S>(at_, planes * plane_step());
     for (int64_t i = 0; i < planes; ++i)
       for (int64_t t = 0; t < job_.kernel_depth; ++t)
         for (int64_t k = 0; k < job_.sum; ++k)

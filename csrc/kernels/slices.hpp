@@ -13,18 +13,22 @@ struct Slice {
   Range taps;      // of the phase, those under which a plane is inside the image
 };
 
-// Slices are numbered by phase, row of planes and output, the last fastest.
+// Slices are numbered by phase, group of rows of planes, output, and row of the group, the last fastest.
 class Slices {
  public:
-  explicit Slices(const depthwise::Correlation& job) : job_(job), lat_(job.lattice) {}
+  explicit Slices(const depthwise::Correlation& job, int64_t group = 1) : job_(job), lat_(job.lattice), group_(group) {}
 
   Slice at(int64_t index, int64_t rows) const {
     const CrossPhase* phase = lat_.depth_phases;
     for (; index >= rows * phase->outs; ++phase) index -= rows * phase->outs;
-    Slice slice{.phase = phase, .row = index / phase->outs, .u = index % phase->outs, .taps = {0, 0}};
+    const int64_t first = index / (group_ * phase->outs) * group_, size = at_most(group_, rows - first);
+    index -= first * phase->outs;
+    Slice slice{.phase = phase, .row = first + index % size, .u = index / size, .taps = {0, 0}};
     slice.taps = taps_inside(slice);
     return slice;
   }
+  // Rows of planes from one on that its group has.
+  int64_t left_in_group(int64_t row, int64_t rows) const { return at_most(rows - row, group_ - row % group_); }
 
   // Its number where its row of planes is the only one.
   int64_t place_in_image(const Slice& slice) const {
@@ -65,6 +69,7 @@ class Slices {
 
   const depthwise::Correlation& job_;
   const depthwise::LatticeView& lat_;
+  const int64_t group_;
 };
 
 }  // namespace
