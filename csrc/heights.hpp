@@ -15,9 +15,7 @@ class Heights {
  public:
   // Of `lines` lines in tiles of `most` at most: 8, or fewer than 5, where all heights are compiled.
   constexpr Heights(int64_t lines, int64_t most)
-      : count_(is_tile_height(lines, most) ? 1
-               : lines == 3                ? 2
-                                           : (lines + most - 1) / most),
+      : count_((lines + most - 1) / most + (most == 8 && lines == 3)),
         least_(count_ ? lines / count_ : 0),
         longer_(count_ ? lines % count_ : 0) {}
 
