@@ -184,8 +184,9 @@ const Candidate& cheapest(const Facts& f) {
   const Candidate* best = nullptr;
   double least = 0;
   for (const Candidate& c : candidates) {
-    // Beside one that reads in place, others with the same lanes only add to its cost.
-    if (best && reads_as_it_lies(best->form) && best->channel_lanes == c.channel_lanes) continue;
+    // Beside one that reads as memory lies, copies with the same lanes only add to its cost.
+    const bool copies = !reads_as_it_lies(c.form);
+    if (best && reads_as_it_lies(best->form) && best->channel_lanes == c.channel_lanes && copies) continue;
     if (why_not(c, f)) continue;
     const double cost = c.cost(f);
     if (best && cost >= least) continue;

@@ -18,8 +18,9 @@ double idle_in_rows(const Facts& f) {
   const auto lanes = static_cast<double>(f.narrow_lanes ? f.narrow_lanes : ceil_div(outs, f.N) * f.N);
   const double phases = f.gradient ? static_cast<double>(p.w.stride) : 1;
   const double taps = static_cast<double>(p.w.kernel) / phases;
-  const bool chains = p.h.size == 1 && p.h.out == 1 && outs < 8 * f.N + 2 * p.w.kernel;
-  return (chains ? numbers.fixed.chains_cost : 1.0) * phases * lanes * taps / std::max(1.0, f.taps_w);
+  const bool alone = p.h.size == 1 && p.h.out == 1, chains = outs < 8 * f.N + 2 * p.w.kernel;
+  const double cost = !alone ? 1 : chains ? numbers.fixed.chains_cost : p.w.stride == 1 ? numbers.fixed.stack_cost : 1;
+  return cost * phases * lanes * taps / std::max(1.0, f.taps_w);
 }
 
 // The same of a weight gradient on targets that cannot mask products at no cost: see row_ends_cost.
@@ -36,11 +37,11 @@ namespace {
 
 double idle_by_columns(const Facts& f) { return weight_gradient_without_masks(f) ? ends_of_rows(f) : idle_in_rows(f); }
 
-// What a row of an image of one line costs before its first sum.
-double rows_of_lines(const Facts& f) {
+// What a row of an image of one line costs before its first sum, for each multiply-add of use.
+double before_row(const Facts& f, double cost) {
   const bool one_line = is_lacking(f.p.d) && is_lacking(f.p.h) && f.p.w.stride == 1;
   if (!one_line || f.p.pass == Pass::weight_grad) return 0;
-  return numbers.fixed.line_cost * static_cast<double>(f.N) / std::max(1.0, f.taps_w);
+  return cost * static_cast<double>(f.N) / std::max(1.0, f.taps_w);
 }
 
 // Elements of x or y alone that some tap meets.
@@ -100,7 +101,7 @@ double gathered(const Facts& f, double idle) {
 
 }  // namespace
 
-double by_columns(const Facts& f) { return gathered(f, idle_by_columns(f)) + rows_of_lines(f); }
+double by_columns(const Facts& f) { return gathered(f, idle_by_columns(f)) + before_row(f, numbers.fixed.row_cost); }
 
 namespace {
 
@@ -115,19 +116,21 @@ double by_channels(const Facts& f) {
   const double filled = filled_by_channels(f);
   if (weight_gradient_without_masks(f)) return f.channels_closest ? 1 / filled : numbers.fixed.transposed_cost;
   const double transposing = far(f) * numbers.fixed.transposing_cost * planar_elements(f) / std::max(1.0, f.products);
-  return (1 + transposing + rows_of_lines(f) / static_cast<double>(f.N)) / filled;
+  return (1 + transposing + before_row(f, numbers.fixed.line_cost) / static_cast<double>(f.N)) / filled;
 }
 
 double by_columns_of_line(const Facts& f) {
   const int64_t outs = f.gradient ? f.p.w.size : f.p.w.out;
   const auto lanes = static_cast<double>(ceil_div(outs, f.N) * f.N * f.p.w.kernel);
-  return gathered(f, std::min(lanes / std::max(1.0, f.taps_w), idle_by_columns(f))) + rows_of_lines(f);
+  return gathered(f, std::min(lanes / std::max(1.0, f.taps_w), idle_by_columns(f))) +
+         before_row(f, numbers.fixed.line_cost);
 }
 
 double by_channels_of_line(const Facts& f) { return 1 / filled_by_channels(f); }
 
 double packed_by_columns(const Facts& f) {
-  return by_columns(f) + (!f.channels_closest && f.rows_in_place ? packing(f) : 0);
+  return gathered(f, idle_by_columns(f)) + before_row(f, numbers.fixed.line_cost) +
+         (!f.channels_closest && f.rows_in_place ? packing(f) : 0);
 }
 
 double packed_by_channels(const Facts& f) { return by_channels(f) + (f.channels_closest ? packing(f) : 0); }

@@ -36,13 +36,15 @@ struct FixedNumbers {
   // columns and by channels: 64x56x56 with stride 3 140 us and 55, with stride 8 35 and 16, 256x14x14 with stride 3 149
   // and 26, 32x224x224 with stride 3 589 and 362; every other column of 64x112x224 581 and 667, of 64x14x28 34 and 16).
   double apart_cost = 7, apart_row_cost = 53;
-  // Times the multiply-adds of use that a single row takes, which is summed by chains of one vector where taps reach
-  // beside it.
-  double chains_cost = 2.5;
-  // Of an image of one line: multiply-adds that a row takes before its first sum, which a vector of transposed rows
-  // shares (AVX2, EPYC of the fourth generation, one thread, float32, 8192 channels with 4 taps, by rows and
-  // transposed: 8 columns 350 us and 140, 32 433 and 328, 64 464 and 629).
-  double line_cost = 110;
+  // Times the multiply-adds of use that a single row takes as an image: summed by chains of one vector where taps reach
+  // beside it, else as a stack.
+  double chains_cost = 2.5, stack_cost = 1.7;
+  // Of an image of one line: multiply-adds that a row takes before its first sum as an image, and by the kernels for
+  // lines, of which a vector of transposed rows shares them (AVX2, EPYC of the fourth generation, one thread, float32,
+  // as an image, as a line and transposed, us: 8192 channels with 4 taps, 8 columns 68, 338 and 91, 32 columns 230, 495
+  // and 231; 2048 channels, 128 columns 133, 166 and 214; 512 channels, 1000 columns 158, 123 and 566; 31 taps, 16
+  // columns 116, 251 and 59, 128 columns 151, 126 and 102).
+  double row_cost = 14, line_cost = 110;
   // A planar weight gradient on targets that cannot mask products at no cost: the ends of a row cost as much as so many
   // vectors of it, a stride adds so many times the multiply-adds of use, and lanes along the channels take so many
   // times them in all. Set when columns of taps were taken one by one at a row's ends (AVX2, EPYC of the second
