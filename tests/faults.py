@@ -39,12 +39,33 @@ FAULTS = [
     Fault("bottom line of taps dropped", K + "tile.hpp", "last = clamp(last, 0,", "last = clamp(last - FAULT, 0,"),
     Fault(
         "channel tail: last channel not stored",
-        K + "tile.hpp",
-        "S::store_first(line, sum[t], tile.lanes);",
-        "S::store_first(line, sum[t], tile.lanes - (FAULT && tile.lanes > 1));",
+        K + "pixel_sums.hpp",
+        "S::store_first(column, sum[t], tile.lanes);",
+        "S::store_first(column, sum[t], tile.lanes - (FAULT && tile.lanes > 1));",
     ),
     Fault(
-        "channel tiles: bias of the first vector for all", K + "tile.hpp", "bias += S::N;", "bias += FAULT ? 0 : S::N;"
+        "channel tiles: bias of the first vector for all",
+        K + "pixel_sums.hpp",
+        "bias += S::N;",
+        "bias += FAULT ? 0 : S::N;",
+    ),
+    Fault(
+        "channel tiles: the last column beside an image's end is not asked for",
+        K + "pixel_sums.hpp",
+        "if (is_asked<C, T, A>(s)) {",
+        "if (is_asked<C, T, A>(s) && !(FAULT && s == T + A - 2)) {",
+    ),
+    Fault(
+        "channel tiles: runs of which other columns are live are taken for alike",
+        K + "tile_runs.hpp",
+        "end[-1].live == c->live",
+        "(FAULT || end[-1].live == c->live)",
+    ),
+    Fault(
+        "channel tiles: rows at an image's end take the runs of those inside",
+        K + "tile_runs.hpp",
+        "keys_[place] == key)",
+        "keys_[place] == key || (FAULT && key.row_taps.size() < keys_[place].row_taps.size()))",
     ),
     Fault(
         "row tail: last column not stored",

@@ -8,9 +8,9 @@
 #pragma once
 #include "activation.hpp"
 #include "band_taps.hpp"
-#include "column_tiles.hpp"
 #include "packed_weights.hpp"
 #include "staged_pixels.hpp"
+#include "tile_runs.hpp"
 
 namespace {
 
@@ -34,30 +34,35 @@ class CorrelateChannelsLast {
         out_(job.out, job.out_channels, job.band, job.strip),
         tiles_(job, in_.line(), in_.plane_size()),
         taps_(job, in_),
+        runs_(job, tiles_.most_chunks()),
         weights_(job) {
     DEPTHWISE_REQUIRE(job.band > 0 && job.strip > 0 && job.group > 0, "a unit has outputs");
     Arena arena(scratch);
     tiles_.take(arena);
     in_.take(arena, job.kernel_cross);
     taps_.take(arena);
+    runs_.take(arena);
+    if (scratch) runs_.forget();
     weights_.take(arena);
     out_.take(arena);
-    if (job.non_temporal) streamed_ = arena.take<E>(max_lines * job.out_channels + S::N);
+    if (job.non_temporal) streamed_ = arena.take<E>(most_columns * job.out_channels + S::N);
     scratch_bytes_ = arena.used_bytes();
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
-  // Units are numbered by group, slice, strip and band, the last fastest.
+  // Units are numbered by group, image, strip, band and slice, the last fastest: slices that follow one another share
+  // all but one of the planes that they read.
   void run(int64_t begin, int64_t end, FirstRows first = {}) {
     for (int64_t unit = begin; unit < end; ++unit) {
-      int64_t rest = unit / job_.bands;
-      Band band = band_at(unit % job_.bands, job_.bands, job_.band, job_.out.cross_size);
-      const int64_t index = rest % job_.strips, images = job_.batch * lat_.depth_outs;
+      int64_t rest = unit / lat_.depth_outs;
+      const int64_t band_of_image = rest % job_.bands;
+      rest /= job_.bands;
+      const int64_t index = rest % job_.strips;
       rest /= job_.strips;
-      band.image = rest % images;
-      const Slice slice = slices_.at(band.image, job_.batch);
+      const Slice slice = slices_.of_row(rest % job_.batch, unit % lat_.depth_outs);
+      const Band band = band_at(band_of_image, job_.bands, job_.band, job_.out.cross_size);
       const Strip& strip = tiles_.cut_strip(slice.phase, index, [&](Range outputs) { return in_.columns(outputs); });
-      run_unit(band, slice, strip, weights_.pack(rest / images), first);
+      run_unit(band, slice, strip, weights_.pack(rest / job_.batch), first);
     }
     if (job_.non_temporal) S::fence();
   }
@@ -105,14 +110,14 @@ class CorrelateChannelsLast {
     }
   }
 
-  // A tile of columns in all rows, as many together as meet the same taps.
+  // A tile of columns in all rows, as many together as meet the same taps, for as many vectors of channels at once as
+  // the plan says.
   void run_tile_down(const Slab& slab, const ColumnTile& columns) {
-    const int64_t step = job_.rows_innermost ? 1 : slab.vectors.size();
     const Range& all = slab.rows.in.u;
-    for (int64_t v = slab.vectors.begin; v < slab.vectors.end; v += step)
+    for (int64_t v = slab.vectors.begin; v < slab.vectors.end; v += job_.vectors_together)
       for (int64_t u = all.begin, rows = 0; u < all.end; u += rows) {
         rows = job_.streams ? 1 : slab.rows.alike(u);
-        run_rows(slab, columns, {u, u + rows}, {v, v + step});
+        run_rows(slab, columns, {u, u + rows}, {v, at_most(v + job_.vectors_together, slab.vectors.end)});
       }
   }
 
@@ -121,9 +126,10 @@ class CorrelateChannelsLast {
     const PhaseRows& rows = slab.rows.in;
     const CrossPhase& phase = *rows.phase;
     const Range& taps = slab.rows.inside[u.begin - rows.u.begin];
+    const Step *const x_offset = rows.x_offset + taps.begin, *const w_offset = slab.rows.w_offset + taps.begin;
     const int64_t vector = vectors.begin - slab.group.vectors.begin, ahead = vectors.begin - slab.vectors.begin;
-    Tile<S> tile;
-    tile.x = slab.x + ahead * S::N + (u.begin - rows.u.begin) * in_.row();
+    PixelSums<S> tile;
+    tile.x = slab.x + ahead * S::N + (u.begin - rows.u.begin) * in_.row() + (taps.empty() ? 0 : x_offset[0]);
     tile.x_line = lat_.line_in_step * in_.line();
     tile.x_row = in_.row();
     tile.w = slab.group.weights + vector * slab.group.vector_size;
@@ -133,16 +139,30 @@ class CorrelateChannelsLast {
                        columns.phase->out0 + columns.t.begin * columns.phase->out_step) +
              ahead * S::N;
     tile.y_line = columns.phase->out_step * slab.y.line;
-    tile.y_row = tile.y_ahead = phase.out_step * slab.y.row;
+    tile.y_row = phase.out_step * slab.y.row;
     tile.rows = u.size();
     const int64_t depth_taps = Slices::tap_count(*slab.slice.phase);
     const int64_t chunks_each = depth_taps ? columns.chunk_count / depth_taps : 0;
-    tile.chunks = columns.chunks + slab.slice.taps.begin * chunks_each;
-    tile.chunk_count = slab.slice.taps.size() * chunks_each;
-    tile.x_offset = rows.x_offset + taps.begin;
-    tile.w_offset = slab.rows.w_offset + taps.begin;
-    tile.count = taps.size();
-    fetch_next_row(tile, columns.t.size(), (slab.slice.taps.size() - 1) * chunks_each);
+    const Chunk* chunks = columns.chunks + slab.slice.taps.begin * chunks_each;
+    const int64_t chunk_count = slab.slice.taps.size() * chunks_each;
+    if (!taps.empty()) {
+      const auto list = runs_.list({.depth = slab.slice.phase,
+                                    .rows = &phase,
+                                    .strip = slab.strip.index,
+                                    .tile = columns.index,
+                                    .band_rows = rows.u.size(),
+                                    .depth_taps = slab.slice.taps,
+                                    .row_taps = taps},
+                                   chunks, chunk_count, x_offset, w_offset);
+      tile.runs = list.runs;
+      tile.alike = list.begin;
+      tile.alike_end = list.end;
+      if (chunk_count) {
+        // The last plane, which the next slice is not the first to read.
+        const Step last = chunks[chunk_count - chunks_each].x + x_offset[taps.size() - 1] - x_offset[0];
+        fetch_next_row(tile, columns.t.size(), last);
+      }
+    }
     if (job_.non_temporal) return stream(tile, columns.t.size(), vectors);
     E* const y = tile.y;
     run_vectors(tile, columns.t.size(), vectors);
@@ -152,34 +172,34 @@ class CorrelateChannelsLast {
   bool activates() const { return job_.activation != depthwise::Activation::none; }
 
   // What a tile has stored in the array.
-  void activate_pixels(const Tile<S>& tile, E* y, int64_t lines, Range vectors) const {
+  void activate_pixels(const PixelSums<S>& tile, E* y, int64_t lines, Range vectors) const {
     const int64_t channels = at_most(vectors.size() * S::N, job_.out_channels - vectors.begin * S::N);
     for (Step row = 0; row < tile.rows; ++row)
       for (int64_t t = 0; t < lines; ++t)
         activate_span<S>(job_.activation, y + row * tile.y_row + t * tile.y_line, channels);
   }
 
-  // The next output row is the first to read so many rows more; of a row's columns each tap set reads its own.
-  // `last`: the first chunk of the last plane, which the next slice is not the first to read.
-  void fetch_next_row(Tile<S>& tile, int64_t lines, int64_t last) const {
-    tile.fetch = job_.fetches && !job_.non_temporal;
-    tile.places_ahead = tile.spans_ahead = 0;
-    if (!(job_.fetches || job_.non_temporal) || !tile.count || !tile.chunk_count) return;
+  // The next output row is the first to read so many rows more, in the plane that begins at `last`; of a row's columns
+  // each tap set reads its own.
+  void fetch_next_row(PixelSums<S>& tile, int64_t lines, Step last) const {
+    Fetched<E>& f = tile.fetched;
+    f.next_row = job_.fetches && !job_.non_temporal;
+    f.y_ahead = tile.y_row;
+    if (!(job_.fetches || job_.non_temporal)) return;
     const int64_t rows = job_.streams ? at_most(lat_.cross_in_step, 2) : 1;
     const int64_t columns = job_.streams ? at_most(lat_.line_in_step, 2) : 1;
-    const Step ahead = tile.chunks[last].x + tile.x_offset[tile.count - 1] + in_.row();
+    const Step ahead = last + in_.row();
     if (job_.non_temporal) {
-      for (int64_t i = 0; i < rows; ++i) tile.x_spans[tile.spans_ahead++] = tile.x + (ahead - i * job_.in.cross);
-      tile.span_bytes = lines * columns * S::N * Step{sizeof(E)};
+      for (int64_t i = 0; i < rows; ++i) f.spans[f.span_count++] = tile.x + (ahead - i * job_.in.cross);
+      f.span_bytes = lines * columns * S::N * Step{sizeof(E)};
       return;
     }
     for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = 0; j < columns; ++j)
-        tile.x_ahead[tile.places_ahead++] = ahead - i * job_.in.cross + j * in_.line();
+      for (int64_t j = 0; j < columns; ++j) f.x_ahead[f.places++] = ahead - i * job_.in.cross + j * in_.line();
   }
 
   // By way of a stage, past the caches.
-  void stream(Tile<S>& tile, int64_t lines, Range vectors) const {
+  void stream(PixelSums<S>& tile, int64_t lines, Range vectors) const {
     DEPTHWISE_REQUIRE(tile.rows == 1 && tile.y_line == job_.out_channels, "whole pixels follow one another");
     E* to = tile.y;
     tile.y = streamed_;
@@ -189,11 +209,11 @@ class CorrelateChannelsLast {
   }
 
   // All but the image's last vector of channels are whole; what is packed has idle lanes instead.
-  void run_vectors(Tile<S>& tile, int64_t lines, Range vectors) const {
+  void run_vectors(PixelSums<S>& tile, int64_t lines, Range vectors) const {
     const bool packed = !job_.in.direct && !job_.out.direct;
     const int64_t whole = packed ? vectors.size() : at_most(vectors.end, job_.out_channels / S::N) - vectors.begin;
     tile.vectors = whole;
-    if (whole > 0) run_tile<S, Lanes::channels>(lines, tile);
+    if (whole > 0) run_pixels<S, false>(lines, tile);
     if (whole == vectors.size()) return;
     tile.x += whole * S::N;
     tile.y += whole * S::N;
@@ -201,7 +221,7 @@ class CorrelateChannelsLast {
     tile.bias += whole * S::N;
     tile.vectors = 1;
     tile.lanes = lanes_in<S>(vectors.end - 1, job_.out_channels);
-    run_tile<S, Lanes::channels_edge>(lines, tile);
+    run_pixels<S, true>(lines, tile);
   }
 
   const Correlation& job_;
@@ -211,6 +231,7 @@ class CorrelateChannelsLast {
   StagedPixels<S> out_;
   ColumnTiles<S> tiles_;
   BandTaps<S> taps_;
+  TileRuns<S> runs_;
   PackedWeights<S> weights_;
   E* streamed_ = nullptr;
   int64_t scratch_bytes_ = 0;

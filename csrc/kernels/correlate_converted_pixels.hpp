@@ -31,17 +31,19 @@ class CorrelateConvertedPixels {
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
-  // A unit is a band of output rows of a plane.
+  // A unit is a band of output rows of a plane. Bands of one plane follow one another, as they lie in memory.
   void run(int64_t begin, int64_t end) {
     CorrelateChannelsLast<S> kernel(pixels_, scratch_);
+    const int64_t outs = job_.lattice.depth_outs;
     for (int64_t unit = begin; unit < end; ++unit) {
-      const Band band = band_at(unit, job_.bands, job_.band, job_.out.cross_size);
-      const Slice slice = slices_.at(band.image, job_.batch);
+      const Band band = band_at(unit % job_.bands, job_.bands, job_.band, job_.out.cross_size);
+      const int64_t plane = unit / job_.bands % outs;
+      const Slice slice = slices_.of_row(unit / job_.bands / outs, plane);
       const Range read = crosses_read(job_.lattice, band.rows, job_.in.cross_size);
       DEPTHWISE_REQUIRE(read.size() <= job_.rows_packed, "the rows fit");
       widen_rows(slice, read);
       if (!job_.lattice.covers) clear<S>(y_, band.rows.size() * out_row_);
-      const int64_t of_image = slices_.place_in_image(slice) * job_.bands + unit % job_.bands;
+      const int64_t of_image = unit % job_.bands * outs + plane;
       kernel.run(of_image, of_image + 1, {.in = read.begin, .out = band.rows.begin});
       narrow_rows(slice, band);
     }

@@ -39,8 +39,8 @@ struct Correlation {
   LatticeView lattice;
   RowLayoutView rows = {};  // planar: how input rows are packed
   // The plan's numbers; units are numbered so that neighbours share what they read. Those that plan/walk.cpp decides
-  // (fetch_bytes, non_temporal, band, group, rows_innermost, streams, fetches) hang on the machine and on the number of
-  // threads, and no bit of a result hangs on them.
+  // (fetch_bytes, non_temporal, band, group, vectors_together, streams, fetches) hang on the machine and on the number
+  // of threads, and no bit of a result hangs on them.
   int64_t strip = 1, strips = 1;  // outputs of a unit along the row
   bool interleaved = false;       // planar: columns of two phases are interleaved and stored together
   int64_t channels_together = 0;  // planar: channels of W whose planes are converted together; else 0
@@ -53,9 +53,9 @@ struct Correlation {
   int64_t planes_packed = 1;                    // ... and, where rows are converted, of how many planes
   int64_t band = 1, bands = 1;                  // channels last: output rows of a unit
   int64_t group = 1, groups = 1;                // channels last: vectors of channels of a unit
-  bool rows_innermost = false;  // channels last: rows of one vector of channels follow one another, else its channels
-  bool streams = false;         // channels last: the arrays come from memory, not from a cache
-  bool fetches = false;         // channels last: what the next tile reads and writes is fetched meanwhile
+  int64_t vectors_together = 1;                 // channels last: ... that are taken down a band before the next are
+  bool streams = false;                         // channels last: the arrays come from memory, not from a cache
+  bool fetches = false;  // channels last: what the next tile reads and writes is fetched meanwhile
   int64_t units = 1;
 
   // Planes of the input that an output plane is summed over, at most.

@@ -30,11 +30,11 @@ class Slices {
   // Rows of planes from one on that its group has.
   int64_t left_in_group(int64_t row, int64_t rows) const { return at_most(rows - row, group_ - row % group_); }
 
-  // Its number where its row of planes is the only one.
-  int64_t place_in_image(const Slice& slice) const {
-    int64_t place = slice.u;
-    for (const CrossPhase* phase = lat_.depth_phases; phase < slice.phase; ++phase) place += phase->outs;
-    return place;
+  // The slice with this number of a row of planes.
+  Slice of_row(int64_t row, int64_t index) const {
+    Slice slice = at(index, 1);
+    slice.row = row;
+    return slice;
   }
 
   // Slices from this one on that lie in its row and meet the same taps.

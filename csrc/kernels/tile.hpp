@@ -1,29 +1,26 @@
-// The register tile under every correlation: T neighbouring output lines, one vector of lanes each.
+// The register tile under correlations with lanes along the columns: T neighbouring output rows, the lines, one vector
+// each. pixel_sums.hpp has that of lanes along the channels.
 //
-// A line is what the lanes do not run along: an image row where lanes hold neighbouring columns, an image column
-// where they hold neighbouring channels. Taps come in chunks of at most S::max_taps whose weights stay in registers
-// while the input lines stream past; line s is loaded once and feeds every output t and tap a with t + a == s. Lines
-// that lie in the padding are skipped by their bit in `live`, so no padded tap is computed and no zero is stored.
+// Taps come in chunks of at most S::max_taps whose weights stay in registers while the input lines stream past; line s
+// is loaded once and feeds every output t and tap a with t + a == s. Lines that lie in the padding are skipped by their
+// bit in `live`, so no padded tap is computed and no zero is stored.
 #pragma once
 #include "../heights.hpp"
 #include "../simd/common.hpp"
 
 namespace {
 
-// What the lanes hold decides how inputs and weights are loaded.
+// Lanes hold neighbouring columns, with one weight for all: those beside the row are masked.
 enum class Lanes {
-  columns,          // neighbouring columns, one weight for all: lanes beside the row are masked
-  columns_careful,  // the same where some weight is not finite, so that zeros in those lanes would not do
-  channels,         // N channels; one weight a lane
-  channels_edge,    // fewer than N channels left: loads are masked
+  columns,
+  columns_careful,  // where some weight is not finite, so that zeros in those lanes would not do
 };
-constexpr bool are_columns(Lanes lanes) { return lanes == Lanes::columns || lanes == Lanes::columns_careful; }
 
 // Lanes beside the row are left out by the multiply-add where the target can or must, else they are loaded as zeros.
 template <class S, Lanes L>
-constexpr bool masks_products = are_columns(L) && (S::masked_fma || L == Lanes::columns_careful);
+constexpr bool masks_products = S::masked_fma || L == Lanes::columns_careful;
 template <class S, Lanes L>
-constexpr bool keeps_lanes = are_columns(L) && !masks_products<S, L>;
+constexpr bool keeps_lanes = !masks_products<S, L>;
 
 struct Chunk {
   int taps;
@@ -38,29 +35,8 @@ struct Taps {
   Step x_line;                      // elements from input line to input line
   const Step *x_offset, *w_offset;  // elements to each tap
   int64_t count;                    // how many
-  const typename S::M* masks;       // columns: for each of these taps, the lanes inside the row
-  int64_t lanes;                    // edges: lanes to store
-};
-
-template <class S>
-struct Tile : Taps<S> {
-  using E = typename S::E;
-  const E *x, *w, *bias;
-  E* y;
-  Step y_line;  // elements from output line to output line
-  // Steps from row to row of tiles, and how many; the same for vectors of a row, which lie S::N apart.
-  Step x_row, y_row, rows;
-  Step w_vector, vectors;
-  // Where the tile that comes next reads and writes: fetched meanwhile, since short rows at ten places at once defeat
-  // the hardware's own prefetching (3x3 on 32x112x112: 0.50 of the limit without, 0.57 with, over nine large layers).
-  Step x_ahead[4], places_ahead, y_ahead;
-  bool fetch;  // not where both lie in the cache already
-  // Where whole pixels follow one another they are fetched in that order instead, so many bytes of each span for each
-  // vector: then the hardware's prefetching joins in.
-  const E* x_spans[2];
-  Step spans_ahead, span_bytes;
-  const Chunk* chunks;
-  int64_t chunk_count;
+  const typename S::M* masks;       // for each of these taps, the lanes inside the row
+  int64_t lanes;                    // of a vector
 };
 
 // Walks over evenly spaced lines with three registers, where the compiler would keep a multiple of the step for each.
@@ -99,13 +75,10 @@ DEPTHWISE_INLINE void load_taps(const typename S::E* line, const Step (&offset)[
   constexpr int shared = lines_per_out<S> == 2 && O > 1 ? 2 : 0;
   if constexpr (shared > 0) S::load_both(line + offset[0], v[0], v[1]);
 #pragma GCC unroll 16
-  for (int o = 0; o < O; ++o)
-    if constexpr (L == Lanes::channels_edge) {
-      v[o] = S::pin(S::load(line + offset[o], mask[o]));
-    } else {
-      if (o >= shared) v[o] = S::load(line + offset[o]);
-      v[o] = S::pin(keeps_lanes<S, L> ? S::keep(v[o], mask[o]) : v[o]);
-    }
+  for (int o = 0; o < O; ++o) {
+    if (o >= shared) v[o] = S::load(line + offset[o]);
+    v[o] = S::pin(keeps_lanes<S, L> ? S::keep(v[o], mask[o]) : v[o]);
+  }
 }
 
 template <class S, Lanes L>
@@ -141,16 +114,10 @@ DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, co
 #pragma GCC unroll 16
   for (int o = 0; o < O; ++o) {
     offset[o] = taps.x_offset[o0 + o] - taps.x_offset[o0];
-    if constexpr (are_columns(L)) mask[o] = taps.masks[o0 + o];
-    if constexpr (L == Lanes::channels_edge) mask[o] = S::mask(0, taps.lanes);
+    mask[o] = taps.masks[o0 + o];
     Walk<typename S::E> weights(w + taps.w_offset[o0 + o], w_tap);
 #pragma GCC unroll 16
-    for (int a = 0; a < A; ++a) {
-      if constexpr (L == Lanes::channels || L == Lanes::channels_edge)
-        weight[o][a] = S::pin(S::load(weights.line(a)));
-      else
-        weight[o][a] = S::pin(S::set1(*weights.line(a)));
-    }
+    for (int a = 0; a < A; ++a) weight[o][a] = S::pin(S::set1(*weights.line(a)));
   }
   Walk<typename S::E> lines(x + taps.x_offset[o0], x_line);
 #pragma GCC unroll 32
@@ -223,37 +190,6 @@ DEPTHWISE_INLINE void add_three(typename S::V (&sum)[T], uint32_t live, const ty
   }
 }
 
-// All the taps of a tile of T lines.
-template <class S, Lanes L, int T>
-DEPTHWISE_INLINE void add_chunks(typename S::V (&sum)[T], const Chunk* chunks, int64_t count, const Taps<S>& taps,
-                                 const typename S::E* x_start, const typename S::E* w_start) {
-  if constexpr (S::N > 4)
-    if (count == 1 && chunks->taps == 3 && taps.count == 3) {
-      const Step offset[3] = {taps.x_offset[0], taps.x_offset[1], taps.x_offset[2]};
-      typename S::M mask[3] = {};
-      if constexpr (L == Lanes::channels_edge) mask[0] = mask[1] = mask[2] = pinned<S>(S::mask(0, taps.lanes));
-      typename S::V weight[3][3];
-#pragma GCC unroll 16
-      for (int a = 0; a < 3; ++a)
-#pragma GCC unroll 16
-        for (int o = 0; o < 3; ++o) weight[a][o] = S::load(w_start + chunks->w + a * chunks->w_tap + taps.w_offset[o]);
-      return add_three<S, L, T, 3>(sum, chunks->live, x_start + chunks->x, taps.x_line, offset, mask, weight);
-    }
-  for (const Chunk* c = chunks; c < chunks + count; ++c) {
-    const auto* x = x_start + c->x;
-    const auto* w = w_start + c->w;
-    with_number<S::max_taps>(c->taps, [&](auto taps_in) __attribute__((always_inline)) {
-      add_chunk<S, L, T, decltype(taps_in)::value>(sum, *c, taps, x, w);
-    });
-  }
-}
-
-template <int T, int write, class E>
-DEPTHWISE_INLINE void fetch_lines(const E* at, Step line) {
-#pragma GCC unroll 16
-  for (int t = 0; t < T; ++t, at += line) __builtin_prefetch(at, write);
-}
-
 // The share of a span of memory that falls to one vector of a tile, `bytes` long.
 template <class E>
 DEPTHWISE_INLINE void fetch_span(const E* at, int64_t bytes, int64_t vector, bool to_write) {
@@ -265,44 +201,6 @@ DEPTHWISE_INLINE void fetch_span(const E* at, int64_t bytes, int64_t vector, boo
       __builtin_prefetch(from + i, 0);
 }
 
-template <class S, Lanes L, int T>
-DEPTHWISE_NOINLINE void run_tile(const Tile<S>& tile) {
-  for (Step row = 0; row < tile.rows; ++row) {
-    const auto *x_start = tile.x + row * tile.x_row, *w_start = tile.w, *bias = tile.bias;
-    auto* y = tile.y + row * tile.y_row;
-    for (Step vector = 0; vector < tile.vectors; ++vector) {
-      typename S::V sum[T];
-      typename S::V start = S::zero();
-      if (bias) {
-        start = S::load(bias);
-        bias += S::N;
-      }
-#pragma GCC unroll 16
-      for (int t = 0; t < T; ++t) sum[t] = start;
-      if (tile.fetch) {
-        for (Step place = 0; place < tile.places_ahead; ++place)
-          fetch_lines<T, 0>(x_start + tile.x_ahead[place], tile.x_line);
-        fetch_lines<T, 1>(y + tile.y_ahead, tile.y_line);
-      }
-      for (Step span = 0; span < tile.spans_ahead; ++span)
-        fetch_span(tile.x_spans[span], tile.span_bytes, vector, false);
-      add_chunks<S, L, T>(sum, tile.chunks, tile.chunk_count, tile, x_start, w_start);
-      Walk<typename S::E> lines(y, tile.y_line);
-#pragma GCC unroll 16
-      for (int t = 0; t < T; ++t) {
-        auto* line = const_cast<typename S::E*>(lines.line(t));
-        if constexpr (L == Lanes::channels)
-          S::store(line, sum[t]);
-        else
-          S::store_first(line, sum[t], tile.lanes);
-      }
-      x_start += S::N;
-      w_start += tile.w_vector;
-      y += S::N;
-    }
-  }
-}
-
 // f(Number<T>()) for the height of a tile.
 template <int most = max_lines, class F>
 DEPTHWISE_INLINE void with_height(int64_t lines, const F& f) {
@@ -311,11 +209,6 @@ DEPTHWISE_INLINE void with_height(int64_t lines, const F& f) {
   else if constexpr (most > 1)
     if (lines != most) return with_height<most - 1>(lines, f);
   if constexpr (depthwise::is_tile_height(most, max_lines)) f(Number<most>());
-}
-
-template <class S, Lanes L>
-inline void run_tile(int64_t lines, const Tile<S>& tile) {
-  with_height(lines, [&](auto T) { run_tile<S, L, decltype(T)::value>(tile); });
 }
 
 // Most taps across the lines that a weight gradient sums at once: their sums, eight gy lines and an x line fit the

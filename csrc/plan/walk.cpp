@@ -36,13 +36,20 @@ int64_t most_rows_converted(const Facts& f, const Correlation& job) {
   return std::max<int64_t>(1, rows);
 }
 
-bool takes_rows_innermost(const Facts& f, const Correlation& job, const Machine& m) {
-  const int64_t taps = f.p.h.kernel * f.p.w.kernel;
-  const int64_t pixels = (f.k.max_lines + f.p.w.kernel - 1) * f.p.h.kernel + taps;
-  const double tile_bytes = static_cast<double>(pixels * job.out_channels * f.item);
-  if (tile_bytes <= of(numbers.machine.tile_share, m.first_cache)) return false;
-  if (job.in.direct && places_of_pixels(job.in.line, f.item) < numbers.machine.few_places) return false;
-  return taps > numbers.machine.many_taps || f.bytes < of(numbers.machine.sliced_share, m.second_cache);
+// Vectors of channels whose tile of columns is taken down a band before that of the next: all, or as few as leave in
+// half a first-level cache what the next row needs again, whole lines of the cache.
+int64_t vectors_taken_down(const Facts& f, const Correlation& job, const Machine& m) {
+  const int64_t planes = job.lattice.max_depth_taps, taps = planes * f.p.h.kernel * f.p.w.kernel;
+  const int64_t pixels = planes * (f.k.max_lines + f.p.w.kernel - 1) * f.p.h.kernel;
+  const double vector_bytes = static_cast<double>((pixels + taps) * f.N * f.item),
+               cache = of(numbers.machine.tile_share, m.first_cache);
+  if (static_cast<double>(job.group) * vector_bytes <= cache) return job.group;
+  if (f.p.h.stride > (f.p.h.kernel - 1) * f.p.h.dilate) return job.group;  // nothing is needed again
+  if (job.in.direct && places_of_pixels(job.in.line, f.item) < numbers.machine.few_places) return job.group;
+  if (taps <= numbers.machine.many_taps && f.bytes >= of(numbers.machine.sliced_share, m.second_cache))
+    return job.group;
+  const int64_t line = std::max<int64_t>(1, 64 / (f.N * f.item));
+  return std::min(job.group, std::max<int64_t>(1, static_cast<int64_t>(cache / 2 / vector_bytes) / line) * line);
 }
 
 // Vectors of channels of a unit: all, unless there are more threads than bands.
@@ -91,7 +98,7 @@ void walk_channels_last(const Facts& f, const Machine& m, int threads, Correlati
   job.group = vectors_of_unit(f, job, threads);
   job.groups = ceil_div(f.vectors(), job.group);
   job.non_temporal = stages_pixels(f, job);
-  job.rows_innermost = !job.non_temporal && takes_rows_innermost(f, job, m);
+  job.vectors_together = job.non_temporal ? job.group : vectors_taken_down(f, job, m);
   job.units = planes_of(job) * job.strips * job.bands * job.groups;
 }
 
@@ -118,7 +125,7 @@ void walk_converted_pixels(const Facts& f, const Machine& m, int threads, Correl
   job.planes_packed = planes_read(f);
   job.group = std::max<int64_t>(1, f.vectors());
   job.groups = ceil_div(f.vectors(), job.group);
-  job.rows_innermost = takes_rows_innermost(f, job, m);
+  job.vectors_together = vectors_taken_down(f, job, m);
   job.units = planes_of(job) * job.strips * job.bands * job.groups;
 }
 

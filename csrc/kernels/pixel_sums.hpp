@@ -1,0 +1,216 @@
+// The register tile under correlations with lanes along the channels: T neighbouring columns of an output row, one
+// vector of channels each, for rows and vectors that follow one another.
+//
+// As in tile.hpp the weights of some neighbouring taps stay in registers while the columns of an input row stream past;
+// here each lane has weights of its own, so that is one row of a kernel. It takes but some twenty multiply-adds, and
+// what stands between two such runs decides: where each begins is listed beforehand, steps are kept in registers, and
+// columns are asked whether they are live only where one of them is not.
+#pragma once
+#include "tile.hpp"
+
+namespace {
+
+// Columns of a tile at most. A multiply-add takes four cycles, of which two begin in each: each sum waits for its last,
+// and eight sums leave nothing to do meanwhile. Ten, five weights and a column fill sixteen registers.
+constexpr int most_columns = max_lines == 8 ? 10 : max_lines;
+
+// Bytes from a tile's input and weights to the first column and the first weight of a run.
+struct Run {
+  Step x, w;
+};
+
+// So many runs, one behind another, of as many taps, of which the same columns are live.
+struct Runs {
+  int taps;
+  uint32_t live;
+  Step w_tap;  // bytes from tap to tap
+  int64_t count;
+};
+
+// What is fetched for a tile to come, while another is summed.
+template <class E>
+struct Fetched {
+  // Where the tile that comes next reads and writes: short rows at ten places at once defeat the hardware's own
+  // prefetching (3x3 on 32x112x112: 0.50 of the limit without, 0.57 with, over nine large layers).
+  Step x_ahead[4], places = 0, y_ahead;
+  bool next_row = false;  // not where both lie in the cache already
+  // Where whole pixels follow one another they are fetched in that order instead, so many bytes of each span for each
+  // vector: then the hardware's prefetching joins in.
+  const E* spans[2];
+  Step span_count = 0, span_bytes;
+};
+
+template <class S>
+struct PixelSums {
+  using E = typename S::E;
+  const E *x, *w, *bias;
+  E* y;
+  Step x_line, y_line;  // elements from column to column
+  Step x_row, y_row, rows;
+  Step w_vector, vectors;  // vectors of channels lie S::N apart
+  const Run* runs = nullptr;
+  const Runs *alike = nullptr, *alike_end = nullptr;
+  int64_t lanes;  // to store, where a vector is not whole
+  Fetched<E> fetched;
+};
+
+// Places evenly apart, as x86 can address them: the compiler would reach each from the one before.
+class EvenPlaces {
+ public:
+  DEPTHWISE_INLINE explicit EvenPlaces(Step bytes) : once_(bytes), twice_(2 * bytes), thrice_(3 * bytes) {
+    DEPTHWISE_PIN_INTEGER(once_);
+    DEPTHWISE_PIN_INTEGER(twice_);
+    DEPTHWISE_PIN_INTEGER(thrice_);
+  }
+  // Place i, to be asked for in order; `at` goes along.
+  DEPTHWISE_INLINE uintptr_t next(uintptr_t& at, int i) const {
+    if (i && i % 4 == 0) at += static_cast<uintptr_t>(4 * once_);
+    if (i % 4 == 0) DEPTHWISE_PIN_INTEGER(at);
+    return at + static_cast<uintptr_t>(i % 4 == 3 ? thrice_ : i % 4 == 2 ? twice_ : i % 4 ? once_ : 0);
+  }
+
+ private:
+  Step once_, twice_, thrice_;
+};
+
+// Which columns of a run may lie beside the image.
+enum class Clipped { nowhere, at_the_ends, anywhere };
+
+// Whether column s, of those under T outputs and A taps, is to be asked.
+template <Clipped C, int T, int A>
+constexpr bool is_asked(int s) {
+  return C == Clipped::anywhere || (C == Clipped::at_the_ends && !(lines_of_all_taps(T, A, 1) & (1u << s)));
+}
+
+template <class S, bool Edge, Clipped C, int T, int A>
+DEPTHWISE_INLINE void add_runs(typename S::V (&sum)[T], const Runs& alike, const Run* run, const PixelSums<S>& tile,
+                               uintptr_t x, uintptr_t w) {
+  using V = typename S::V;
+  using E = typename S::E;
+  const EvenPlaces columns(tile.x_line * Step{sizeof(E)}), weights(alike.w_tap);
+  typename S::M mask = {};
+  if constexpr (Edge) mask = S::mask(0, tile.lanes);
+  uint32_t live = alike.live;
+  for (const Run* const end = run + alike.count; run != end; ++run) {
+    V weight[A];
+    uintptr_t at_weight = w + static_cast<uintptr_t>(run->w), at = x + static_cast<uintptr_t>(run->x);
+#pragma GCC unroll 16
+    for (int a = 0; a < A; ++a) weight[a] = S::pin(S::load(reinterpret_cast<const E*>(weights.next(at_weight, a))));
+#pragma GCC unroll 32
+    for (int s = 0; s < T + A - 1; ++s) {
+      const auto* column = reinterpret_cast<const E*>(columns.next(at, s));
+      if (is_asked<C, T, A>(s)) {
+        DEPTHWISE_PIN_INTEGER(live);
+        if (__builtin_expect(!(live & (1u << s)), 0)) continue;
+      }
+      V v;
+      if constexpr (Edge)
+        v = S::load(column, mask);
+      else
+        v = S::load(column);
+      if constexpr (A > 1) v = S::pin(v);
+#pragma GCC unroll 16
+      for (int a = 0; a < A; ++a)
+        if (s - a >= 0 && s - a < T) sum[s - a] = S::fma(v, weight[a], sum[s - a]);
+    }
+  }
+}
+
+template <int T, int write, class E>
+DEPTHWISE_INLINE void fetch_lines(const E* at, Step line) {
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t, at += line) __builtin_prefetch(at, write);
+}
+
+template <class S, int T>
+DEPTHWISE_NOINLINE void fetch(const PixelSums<S>& tile, const typename S::E* x, const typename S::E* y, Step vector) {
+  const auto& f = tile.fetched;
+  if (f.next_row) {
+    for (Step place = 0; place < f.places; ++place) fetch_lines<T, 0>(x + f.x_ahead[place], tile.x_line);
+    fetch_lines<T, 1>(y + f.y_ahead, tile.y_line);
+  }
+  for (Step span = 0; span < f.span_count; ++span) fetch_span(f.spans[span], f.span_bytes, vector, false);
+  asm volatile("");  // GCC takes a function that but fetches for one that does nothing
+}
+
+// Every row and vector of a tile, whose runs add(sum, x, w) adds.
+template <class S, bool Edge, int T, class Add>
+DEPTHWISE_INLINE void sum_pixels(const PixelSums<S>& tile, const Add& add) {
+  using E = typename S::E;
+  const bool fetches = tile.fetched.next_row || tile.fetched.span_count;
+  for (Step row = 0; row < tile.rows; ++row) {
+    const E *x = tile.x + row * tile.x_row, *w = tile.w, *bias = tile.bias;
+    E* y = tile.y + row * tile.y_row;
+    for (Step vector = 0; vector < tile.vectors; ++vector) {
+      if (fetches) fetch<S, T>(tile, x, y, vector);
+      typename S::V sum[T];
+      const typename S::V start = S::load(bias);
+#pragma GCC unroll 16
+      for (int t = 0; t < T; ++t) sum[t] = start;
+      add(sum, reinterpret_cast<uintptr_t>(x), reinterpret_cast<uintptr_t>(w));
+      const EvenPlaces columns(tile.y_line * Step{sizeof(E)});
+      auto at = reinterpret_cast<uintptr_t>(y);
+#pragma GCC unroll 16
+      for (int t = 0; t < T; ++t) {
+        auto* column = reinterpret_cast<E*>(columns.next(at, t));
+        if constexpr (Edge)
+          S::store_first(column, sum[t], tile.lanes);
+        else
+          S::store(column, sum[t]);
+      }
+      x += S::N;
+      w += tile.w_vector;
+      bias += S::N;
+      y += S::N;
+    }
+  }
+}
+
+// All runs are alike: which they are is asked once for all.
+template <class S, Clipped C, int T, int A>
+DEPTHWISE_NOINLINE void run_alike(const PixelSums<S>& tile) {
+  sum_pixels<S, false, T>(tile, [&](auto& sum, uintptr_t x, uintptr_t w) __attribute__((always_inline)) {
+    add_runs<S, false, C, T, A>(sum, *tile.alike, tile.runs, tile, x, w);
+  });
+}
+
+template <class S, bool Edge, int T>
+DEPTHWISE_NOINLINE void run_unlike(const PixelSums<S>& tile) {
+  sum_pixels<S, Edge, T>(tile, [&](auto& sum, uintptr_t x, uintptr_t w) __attribute__((always_inline)) {
+    const Run* run = tile.runs;
+    for (const Runs* alike = tile.alike; alike != tile.alike_end; run += alike->count, ++alike)
+      with_number<S::max_taps>(alike->taps, [&](auto taps) __attribute__((always_inline)) {
+        constexpr int A = decltype(taps)::value;
+        if (!Edge && alike->live == (1u << (T + A - 1)) - 1u)
+          add_runs<S, Edge, Clipped::nowhere, T, A>(sum, *alike, run, tile, x, w);
+        else
+          add_runs<S, Edge, Clipped::anywhere, T, A>(sum, *alike, run, tile, x, w);
+      });
+  });
+}
+
+template <class S, int T>
+inline void run_pixels(const PixelSums<S>& tile) {
+  if (tile.alike_end - tile.alike != 1) return run_unlike<S, false, T>(tile);
+  with_number<S::max_taps>(tile.alike->taps, [&](auto taps) {
+    constexpr int A = decltype(taps)::value;
+    constexpr uint32_t all = (1u << (T + A - 1)) - 1u, not_asked = lines_of_all_taps(T, A, 1);
+    const uint32_t live = tile.alike->live;
+    if (live == all) return run_alike<S, Clipped::nowhere, T, A>(tile);
+    if constexpr (A > 1 && not_asked != 0)
+      if ((live & not_asked) == not_asked) return run_alike<S, Clipped::at_the_ends, T, A>(tile);
+    run_alike<S, Clipped::anywhere, T, A>(tile);
+  });
+}
+
+template <class S, bool Edge>
+inline void run_pixels(int64_t columns, const PixelSums<S>& tile) {
+  with_number<most_columns>(columns, [&](auto T) {
+    if constexpr (Edge)
+      run_unlike<S, true, decltype(T)::value>(tile);
+    else
+      run_pixels<S, decltype(T)::value>(tile);
+  });
+}
+
+}  // namespace
