@@ -83,6 +83,16 @@ TRANSPOSED = every(BOTH, planar(1, 512, 14, 14), planar(1, 384, 14, 14, kernel=7
     planar(1, 1024, 7, 7, kernel=13)
 ]
 ROWS = every(BOTH, planar(8, 64, 1, 1000, kernel=(1, 31)), planar(8, 64, 1, 100, kernel=(1, 9)))
+LINES = every(
+    BOTH,
+    planar(1, 8192, 1, 8, kernel=(1, 4)),
+    planar(1, 2048, 1, 128, kernel=(1, 4)),
+    planar(1, 512, 1, 1000, kernel=(1, 4)),
+    planar(1, 2048, 1, 16, kernel=(1, 31)),
+    planar(1, 512, 1, 128, kernel=(1, 31)),
+)
+LONG_LINES = every((*BOTH, *GRADIENT), planar(1, 64, 1, 16000, kernel=(1, 31)), planar(1, 64, 1, 16000, kernel=(1, 4)))
+PIXEL_LINES = every((*BOTH, *GRADIENT), last(1, 1024, 1, 500, kernel=(1, 31)), last(1, 1024, 1, 1000, kernel=(1, 9)))
 APART = every(
     ("forward",),
     planar(1, 64, 56, 56, stride=3),
@@ -163,9 +173,15 @@ STREAMED = every(
     last(1, 96, 202, 201, kernel=(9, 1)),
     last(16, 32, 112, 112),
 )
-FETCHED = every(BOTH, last(1, 128, 56, 56), last(1, 256, 56, 56), last(1, 512, 56, 56), last(1, 88, 128, 256))
-PLANES = every(
-    (*BOTH, *GRADIENT), planar(1, 32, 56, 56), planar(1, 64, 56, 56), planar(1, 32, 112, 112), planar(1, 256, 56, 56)
+PLANES = [planar(1, 32, 56, 56), planar(1, 64, 56, 56), planar(1, 32, 112, 112), planar(1, 256, 56, 56)]
+FETCHED = every(
+    BOTH,
+    last(1, 128, 56, 56),
+    last(1, 256, 56, 56),
+    last(1, 512, 56, 56),
+    last(1, 88, 128, 256),
+    *PLANES,
+    planar(16, 32, 112, 112),
 )
 STAGED = every(
     BOTH,
@@ -187,6 +203,13 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "apart_cost": (HALVES, APART),
     "apart_row_cost": (HALVES, APART),
     "chains_cost": ((0.4, 0.7, 1.5), ROWS),
+    "stack_cost": ((0.6, 1.5), LINES),
+    "row_cost": (HALVES, LINES),
+    "line_cost": (HALVES, LINES),
+    "line_strip": (HALVES, LONG_LINES),
+    "least_line_group": (HALVES, PIXEL_LINES),
+    "staged_line_group": (HALVES, PIXEL_LINES),
+    "staged_lines": (HALVES, PIXEL_LINES),
     "row_ends_cost": (HALVES, ENDS),
     "strided_cost": ((0.1, 4), ENDS),
     "transposed_cost": ((0.5, 0.75, 1.5, 2), ENDS),
@@ -219,13 +242,15 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "streamed_share": ((0.3, 0.6, 1.6, 3), STREAMED),
     "window_share": (HALVES, STREAMED),
     "fetched_share": ((0.1, 0.5, 2, 10), FETCHED),
-    "fetched_planes_share": ((0.1, 0.5, 2, 10), PLANES),
+    "fetched_planes_share": ((0.1, 0.5, 2, 10), every(GRADIENT, *PLANES)),
     "least_staged_bytes": ((0.1, 0.5, 2, 10), STAGED),
     "widest_staged_bytes": ((0.1, 0.5, 2, 10), STAGED),
     "serial_flop": ((0.1, 0.3, 3, 10), SMALL),
 }
 NOT_MEASURED = {
     "packing_cost": "no choice hangs on it alone: what is packed is so for every kind of lanes",
+    "widest_window": "a promise: what is copied of a row stays within the scratch memory",
+    "widest_staged_lines": "a promise: what is copied of pixels stays within the scratch memory",
     "most_packed_bytes": "a promise: no more scratch memory than 1 MiB a thread",
     "most_scratch_bytes": "a promise: no more scratch memory than 1 MiB a thread",
 }

@@ -143,7 +143,8 @@ struct MachineNumbers {
   double streamed_share = 0.625, window_share = 0.5;
   // Fetching ahead costs a fifth where a cache holds the arrays, in last-level caches (AVX-512, EPYC of the fourth
   // generation, one thread, channels last, 3x3: 128x56x56 101 us with and 82 without, 512x56x56 844 and 702; but
-  // 88x128x256 1.2 ms and 2.1). Planes are fetched ahead from so many second-level caches on.
+  // 88x128x256 1.2 ms and 2.1). Planes of a
+  // weight gradient are fetched ahead from so many second-level caches on.
   double fetched_share = 0.4375, fetched_planes_share = 2;
   // Outputs that no cache holds are staged by the tile and stored past the caches where a plane is so large, and a
   // pixel so small, in bytes (AVX-512, EPYC of the fourth generation, one thread, 3x3: 88x128x256 1.6 ms into the
