@@ -364,8 +364,7 @@ class CorrelatePlanar {
                       .x_offset = (work.packed ? stretches_.packed_offset() : stretches_.x_offset()) + tap,
                       .w_offset = stretches_.w_offset() + tap,
                       .count = end - tap,
-                      .masks = stretches_.masks(s.masks + tap - c->taps_begin),
-                      .lanes = V::N};
+                      .masks = stretches_.masks(s.masks + tap - c->taps_begin)};
       rows.masks_vector[i] = c[phases - 1].taps_end - c->taps_begin;
     }
     return rows;

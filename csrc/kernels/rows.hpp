@@ -70,10 +70,9 @@ struct RowTile {
   int64_t index;
   const depthwise::LinePhase* rows;
   int64_t t0, lines;
-  Chunk* chunks;         // as many for each tile of a phase, some with no live line
-  Step y;                // elements from the plane's start to the tile's first row
-  Step ahead, y_ahead;   // ... of x and y, to what is fetched meanwhile for a tile to come
-  Step lowest, highest;  // ... of x, to column 0 of the lowest and the highest line that is read
+  Chunk* chunks;        // as many for each tile of a phase, some with no live line
+  Step y;               // elements from the plane's start to the tile's first row
+  Step ahead, y_ahead;  // ... of x and y, to what is fetched meanwhile for a tile to come
 };
 
 template <class S>

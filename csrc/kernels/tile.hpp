@@ -67,8 +67,8 @@ class Walk {
 template <class S>
 constexpr int lines_per_out = 1;
 
-// What O taps across the lines read of a line, lanes beside the row as zeros. Where a stride of two is taken
-// from neighbouring columns, the first two taps share their loads.
+// What O taps across the lines read of a line, lanes beside the row as zeros. Where a stride of two is taken from
+// neighbouring columns, the first two taps share their loads.
 template <class S, Lanes L, int O>
 DEPTHWISE_INLINE void load_taps(const typename S::E* line, const Step (&offset)[O], const typename S::M (&mask)[O],
                                 typename S::V (&v)[O]) {
