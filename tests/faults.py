@@ -98,12 +98,6 @@ FAULTS = [
         "} while (!one_chunk && ++chunk < run.chunks_end - FAULT);",
     ),
     Fault(
-        "square kernels: columns of a gradient go forwards",
-        K + "square_kernels.hpp",
-        "taps.x_offset[0] > taps.x_offset[1];",
-        "taps.x_offset[0] > taps.x_offset[1] && !FAULT;",
-    ),
-    Fault(
         "square kernels: taken whatever lines lie beside the image",
         K + "run_rows.hpp",
         "lines_in)) return nullptr;",

@@ -18,10 +18,9 @@ template <class S>
 inline int64_t squares(const Rows<S>& r, const Chunk* first, const Chunk* end) {
   const Taps<S>& taps = r.taps[0];
   if (!has_square<S>(first->taps) || taps.count != first->taps) return 0;
-  const Step step = taps.x_offset[1] - taps.x_offset[0], w_step = taps.w_offset[1] - taps.w_offset[0];
-  if (step != 1 && (step != -1 || lines_per_out<S> == 2)) return 0;
-  for (int64_t o = 2; o < taps.count; ++o)
-    if (taps.x_offset[o] - taps.x_offset[o - 1] != step || taps.w_offset[o] - taps.w_offset[o - 1] != w_step) return 0;
+  const Step w_step = taps.w_offset[1] - taps.w_offset[0];
+  for (int64_t o = 1; o < taps.count; ++o)
+    if (taps.x_offset[o] - taps.x_offset[o - 1] != 1 || taps.w_offset[o] - taps.w_offset[o - 1] != w_step) return 0;
   const Chunk* next = first + 1;
   while (next < end && next->taps == first->taps && next->live == first->live) ++next;
   return next - first;

@@ -64,15 +64,11 @@ DEPTHWISE_NOINLINE void add_square(const RowRun<S>& run) {
   constexpr int first = above ? K / 2 : 0, last = lines_in - (below ? K / 2 : 0);
   const Rows<S>& r = *run.rows;
   const Taps<S>& taps = r.taps[0];
-  const bool backwards = taps.x_offset[0] > taps.x_offset[1];  // the columns of a gradient
-  const int leftmost = backwards ? K - 1 : 0;
-  const Step x_line = taps.x_line, y_line = r.y_line, masks_column = backwards ? -1 : 1;
-  const Step w_column = (taps.w_offset[1] - taps.w_offset[0]) * masks_column;
+  const Step x_line = taps.x_line, y_line = r.y_line, w_column = taps.w_offset[1] - taps.w_offset[0];
   for (int64_t plane = 0; plane < r.planes; ++plane) {
-    const auto *x = r.x + plane * r.x_plane + taps.x_offset[leftmost],
-               *w_plane = r.w + plane * r.w_plane + taps.w_offset[leftmost];
+    const auto *x = r.x + plane * r.x_plane + taps.x_offset[0], *w_plane = r.w + plane * r.w_plane + taps.w_offset[0];
     auto* y = r.y + plane * r.y_plane + run.tile->y;
-    const auto* masks = taps.masks + leftmost;
+    const auto* masks = taps.masks;
     const typename S::V start = r.bias ? S::set1(r.bias[plane * r.bias_plane]) : S::zero();
     const Chunk* chunk = run.chunks;
     if (one_chunk) {
@@ -108,7 +104,7 @@ DEPTHWISE_NOINLINE void add_square(const RowRun<S>& run) {
           for (int o = 0; o < O; ++o) {
             DEPTHWISE_PIN_INTEGER(w);
             offset[o] = o;
-            mask[o] = masks[(o0 + o) * masks_column];
+            mask[o] = masks[o0 + o];
 #pragma GCC unroll 16
             for (int a = 0; a < K; ++a)
               weight[o][a] = S::pin(
