@@ -82,7 +82,7 @@ def measure(
     for i in range(rounds):
         for name in (n for n in calls if i < turns[n]):
             enters[name]()
-            time.sleep(0.01)  # threads of the library before stop spinning
+            time.sleep(0.03)  # threads of the library before stop spinning
             calls[name]()
             start = clock()
             for _ in range(repeats[name]):
@@ -131,8 +131,9 @@ def check(layer: Any, kind: str, arrays: dict[str, Any], calls: dict[str, Any], 
 
 def main() -> None:
     args = options()
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "DEPTHWISE_NUM_THREADS"):
+    for variable in ("OMP_NUM_THREADS", "DEPTHWISE_NUM_THREADS"):
         os.environ[variable] = str(args.threads)
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # those of the reference's products would spin beside what is timed
     if "jax" in [args.through, *args.peers]:
         os.environ["JAX_ENABLE_X64"] = str(int("float64" in args.dtype))
         if args.threads == 1:
