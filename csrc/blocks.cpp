@@ -81,7 +81,8 @@ class Cache {
 
   void keep(void* data, int64_t size) {
     const std::lock_guard guard(lock_);
-    if (size > limit_) return std::free(data);
+    // A block from before blocks were kept ends within a page, whose rest is not ours to offer.
+    if (size > limit_ || size != rounded_up(size)) return std::free(data);
     shrink(limit_ - size, most_blocks - 1);
     free_[count_++] = {data, size, false};
     bytes_ += size;

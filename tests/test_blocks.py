@@ -181,6 +181,15 @@ with open("/proc/self/smaps") as f:
     assert 75 <= int(run(code).stdout) <= 85
 
 
+def test_a_block_from_before_any_were_kept_is_not_kept():
+    """It ends within a page, and whole pages are offered to the system."""
+    depthwise.set_cache_limit(0)
+    y = arrays.empty((1, 1, 2 * MIB + 100), np.dtype(np.uint8))
+    depthwise.set_cache_limit(256 * MIB)
+    del y
+    assert _core.kept_memory() == (0, 0, 0)
+
+
 def test_the_cache_is_off_where_its_limit_is_zero():
     depthwise.set_cache_limit(0)
     y = ops.forward(X, W)

@@ -1,10 +1,10 @@
 // Forward pass and input gradient with lanes along the channels: lines are image columns, the cross axis is rows.
 //
 // A unit is a band of output rows of one image, or one slice of it, in one strip of columns, for one group of channel
-// vectors. Within it a
-// tile of columns is taken down the band for all the group's channels before the next, so that the input rows that
-// the band shares are read from memory once and whole pixels are walked. What does not lie as lanes want it (planar
-// memory, another dtype, a multiplier) is packed for the unit, one vector of channels after another.
+// vectors. Within it a tile of columns is taken down the band, for as many of the group's channels at once as the plan
+// says, so that the input rows that the band shares are read from memory once and whole pixels are walked. What does
+// not lie as lanes want it (planar memory, another dtype, a multiplier) is packed for the unit, one vector of channels
+// after another.
 #pragma once
 #include "activation.hpp"
 #include "band_taps.hpp"

@@ -10,7 +10,7 @@ using RunFunction = void (*)(const RowRun<S>&);
 // Sides of the kernels that have functions of their own.
 template <class S>
 constexpr bool has_square(int64_t taps) {
-  return taps == 3 || (taps == 5 && S::max_taps >= 5 && lines_per_out<S> == 1);
+  return S::max_taps >= taps && (taps == 3 || (taps == 5 && lines_per_out<S> == 1));
 }
 
 // How many chunks, from the first of some on, are square kernels of one side with the same lines beside the image.
@@ -71,11 +71,17 @@ inline RunFunction<S> chunk_function(const Chunk& chunk, int64_t lines) {
 template <class S, Lanes L, int most>
 void run_rows(const Rows<S>& r) {
   constexpr int phases = phases_of<S>;
-  constexpr bool by_columns = L == Lanes::columns && phases == 1 && S::N > 1 && !keeps_nine_weights<S>;
+  constexpr bool by_columns = L == Lanes::columns && phases == 1 && has_square<S>(3) && !keeps_nine_weights<S>;
   const int64_t lines = r.tiles->lines;
   if constexpr (L == Lanes::columns && phases == 1 && S::N > 4 && keeps_nine_weights<S>)
-    if (r.chunks.size() == 1 && r.tiles->chunks[r.chunks.begin].taps == 3 && r.taps[0].count == 3)
-      return with_height(lines, [&](auto T) { run_nine_of_chunk<S, L, decltype(T)::value>(r); });
+    if (r.tiles->chunks[r.chunks.begin].taps == 3 && r.taps[0].count == 3) {
+      Rows<S> one = r;
+      for (int64_t i = r.chunks.begin; i < r.chunks.end; ++i, one.adds = true) {
+        one.chunks = {i, i + 1};
+        with_height(lines, [&](auto T) { run_nine_of_chunk<S, L, decltype(T)::value>(one); });
+      }
+      return;
+    }
   for (const RowTile* tile = r.tiles; tile < r.tiles + r.tile_count; ++tile) {
     RowRun<S> run{.rows = &r, .tile = tile, .adds = r.adds};
     const Chunk* end = tile->chunks + r.chunks.end;

@@ -187,7 +187,7 @@ def set_cache_limit(n_bytes: int) -> None:
     Parameters
     ----------
     n_bytes : int
-        0 for none: each result then has memory of its own, as other libraries' arrays have.
+        0 for none: each result then has memory of its own, which is freed with it.
 
     Notes
     -----
