@@ -833,7 +833,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "sources")
         tree.mkdir()
-        kept = ("src", "csrc", "tests", "docs", "README.md", "LICENSE", "CMakeLists.txt", "pyproject.toml")
+        kept = (
+            "src",
+            "csrc",
+            "tests",
+            "benchmarks",
+            "docs",
+            "README.md",
+            "LICENSE",
+            "CMakeLists.txt",
+            "pyproject.toml",
+        )
         for name in kept:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, tree / name)
