@@ -1,8 +1,7 @@
 // The loop under every correlation whose lanes hold columns: chunks of taps, over the row tiles of planes.
 //
-// Planes, tiles and vectors are loops of one function, because a plane of 14 by 14 takes but a hundred multiply-adds
-// of vectors, and a call costs as much (AVX-512, EPYC of the fourth generation, one thread: 512x14x14 with 3x3 36 us by
-// transposing for lanes of channels, 23 in this way).
+// Planes and vectors are loops of one function, because a plane of 14 by 14 takes but a hundred multiply-adds of
+// vectors, and a call costs as much.
 #pragma once
 #include "job.hpp"
 #include "require.hpp"

@@ -36,7 +36,6 @@ struct Taps {
   const Step *x_offset, *w_offset;  // elements to each tap
   int64_t count;                    // how many
   const typename S::M* masks;       // for each of these taps, the lanes inside the row
-  int64_t lanes;                    // of a vector
 };
 
 // Walks over evenly spaced lines with three registers, where the compiler would keep a multiple of the step for each.
@@ -144,15 +143,6 @@ DEPTHWISE_INLINE void add_live_lines(typename S::V (&sum)[T], const Chunk& c, co
   if constexpr (lines_per_out<S> == 2)
     for (; o + 2 <= taps.count; o += 2) add_cross_taps<S, L, ask, T, A, 2>(sum, c, taps, o, x, w);
   for (; o < taps.count; ++o) add_cross_taps<S, L, ask, T, A, 1>(sum, c, taps, o, x, w);
-}
-
-template <class S, Lanes L, int T, int A>
-DEPTHWISE_INLINE void add_chunk(typename S::V (&sum)[T], const Chunk& c, const Taps<S>& taps, const typename S::E* x,
-                                const typename S::E* w) {
-  constexpr uint32_t not_asked = lines_of_all_taps(T, A, lines_per_out<S>);
-  if constexpr (not_asked != 0)
-    if ((c.live & not_asked) != not_asked) return add_live_lines<S, L, Ask::of_all, T, A>(sum, c, taps, x, w);
-  add_live_lines<S, L, Ask::of_ends, T, A>(sum, c, taps, x, w);
 }
 
 // Masks of products stay in their registers, too.
