@@ -35,6 +35,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="*", default=peers, help="those of %(default)s that are installed")
     parser.add_argument("--through", default="numpy", choices=["numpy", "jax"], help="how ours is called")
     parser.add_argument("--match", default="", help="layers whose names hold this regular expression")
+    parser.add_argument("--random", type=int, metavar="N", help="so many layers drawn by chance, not those of networks")
+    parser.add_argument("--seed", type=int, default=0, help="of --random: other layers")
     parser.add_argument("--max-mb", type=float, default=120, help="leave out layers with larger arrays")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--slot", type=float, default=0.005, help="least seconds of a round")
@@ -154,7 +156,8 @@ def main() -> None:
 
         torch.set_num_threads(args.threads)
         torch.set_grad_enabled(False)
-    chosen = [v for v in layers.load() if re.search(args.match, v.name) and len(v.size) in args.dimensions]
+    all_layers = layers.load() if args.random is None else layers.drawn(args.random, args.seed)
+    chosen = [v for v in all_layers if re.search(args.match, v.name) and len(v.size) in args.dimensions]
     results: dict[str, Any] = {
         "machine": machine(args.threads, args.targets[0] if args.targets else depthwise.targets()[0]),
         "rows": [],
