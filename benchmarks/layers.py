@@ -145,7 +145,7 @@ def _drawn(rng: random.Random, number: int) -> dict[str, Any]:
 
 def drawn(count: int, seed: int) -> list[Layer]:
     """Plausible layers, the same ones for the same seed: the first of more are those of fewer."""
-    rng = random.Random(seed)  # noqa: S311 - not a secret
+    rng = random.Random(seed)
     found: list[Layer] = []
     while len(found) < count:
         layer = _layer(_drawn(rng, len(found)))

@@ -200,6 +200,7 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "uncached_bytes": ((0.1, 10), [planar(8, 384, 14, 14, kernel=7), planar(32, 384, 14, 14, kernel=7)]),
     "gathering_cost": ((0.1, 0.7), every(BOTH, last(1, 4, 64, 64), last(1, 6, 64, 64), last(1, 8, 64, 64))),
     "scattering_cost": (HALVES, [planar(8, 64, 28, 28, kind="input_grad", crossed=True)]),
+    "written_apart_cost": (HALVES, [planar(1, 192, 56, 56, kind="input_grad", stride=s) for s in (3, 4)]),
     "apart_cost": (HALVES, APART),
     "apart_row_cost": (HALVES, APART),
     "chains_cost": ((0.4, 0.7, 1.5), ROWS),

@@ -146,6 +146,15 @@ class HeldBlock {
   int64_t bytes_;
 };
 
+// Whether a value is an int, a word or a tuple of such, and of no other class, so that equal ones mean the same.
+bool is_plain(PyObject* value, int depth) {
+  if (PyLong_CheckExact(value) || PyUnicode_CheckExact(value)) return true;
+  if (!PyTuple_CheckExact(value) || depth < 1) return false;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(value); ++i)
+    if (!is_plain(PyTuple_GET_ITEM(value, i), depth - 1)) return false;
+  return true;
+}
+
 Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const Array& b, const Array& y,
                 int activation) {
   if (pass < 0 || pass > static_cast<int>(Pass::weight_grad)) throw nb::value_error("no such pass");
@@ -189,6 +198,9 @@ NB_MODULE(_core, m) {
           self->axes[3 - spatial + i] = {a[0], a[1], a[2], a[3], a[4], a[5]};
         }
       });
+
+  m.def("is_plain",
+        [](nb::handle value) { return is_plain(value.ptr(), 3); });  // several values of pairs for each axis
 
   nb::exception<Refused>(m, "Refused", PyExc_ValueError);
   m.def("fits", [](nb::handle a, int dtype) { return !hold(a, dtype).refusal(); });

@@ -273,3 +273,19 @@ def test_nothing_but_type_and_value_errors(data):
         steps["activation"] = draw(ACTIVATIONS)
     with contextlib.suppress(TypeError, ValueError):
         call(*args, **steps)
+
+
+def test_a_float_is_refused_after_an_equal_int_was_taken():
+    step = (1, 2)
+    gy = ops.forward(x, W, stride=step)
+    ops.input_grad(gy, W, (4, 7), stride=step)
+    ops.weight_grad(x, gy, (3, 3), stride=step)
+    for call in (
+        lambda: ops.forward(x, W, stride=(1, 2.0)),
+        lambda: ops.forward(x, W, stride=step, pad=((0, 0), (0, 0.0))),
+        lambda: ops.input_grad(gy, W, (4, 7.0), stride=step),
+        lambda: ops.weight_grad(x, gy, (3, 3.0), stride=step),
+        lambda: ops.weight_grad(x, gy, (3, 3), stride=(True, 2)),
+    ):
+        with pytest.raises(TypeError):
+            call()

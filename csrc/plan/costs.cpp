@@ -93,8 +93,14 @@ double scattered(const Facts& f) {
   return numbers.fixed.scattering_cost * elements_of(f, f.gradient) / std::max(1.0, f.products);
 }
 
+// What lanes along the columns write to every so many columns of planar memory: an input gradient's, phase by phase.
+double written_apart(const Facts& f) {
+  if (f.written_closest || f.row_is_written_in_steps()) return 0;
+  return numbers.fixed.written_apart_cost * elements_of(f, true) / std::max(1.0, f.products);
+}
+
 double gathered(const Facts& f, double idle) {
-  if (!f.channels_closest) return idle + rows_apart(f) + scattered(f);
+  if (!f.channels_closest) return idle + rows_apart(f) + scattered(f) + written_apart(f);
   const auto summed = static_cast<double>(f.gradient ? f.p.multiplier : 1);  // planes that are gathered for an output
   return std::max(idle, numbers.fixed.gathering_cost * summed) + packing(f);
 }

@@ -36,6 +36,11 @@ struct FixedNumbers {
   // columns and by channels: 64x56x56 with stride 3 140 us and 55, with stride 8 35 and 16, 256x14x14 with stride 3 149
   // and 26, 32x224x224 with stride 3 589 and 362; every other column of 64x112x224 581 and 667, of 64x14x28 34 and 16).
   double apart_cost = 7, apart_row_cost = 53;
+  // Multiply-adds that it takes to write a vector of columns that lie a stride apart, an input gradient's of three and
+  // more (AVX2, EPYC of the fourth generation, one thread, by columns and by channels, us: 1024x59x59 with 3x3 and
+  // stride 3 5417 and 1330, 384x112x112 with 3x3 and stride 4 5537 and 1697, 192x8x112 with 15x15 and stride 3 471 and
+  // 189, 16x32x1782 with 3 taps and stride 3 2240 and 1011).
+  double written_apart_cost = 30;
   // Times the multiply-adds of use that a single row takes as an image: summed by chains of one vector where taps reach
   // beside it, else as a stack.
   double chains_cost = 2.5, stack_cost = 1.7;

@@ -68,16 +68,22 @@ def check_out(
     if not out.flags.writeable:
         msg = f"{name} is read-only"
         raise ValueError(msg)
-    spanned = out.itemsize
-    for stride, size in sorted((abs(s), n) for s, n in zip(out.strides, out.shape, strict=True) if n > 1):
-        if out.size and stride < spanned:
-            msg = f"elements of {name} share memory (strides {out.strides} for shape {out.shape})"
-            raise ValueError(msg)
-        spanned += stride * (size - 1)
+    if not out.flags.c_contiguous and _overlaps_itself(out):
+        msg = f"elements of {name} share memory (strides {out.strides} for shape {out.shape})"
+        raise ValueError(msg)
     for other, a in inputs:
         if a is not None and np.may_share_memory(out, a) and _shares_memory(out, a):
             msg = f"{name} overlaps {other}"
             raise ValueError(msg)
+
+
+def _overlaps_itself(a: AnyArray) -> bool:
+    spanned = a.itemsize
+    for stride, size in sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1):
+        if a.size and stride < spanned:
+            return True
+        spanned += stride * (size - 1)
+    return False
 
 
 def _shares_memory(a: AnyArray, b: AnyArray) -> bool:

@@ -120,14 +120,6 @@ def _geometry(
     return Geometry(batch, channels, multiplier, axes, sizes)
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether a value is an int, a word or a tuple of such itself, so that equal ones mean the same."""
-    kind = type(value)
-    return (
-        kind is int or kind is str or (kind is tuple and ({*map(type, value)} == {int} or all(map(_is_plain, value))))
-    )
-
-
 def geometry(
     x_shape: tuple[int, ...],
     W_shape: tuple[int, ...],
@@ -154,8 +146,7 @@ def geometry(
     ValueError
         A shape has another number of axes, the channels differ, a value is out of range, or the output is empty.
     """
-    ints = type(stride) is type(pad) is type(dilate) is int  # asked first: a small convolution's time is that of checks
-    if not (ints or (_is_plain(stride) and _is_plain(pad) and _is_plain(dilate))):
+    if not _core.is_plain((stride, pad, dilate)):
         stride, pad, dilate = parsed(stride, pad, dilate, spatial_axes(spatial, W=W_shape, x=x_shape))
     return _geometry(x_shape, W_shape, stride, pad, dilate, spatial)
 
@@ -184,6 +175,13 @@ def input_grad_geometry(
     gy_shape: tuple[int, ...], W_shape: tuple[int, ...], input_size: Any, stride: Any, pad: Any, dilate: Any
 ) -> Geometry:
     """The forward pass's :func:`geometry`, from what the input gradient is given; whether gy fits is not asked."""
+    values = input_size, stride, pad, dilate
+    return (_known_input_grad if _core.is_plain(values) else _input_grad)(gy_shape, W_shape, *values)
+
+
+def _input_grad(
+    gy_shape: tuple[int, ...], W_shape: tuple[int, ...], input_size: Any, stride: Any, pad: Any, dilate: Any
+) -> Geometry:
     size = per_axis("input_size", input_size, 0, spatial_axes(W=W_shape, gy=gy_shape))
     return geometry((gy_shape[0], W_shape[1], *size), W_shape, stride, pad, dilate)
 
@@ -201,6 +199,20 @@ def weight_grad_geometry(
 
     `multiplier` counts where x has no channels, which tell it otherwise.
     """
+    values = kernel_size, stride, pad, dilate
+    known = _known_weight_grad if _core.is_plain(values) else _weight_grad
+    return known(x_shape, gy_shape, *values, multiplier)
+
+
+def _weight_grad(
+    x_shape: tuple[int, ...],
+    gy_shape: tuple[int, ...],
+    kernel_size: Any,
+    stride: Any,
+    pad: Any,
+    dilate: Any,
+    multiplier: int,
+) -> Geometry:
     count = spatial_axes(x=x_shape, gy=gy_shape)
     channels, outputs = x_shape[1], gy_shape[1]
     if outputs % channels if channels else outputs:
@@ -210,6 +222,10 @@ def weight_grad_geometry(
     if channels:
         multiplier = outputs // channels
     return geometry(x_shape, (multiplier, channels, *kernel), stride, pad, dilate)
+
+
+# Checks of a small convolution's arguments would take as long as the convolution.
+_known_input_grad, _known_weight_grad = lru_cache(maxsize=4096)(_input_grad), lru_cache(maxsize=4096)(_weight_grad)
 
 
 def output_size(
