@@ -212,16 +212,21 @@ class CorrelateChannelsLast {
   void run_vectors(PixelSums<S>& tile, int64_t lines, Range vectors) const {
     const bool packed = !job_.in.direct && !job_.out.direct;
     const int64_t whole = packed ? vectors.size() : at_most(vectors.end, job_.out_channels / S::N) - vectors.begin;
-    tile.vectors = whole;
-    if (whole > 0) run_pixels<S, false>(lines, tile);
+    const auto take = [&](int64_t count, const auto& run) {
+      if (count == 0) return;
+      tile.vectors = count;
+      run();
+      tile.x += count * S::N;
+      tile.y += count * S::N;
+      tile.w += count * tile.w_vector;
+      tile.bias += count * S::N;
+    };
+    const int64_t paired = job_.paired ? whole / 2 * 2 : 0;
+    if constexpr (has_pairs<S>) take(paired, [&] { run_pixels<S, false, 2>(lines, tile); });
+    take(whole - paired, [&] { run_pixels<S, false>(lines, tile); });
     if (whole == vectors.size()) return;
-    tile.x += whole * S::N;
-    tile.y += whole * S::N;
-    tile.w += whole * tile.w_vector;
-    tile.bias += whole * S::N;
-    tile.vectors = 1;
     tile.lanes = lanes_in<S>(vectors.end - 1, job_.out_channels);
-    run_pixels<S, true>(lines, tile);
+    take(1, [&] { run_pixels<S, true>(lines, tile); });
   }
 
   const Correlation& job_;

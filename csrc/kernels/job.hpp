@@ -39,8 +39,8 @@ struct Correlation {
   LatticeView lattice;
   RowLayoutView rows = {};  // planar: how input rows are packed
   // The plan's numbers; units are numbered so that neighbours share what they read. Those that plan/walk.cpp decides
-  // (fetch_bytes, non_temporal, band, group, vectors_together, streams, fetches) hang on the machine and on the number
-  // of threads, and no bit of a result hangs on them.
+  // (fetch_bytes, non_temporal, band, group, vectors_together, paired, streams, fetches) hang on the machine and on the
+  // number of threads, and no bit of a result hangs on them.
   int64_t strip = 1, strips = 1;  // outputs of a unit along the row
   bool interleaved = false;       // planar: columns of two phases are interleaved and stored together
   int64_t channels_together = 0;  // planar: channels of W whose planes are converted together; else 0
@@ -54,6 +54,7 @@ struct Correlation {
   int64_t band = 1, bands = 1;                  // channels last: output rows of a unit
   int64_t group = 1, groups = 1;                // channels last: vectors of channels of a unit
   int64_t vectors_together = 1;                 // channels last: ... that are taken down a band before the next are
+  bool paired = false;                          // channels last: two vectors of channels are summed at once
   bool streams = false;                         // channels last: the arrays come from memory, not from a cache
   bool fetches = false;  // channels last: what the next tile reads and writes is fetched meanwhile
   int64_t units = 1;
@@ -124,7 +125,10 @@ struct Kernel {
 struct Kernels {
   int lanes[2];  // of vectors
   int64_t max_lines;
-  bool masks_products;  // lanes beside a row cost nothing
+  bool masks_products;   // lanes beside a row cost nothing
+  int64_t most_columns;  // of a tile, where lanes hold channels
+  bool has_pairs;        // ... and where two vectors of these may be summed at once, of so many taps:
+  int64_t most_paired_taps;
   Kernel<Correlation> correlate_planar[2], correlate_converted[2];
   Kernel<Correlation> correlate_channels_last[2], correlate_converted_pixels[2];
   Kernel<Correlation> correlate_sequence[2], correlate_sequence_pixels[2];

@@ -34,6 +34,13 @@ constexpr Step rows_apart(Step elements) {
   return elements % (16 * line) ? elements : elements + 5 * line;
 }
 
+// The same from pixel to pixel.
+template <class E>
+constexpr Step pixels_apart(Step elements) {
+  constexpr Step line = 64 / Step{sizeof(E)};
+  return elements % (4 * line) ? elements : elements + line;
+}
+
 // The dtype of an accumulator.
 template <class E>
 constexpr DType dtype_of = sizeof(E) == 4 ? DType::f32 : DType::f64;

@@ -14,6 +14,16 @@ namespace {
 // and eight sums leave nothing to do meanwhile. Ten, five weights and a column fill sixteen registers.
 constexpr int most_columns = max_lines == 8 ? 10 : max_lines;
 
+// Where a vector is half of a cache's line, pixels that crowd the cache push a line out before its other half is asked
+// for. Then two vectors of channels are summed at once: sixteen registers hold the sums of four columns, the weights of
+// three taps and a column of each.
+template <class S>
+constexpr bool has_pairs = S::registers == 16 && sizeof(typename S::V) == 32;
+template <int P>
+constexpr int columns_at_once = P == 1 ? most_columns : 4;
+template <class S, int P>
+constexpr int most_taps_at_once = P == 1 ? S::max_taps : 3;
+
 // Bytes from a tile's input and weights to the first column and the first weight of a run.
 struct Run {
   Step x, w;
@@ -57,11 +67,8 @@ struct PixelSums {
 // Places evenly apart, as x86 can address them: the compiler would reach each from the one before.
 class EvenPlaces {
  public:
-  DEPTHWISE_INLINE explicit EvenPlaces(Step bytes) : once_(bytes), twice_(2 * bytes), thrice_(3 * bytes) {
-    DEPTHWISE_PIN_INTEGER(once_);
-    DEPTHWISE_PIN_INTEGER(twice_);
-    DEPTHWISE_PIN_INTEGER(thrice_);
-  }
+  DEPTHWISE_INLINE explicit EvenPlaces(Step bytes)
+      : once_(pinned(bytes)), twice_(pinned(2 * bytes)), thrice_(pinned(3 * bytes)) {}
   // Place i, to be asked for in order; `at` goes along.
   DEPTHWISE_INLINE uintptr_t next(uintptr_t& at, int i) const {
     if (i && i % 4 == 0) at += static_cast<uintptr_t>(4 * once_);
@@ -70,7 +77,11 @@ class EvenPlaces {
   }
 
  private:
-  Step once_, twice_, thrice_;
+  static DEPTHWISE_INLINE Step pinned(Step bytes) {
+    DEPTHWISE_PIN_INTEGER(bytes);
+    return bytes;
+  }
+  const Step once_, twice_, thrice_;
 };
 
 // Which columns of a run may lie beside the image.
@@ -82,20 +93,23 @@ constexpr bool is_asked(int s) {
   return C == Clipped::anywhere || (C == Clipped::at_the_ends && !(lines_of_all_taps(T, A, 1) & (1u << s)));
 }
 
-template <class S, bool Edge, Clipped C, int T, int A>
-DEPTHWISE_INLINE void add_runs(typename S::V (&sum)[T], const Runs& alike, const Run* run, const PixelSums<S>& tile,
-                               uintptr_t x, uintptr_t w) {
+// P vectors of channels at once.
+template <class S, bool Edge, Clipped C, int P, int T, int A>
+DEPTHWISE_INLINE void add_runs(typename S::V (&sum)[P][T], const Run* run, const Run* end, uint32_t live,
+                               const EvenPlaces& columns, const EvenPlaces& weights, Step w_vector,
+                               const typename S::M& mask, uintptr_t x, uintptr_t w) {
   using V = typename S::V;
   using E = typename S::E;
-  const EvenPlaces columns(tile.x_line * Step{sizeof(E)}), weights(alike.w_tap);
-  typename S::M mask = {};
-  if constexpr (Edge) mask = S::mask(0, tile.lanes);
-  uint32_t live = alike.live;
-  for (const Run* const end = run + alike.count; run != end; ++run) {
-    V weight[A];
-    uintptr_t at_weight = w + static_cast<uintptr_t>(run->w), at = x + static_cast<uintptr_t>(run->x);
+  for (; run != end; ++run) {
+    V weight[P][A];
+    uintptr_t at = x + static_cast<uintptr_t>(run->x);
+#pragma GCC unroll 2
+    for (int p = 0; p < P; ++p) {
+      uintptr_t at_weight = w + static_cast<uintptr_t>(run->w + p * w_vector);
 #pragma GCC unroll 16
-    for (int a = 0; a < A; ++a) weight[a] = S::pin(S::load(reinterpret_cast<const E*>(weights.next(at_weight, a))));
+      for (int a = 0; a < A; ++a)
+        weight[p][a] = S::pin(S::load(reinterpret_cast<const E*>(weights.next(at_weight, a))));
+    }
 #pragma GCC unroll 32
     for (int s = 0; s < T + A - 1; ++s) {
       const auto* column = reinterpret_cast<const E*>(columns.next(at, s));
@@ -103,15 +117,18 @@ DEPTHWISE_INLINE void add_runs(typename S::V (&sum)[T], const Runs& alike, const
         DEPTHWISE_PIN_INTEGER(live);
         if (__builtin_expect(!(live & (1u << s)), 0)) continue;
       }
-      V v;
-      if constexpr (Edge)
-        v = S::load(column, mask);
-      else
-        v = S::load(column);
-      if constexpr (A > 1) v = S::pin(v);
+#pragma GCC unroll 2
+      for (int p = 0; p < P; ++p) {
+        V v;
+        if constexpr (Edge)
+          v = S::load(column, mask);
+        else
+          v = S::load(column + p * S::N);
+        if constexpr (A > 1) v = S::pin(v);
 #pragma GCC unroll 16
-      for (int a = 0; a < A; ++a)
-        if (s - a >= 0 && s - a < T) sum[s - a] = S::fma(v, weight[a], sum[s - a]);
+        for (int a = 0; a < A; ++a)
+          if (s - a >= 0 && s - a < T) sum[p][s - a] = S::fma(v, weight[p][a], sum[p][s - a]);
+      }
     }
   }
 }
@@ -133,83 +150,103 @@ DEPTHWISE_NOINLINE void fetch(const PixelSums<S>& tile, const typename S::E* x, 
   asm volatile("");  // GCC takes a function that but fetches for one that does nothing
 }
 
-// Every row and vector of a tile, whose runs add(sum, x, w) adds.
-template <class S, bool Edge, int T, class Add>
+// Every row and vector of a tile, P vectors at once, whose runs add(sum, x, w) adds. Steps stay in registers meanwhile.
+template <class S, bool Edge, int P, int T, class Add>
 DEPTHWISE_INLINE void sum_pixels(const PixelSums<S>& tile, const Add& add) {
   using E = typename S::E;
+  const EvenPlaces columns(tile.y_line * Step{sizeof(E)});
   const bool fetches = tile.fetched.next_row || tile.fetched.span_count;
   for (Step row = 0; row < tile.rows; ++row) {
     const E *x = tile.x + row * tile.x_row, *w = tile.w, *bias = tile.bias;
     E* y = tile.y + row * tile.y_row;
-    for (Step vector = 0; vector < tile.vectors; ++vector) {
-      if (fetches) fetch<S, T>(tile, x, y, vector);
-      typename S::V sum[T];
-      const typename S::V start = S::load(bias);
+    for (Step vector = 0; vector < tile.vectors; vector += P) {
+      if (fetches)
+        for (int p = 0; p < P; ++p) fetch<S, T>(tile, x + p * S::N, y + p * S::N, vector + p);
+      typename S::V sum[P][T];
+#pragma GCC unroll 2
+      for (int p = 0; p < P; ++p) {
+        const typename S::V start = S::load(bias + p * S::N);
 #pragma GCC unroll 16
-      for (int t = 0; t < T; ++t) sum[t] = start;
+        for (int t = 0; t < T; ++t) sum[p][t] = start;
+      }
       add(sum, reinterpret_cast<uintptr_t>(x), reinterpret_cast<uintptr_t>(w));
-      const EvenPlaces columns(tile.y_line * Step{sizeof(E)});
       auto at = reinterpret_cast<uintptr_t>(y);
 #pragma GCC unroll 16
       for (int t = 0; t < T; ++t) {
         auto* column = reinterpret_cast<E*>(columns.next(at, t));
-        if constexpr (Edge)
-          S::store_first(column, sum[t], tile.lanes);
-        else
-          S::store(column, sum[t]);
+#pragma GCC unroll 2
+        for (int p = 0; p < P; ++p)
+          if constexpr (Edge)
+            S::store_first(column, sum[p][t], tile.lanes);
+          else
+            S::store(column + p * S::N, sum[p][t]);
       }
-      x += S::N;
-      w += tile.w_vector;
-      bias += S::N;
-      y += S::N;
+      x += P * S::N;
+      w += P * tile.w_vector;
+      bias += P * S::N;
+      y += P * S::N;
     }
   }
 }
 
 // All runs are alike: which they are is asked once for all.
-template <class S, Clipped C, int T, int A>
+template <class S, Clipped C, int P, int T, int A>
 DEPTHWISE_NOINLINE void run_alike(const PixelSums<S>& tile) {
-  sum_pixels<S, false, T>(tile, [&](auto& sum, uintptr_t x, uintptr_t w) __attribute__((always_inline)) {
-    add_runs<S, false, C, T, A>(sum, *tile.alike, tile.runs, tile, x, w);
+  constexpr Step item = sizeof(typename S::E);
+  const Runs alike = *tile.alike;
+  const Run *const first = tile.runs, *const end = first + alike.count;
+  const EvenPlaces columns(tile.x_line * item), weights(alike.w_tap);
+  const Step w_vector = tile.w_vector * item;
+  sum_pixels<S, false, P, T>(tile, [&](auto& sum, uintptr_t x, uintptr_t w) __attribute__((always_inline)) {
+    add_runs<S, false, C, P, T, A>(sum, first, end, alike.live, columns, weights, w_vector, typename S::M{}, x, w);
   });
 }
 
-template <class S, bool Edge, int T>
+template <class S, bool Edge, int P, int T>
 DEPTHWISE_NOINLINE void run_unlike(const PixelSums<S>& tile) {
-  sum_pixels<S, Edge, T>(tile, [&](auto& sum, uintptr_t x, uintptr_t w) __attribute__((always_inline)) {
+  constexpr Step item = sizeof(typename S::E);
+  const EvenPlaces columns(tile.x_line * item);
+  const Step w_vector = tile.w_vector * item;
+  typename S::M mask = {};
+  if constexpr (Edge) mask = S::mask(0, tile.lanes);
+  sum_pixels<S, Edge, P, T>(tile, [&](auto& sum, uintptr_t x, uintptr_t w) __attribute__((always_inline)) {
     const Run* run = tile.runs;
-    for (const Runs* alike = tile.alike; alike != tile.alike_end; run += alike->count, ++alike)
-      with_number<S::max_taps>(alike->taps, [&](auto taps) __attribute__((always_inline)) {
+    for (const Runs* alike = tile.alike; alike != tile.alike_end; ++alike) {
+      const Run *const first = run, *const end = run += alike->count;
+      const EvenPlaces weights(alike->w_tap);
+      const uint32_t live = alike->live;
+      with_number<most_taps_at_once<S, P>>(alike->taps, [&](auto taps) __attribute__((always_inline)) {
         constexpr int A = decltype(taps)::value;
-        if (!Edge && alike->live == (1u << (T + A - 1)) - 1u)
-          add_runs<S, Edge, Clipped::nowhere, T, A>(sum, *alike, run, tile, x, w);
+        if (!Edge && live == (1u << (T + A - 1)) - 1u)
+          add_runs<S, Edge, Clipped::nowhere, P, T, A>(sum, first, end, live, columns, weights, w_vector, mask, x, w);
         else
-          add_runs<S, Edge, Clipped::anywhere, T, A>(sum, *alike, run, tile, x, w);
+          add_runs<S, Edge, Clipped::anywhere, P, T, A>(sum, first, end, live, columns, weights, w_vector, mask, x, w);
       });
+    }
   });
 }
 
-template <class S, int T>
+template <class S, int P, int T>
 inline void run_pixels(const PixelSums<S>& tile) {
-  if (tile.alike_end - tile.alike != 1) return run_unlike<S, false, T>(tile);
-  with_number<S::max_taps>(tile.alike->taps, [&](auto taps) {
+  if (tile.alike_end - tile.alike != 1) return run_unlike<S, false, P, T>(tile);
+  with_number<most_taps_at_once<S, P>>(tile.alike->taps, [&](auto taps) {
     constexpr int A = decltype(taps)::value;
     constexpr uint32_t all = (1u << (T + A - 1)) - 1u, not_asked = lines_of_all_taps(T, A, 1);
     const uint32_t live = tile.alike->live;
-    if (live == all) return run_alike<S, Clipped::nowhere, T, A>(tile);
+    if (live == all) return run_alike<S, Clipped::nowhere, P, T, A>(tile);
     if constexpr (A > 1 && not_asked != 0)
-      if ((live & not_asked) == not_asked) return run_alike<S, Clipped::at_the_ends, T, A>(tile);
-    run_alike<S, Clipped::anywhere, T, A>(tile);
+      if ((live & not_asked) == not_asked) return run_alike<S, Clipped::at_the_ends, P, T, A>(tile);
+    run_alike<S, Clipped::anywhere, P, T, A>(tile);
   });
 }
 
-template <class S, bool Edge>
+template <class S, bool Edge, int P = 1>
 inline void run_pixels(int64_t columns, const PixelSums<S>& tile) {
-  with_number<most_columns>(columns, [&](auto T) {
+  with_number<columns_at_once<P>>(columns, [&](auto T) {
     if constexpr (Edge)
-      run_unlike<S, true, decltype(T)::value>(tile);
+      run_unlike<S, true, P, decltype(T)::value>(tile);
     else
-      run_pixels<S, decltype(T)::value>(tile);
+      run_pixels<S, P, decltype(T)::value>(tile);
   });
 }
 

@@ -2,6 +2,7 @@
 #include "candidates.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "costs.hpp"
 #include "jobs.hpp"
@@ -24,9 +25,25 @@ bool rows_of_pixels_fit(const Facts& f) {
   return f.written_height() && converted_band_bytes(f, 1) <= numbers.fixed.most_converted_bytes && pixels_fit(f);
 }
 
+// Whether pixels of a large kernel are packed though they could be read in place.
+bool pixels_are_packed(const Facts& f) {
+  return pixels_crowd(f) && pixels_fit(f) && f.p.d.kernel * f.p.h.kernel * f.p.w.kernel > numbers.fixed.crowding_taps;
+}
+
+// Where a line of the cache is more than a vector, crowding pixels push it out before its other vectors are asked for.
+// Two vectors at once mend that, too (`paired` in plan/walk.cpp), for kernels of few columns; a copy is better than
+// they where it stays in a second-level cache and is read again and again.
+bool crowding_pixels_are_copied(const Facts& f) {
+  if (f.N * f.item >= cache_line || crowding_of_pixels(f) <= numbers.fixed.most_crowding) return false;
+  const int64_t apart = f.p.w.stride / std::gcd(f.p.w.stride, f.p.w.dilate);
+  const bool paired = f.k.has_pairs && ceil_div(f.p.w.kernel, apart) <= f.k.most_paired_taps;
+  return !paired || (f.p.w.stride == 1 && f.bytes <= numbers.fixed.least_paired_bytes);
+}
+
 // Whether they are converted though they have the sums' type, since they crowd.
 bool rows_of_pixels_are_copied(const Facts& f) {
-  return pixels_are_dense(f) && rows_of_pixels_fit(f) && pixel_rows_crowd(f);
+  return f.p.pass != Pass::weight_grad && pixels_are_dense(f) && rows_of_pixels_fit(f) &&
+         (pixel_rows_crowd(f) || crowding_pixels_are_copied(f));
 }
 
 // Why lanes are not to hold channels, however these are read.
@@ -136,7 +153,7 @@ const Candidate candidates[candidate_count] = {
      .weight_gradient = weight_grad_channels_last,
      .misfit = [](const Facts& f) -> const char* {
        if (!pixels_are_read_in_place(f)) return "pixels cannot be read as they lie";
-       if (pixels_crowd(f) && pixels_fit(f)) return "pixels would push one another out of the cache";
+       if (pixels_are_packed(f)) return "pixels would push one another out of the cache";
        if (rows_of_pixels_are_copied(f)) return "rows would push one another out of the cache";
        return channels_do_not_fill(f);
      },

@@ -190,12 +190,17 @@ int64_t places_of_pixels(int64_t pixel_stride, int64_t item) {
   return way / std::gcd(std::abs(pixel_stride) * item, way);
 }
 
+double crowding_of_pixels(const Facts& f) {
+  const int64_t tile = std::min(f.written_width(), f.k.most_columns);
+  const int64_t columns = std::min(f.read_width(), rows_read(f.p.w, f.gradient, tile));
+  const int64_t pixels = columns * rows_read(f.p.h, f.gradient, 1) + tile;
+  const int64_t places = numbers.fixed.ways * places_of_pixels(f.read.strides[width_axis], f.item);
+  return static_cast<double>(pixels) / static_cast<double>(places);
+}
+
 bool pixels_crowd(const Facts& f) {
-  const Axis &h = f.p.h, &w = f.p.w;
-  const int64_t pixels = (std::min(f.read_width(), f.k.max_lines) + w.kernel - 1) * h.kernel;
-  const bool in_a_plane = pixels > numbers.fixed.ways * places_of_pixels(f.read.strides[width_axis], f.item);
   const bool of_planes = 2 * places_of_pixels(f.read.strides[depth_axis], f.item) < f.p.d.kernel;
-  return f.p.d.kernel * h.kernel * w.kernel > numbers.fixed.crowding_taps && (in_a_plane || of_planes);
+  return crowding_of_pixels(f) > 1 || of_planes;
 }
 
 namespace {
@@ -203,7 +208,6 @@ namespace {
 // How many lines, so many bytes apart, lie in one place of a first-level cache's ways at most: less than a line of the
 // cache from one of them modulo 4 KiB.
 int64_t lines_in_a_place(int64_t lines, int64_t bytes) {
-  constexpr int64_t cache_line = 64;
   const int64_t way = numbers.fixed.way_bytes;
   int64_t most = 0;
   for (int64_t i = 0; i < lines; ++i) {

@@ -57,6 +57,8 @@ Problem normalised(const Problem&);
 // Rows or columns of x that some tap meets, at most.
 int64_t inputs_met(const Axis&);
 
+inline constexpr int64_t cache_line = 64;  // bytes
+
 // Input rows or columns between the first and the last that `outs` neighbouring outputs read.
 int64_t extent(const Axis&, bool input_grad, int64_t outs);
 
@@ -70,8 +72,9 @@ bool pixels_fit(const Facts&);
 // Places modulo 4 KiB, in a first-level cache, that one vector of channels of all pixels of a row takes at most.
 int64_t places_of_pixels(int64_t pixel_stride, int64_t item);
 
-// Whether a large kernel's pixels fall into so few places modulo 4 KiB that they push one another out of a first-level
-// cache of 8 or 12 ways.
+// How many times the ways of a first-level cache the pixels fill, those that a tile reads and those that it writes, in
+// the few places modulo 4 KiB that they fall into: more than once, and they push one another out.
+double crowding_of_pixels(const Facts&);
 bool pixels_crowd(const Facts&);
 
 // Whether the rows of a tile, those that it reads and those that it writes, fall into so few places modulo 4 KiB that

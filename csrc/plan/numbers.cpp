@@ -29,6 +29,8 @@ const Place fixed[] = {FIXED(transposing_cost),
                        FIXED(strided_cost),
                        FIXED(transposed_cost),
                        FIXED(crowding_taps),
+                       FIXED(most_crowding),
+                       FIXED(least_paired_bytes),
                        FIXED(ways),
                        FIXED(way_bytes),
                        FIXED(crowding_chunk),
@@ -59,10 +61,11 @@ const Place fixed[] = {FIXED(transposing_cost),
                        FIXED(gradient_window_bytes)};
 #undef FIXED
 #define MACHINE(name) {#name, &numbers.machine.name}
-const Place of_machine[] = {MACHINE(tile_share),         MACHINE(sliced_share),        MACHINE(many_taps),
-                            MACHINE(few_places),         MACHINE(band_rows),           MACHINE(streamed_share),
-                            MACHINE(window_share),       MACHINE(fetched_share),       MACHINE(fetched_planes_share),
-                            MACHINE(least_staged_bytes), MACHINE(widest_staged_bytes), MACHINE(serial_flop)};
+const Place of_machine[] = {MACHINE(tile_share),          MACHINE(sliced_share),         MACHINE(many_taps),
+                            MACHINE(few_places),          MACHINE(converted_group),      MACHINE(least_taken_down),
+                            MACHINE(band_rows),           MACHINE(streamed_share),       MACHINE(window_share),
+                            MACHINE(fetched_share),       MACHINE(fetched_planes_share), MACHINE(least_staged_bytes),
+                            MACHINE(widest_staged_bytes), MACHINE(serial_flop)};
 #undef MACHINE
 // Every number takes eight bytes: none is left out.
 static_assert(sizeof(fixed) / sizeof(Place) == sizeof(FixedNumbers) / 8);

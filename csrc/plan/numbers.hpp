@@ -63,6 +63,13 @@ struct FixedNumbers {
   // but 512x56x56 with 3x3 0.56 ms and 0.93, 32x384x14x14 with 7x7 1.8 and 2.1), if they are more than fill the ways,
   // each of so many bytes, of a first-level cache.
   int64_t crowding_taps = 64, ways = 8, way_bytes = 4096;
+  // Where a vector is less than a line of the cache, pixels that crowd it more than so are copied whatever the kernel
+  // (crowding_of_pixels in facts.hpp), but larger arrays than these, in bytes, are left to pairs of vectors (AVX2, EPYC
+  // of the fourth generation, one thread, float32, as they lie, in pairs and copied, us: 512x14x14 with 3x3 78, 45 and
+  // 38, 512x28x28 467, 187 and 156, 512x56x56 1400, 762 and 870, 256x56x56 337, 274 and 333, 1024x7x7 85, 35 and 22; as
+  // they lie and copied: 512x14x14 with 5x5 156 and 76, with 7x7 412 and 139, 128x56x56 with 7x7 744 and 596, but with
+  // 5x5 325 and 346).
+  double most_crowding = 1.5, least_paired_bytes = 4 << 20;
 
   // Planar rows are copied where a tile of them, of those read for so many taps down the columns and those written, has
   // more lines in one place of the ways than fit: so many of those beyond, times the taps for each element (AVX2, EPYC
@@ -139,6 +146,10 @@ struct MachineNumbers {
   // 2, 58 us by rows, 28 by pixels).
   double sliced_share = 2;
   int64_t many_taps = 25, few_places = 8;
+  // Vectors of channels whose rows are converted together, and of which one after another is only taken down them if
+  // so many fit (AVX2, EPYC of the fourth generation, one thread, float32: 512x14x14 with 27x27 840 us all together,
+  // 961 by twos, but 256x28x28 with 7x7 290 and 262 by sixes).
+  int64_t converted_group = 16, least_taken_down = 4;
   // Rows that share their input rows while these are in the first-level cache.
   int64_t band_rows = 16;
   // Arrays that no cache holds, in last-level caches, are walked row by row, as they lie, if the second-level cache

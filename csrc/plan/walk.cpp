@@ -32,24 +32,36 @@ int64_t rows_of_band(const Correlation& job, int threads) {
 // As many as fit when they are converted together.
 int64_t most_rows_converted(const Facts& f, const Correlation& job) {
   int64_t rows = std::min(job.out.cross_size, numbers.machine.band_rows * cross_out_step(job.lattice));
-  while (rows > 1 && converted_band_bytes(f, rows) > numbers.fixed.most_converted_bytes) rows = ceil_div(rows, 2);
+  const auto bytes = [&] { return converted_band_bytes(f, rows) * job.group / std::max<int64_t>(1, f.vectors()); };
+  while (rows > 1 && bytes() > numbers.fixed.most_converted_bytes) rows = ceil_div(rows, 2);
   return std::max<int64_t>(1, rows);
 }
 
 // Vectors of channels whose tile of columns is taken down a band before that of the next: all, or as few as leave in
 // half a first-level cache what the next row needs again, whole lines of the cache.
-int64_t vectors_taken_down(const Facts& f, const Correlation& job, const Machine& m) {
+int64_t vectors_taken_down(const Facts& f, const Correlation& job, const Machine& m, bool copied = false) {
   const int64_t planes = job.lattice.max_depth_taps, taps = planes * f.p.h.kernel * f.p.w.kernel;
-  const int64_t pixels = planes * (f.k.max_lines + f.p.w.kernel - 1) * f.p.h.kernel;
+  const int64_t pixels = planes * (f.k.most_columns + f.p.w.kernel - 1) * f.p.h.kernel;
   const double vector_bytes = static_cast<double>((pixels + taps) * f.N * f.item),
                cache = of(numbers.machine.tile_share, m.first_cache);
   if (static_cast<double>(job.group) * vector_bytes <= cache) return job.group;
   if (f.p.h.stride > (f.p.h.kernel - 1) * f.p.h.dilate) return job.group;  // nothing is needed again
-  if (job.in.direct && places_of_pixels(job.in.line, f.item) < numbers.machine.few_places) return job.group;
-  if (taps <= numbers.machine.many_taps && f.bytes >= of(numbers.machine.sliced_share, m.second_cache))
-    return job.group;
-  const int64_t line = std::max<int64_t>(1, 64 / (f.N * f.item));
-  return std::min(job.group, std::max<int64_t>(1, static_cast<int64_t>(cache / 2 / vector_bytes) / line) * line);
+  const bool few_places = places_of_pixels(job.in.line, f.item) < numbers.machine.few_places;
+  const bool large = f.bytes >= of(numbers.machine.sliced_share, m.second_cache);
+  if (!copied && ((job.in.direct && few_places) || (taps <= numbers.machine.many_taps && large))) return job.group;
+  // A copy need not leave room for what streams by, and has whole rows of few vectors.
+  const auto fit = static_cast<int64_t>((copied ? 1 : 0.5) * cache / vector_bytes);
+  if (copied && fit < numbers.machine.least_taken_down) return job.group;
+  const int64_t line = std::max<int64_t>(1, cache_line / (f.N * f.item));
+  return std::min(job.group, std::max<int64_t>(1, fit / line) * line);
+}
+
+// Vectors of channels that are converted together: whole lines of the cache, nearly equally many, and few, lest rows of
+// them fill a second-level cache.
+int64_t vectors_converted(const Facts& f) {
+  const int64_t vectors = std::max<int64_t>(1, f.vectors()), line = std::max<int64_t>(1, cache_line / (f.N * f.item));
+  const int64_t groups = ceil_div(vectors, numbers.machine.converted_group);
+  return std::min(vectors, ceil_div(ceil_div(vectors, groups), line) * line);
 }
 
 // Vectors of channels of a unit: all, unless there are more threads than bands.
@@ -98,6 +110,7 @@ void walk_channels_last(const Facts& f, const Machine& m, int threads, Correlati
   job.group = vectors_of_unit(f, job, threads);
   job.groups = ceil_div(f.vectors(), job.group);
   job.non_temporal = stages_pixels(f, job);
+  job.paired = in_place && f.k.has_pairs && job.lattice.max_set_taps <= f.k.most_paired_taps && pixels_crowd(f);
   job.vectors_together = job.non_temporal ? job.group : vectors_taken_down(f, job, m);
   job.units = planes_of(job) * job.strips * job.bands * job.groups;
 }
@@ -118,14 +131,14 @@ void walk_sequence_pixels(const Facts& f, const Machine&, int threads, Correlati
 void walk_converted_pixels(const Facts& f, const Machine& m, int threads, Correlation& job) {
   const int64_t bands_wanted =
       threads > 1 ? ceil_div(units_a_thread * threads, std::max<int64_t>(1, planes_of(job))) : 1;
+  job.group = vectors_converted(f);
+  job.groups = ceil_div(f.vectors(), job.group);
   job.band = std::clamp<int64_t>(ceil_div(job.out.cross_size, bands_wanted), 1, most_rows_converted(f, job));
   job.bands = ceil_div(job.out.cross_size, job.band);
   job.rows_packed =
       std::clamp<int64_t>(extent(f.p.h, f.gradient, job.band), 1, std::max<int64_t>(1, job.in.cross_size));
   job.planes_packed = planes_read(f);
-  job.group = std::max<int64_t>(1, f.vectors());
-  job.groups = ceil_div(f.vectors(), job.group);
-  job.vectors_together = vectors_taken_down(f, job, m);
+  job.vectors_together = vectors_taken_down(f, job, m, true);
   job.units = planes_of(job) * job.strips * job.bands * job.groups;
 }
 

@@ -209,6 +209,15 @@ void test_problem(const Target& target) {
     p.channels = std::clamp<int64_t>(200000 / (p.batch * p.multiplier * p.w.out * p.w.kernel), 1, 2 * p.channels);
   const auto t = static_cast<DType>(draw(0, 3)), W_type = draw(0, 1) ? t : static_cast<DType>(draw(0, 3));
   Layout layout{.last = draw(0, 1) == 1, .at_end = draw(0, 1) == 1};
+  if (axes == 2 && draw(0, 9) == 0) {  // pixels crowd a cache, dense or not
+    p.h = draw_axis(4);
+    p.w = draw_axis(12);
+    layout.last = true;
+    if (draw(0, 1))
+      layout.pitch = 1024;
+    else
+      p.channels = draw(0, 3) ? 128 * draw(1, 3) : 1024;
+  }
   const Layout planar{.last = false, .at_end = layout.at_end};
   if (axes == 1 && p.w.size < 1000 && draw(0, 3) == 0) layout.pitch = 1024;  // pixels crowd a cache
   const bool finite = draw(0, 4) != 0;
