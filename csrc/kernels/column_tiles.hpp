@@ -88,9 +88,12 @@ class ColumnTiles {
   // (AVX2, 54 channels, 13x80x80 with 3x3x3, stride 2: 2.85 ms by tens, 2.68 by eights).
   Cut tiles_of(const LinePhase& phase, Range outputs) const {
     const int64_t columns = outputs_of(phase, outputs).size();
-    return {columns, divide_up(columns, job_.paired         ? columns_at_once<2>
-                                        : job_.non_temporal ? max_lines
-                                                            : most_columns)};
+    const bool spread = job_.in.direct && job_.divide > 1;
+    const int most = job_.paired                   ? columns_at_once<Reads::whole, 2>
+                     : spread                      ? columns_at_once<Reads::spread, 1>
+                     : job_.non_temporal ? max_lines
+                                                   : most_columns;
+    return {columns, divide_up(columns, most)};
   }
 
   // Those of a tap set, in plane k of those that are summed, of which some line is inside the image.

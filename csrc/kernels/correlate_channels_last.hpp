@@ -46,6 +46,10 @@ class CorrelateChannelsLast {
     weights_.take(arena);
     out_.take(arena);
     if (job.non_temporal) streamed_ = arena.take<E>(most_columns * job.out_channels + S::N);
+    if (job.in.direct && job.divide > 1) {
+      spread_ = arena.take<Spread<S>>(divide_up(job.out_channels, S::N));
+      if (scratch) spread_channels();
+    }
     scratch_bytes_ = arena.used_bytes();
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
@@ -129,7 +133,8 @@ class CorrelateChannelsLast {
     const Step *const x_offset = rows.x_offset + taps.begin, *const w_offset = slab.rows.w_offset + taps.begin;
     const int64_t vector = vectors.begin - slab.group.vectors.begin, ahead = vectors.begin - slab.vectors.begin;
     PixelSums<S> tile;
-    tile.x = slab.x + ahead * S::N + (u.begin - rows.u.begin) * in_.row() + (taps.empty() ? 0 : x_offset[0]);
+    tile.x = slab.x + (spread_ ? -slab.vectors.begin : ahead) * S::N + (u.begin - rows.u.begin) * in_.row() + (taps.empty() ? 0 : x_offset[0]);
+    if (spread_) tile.spread = spread_ + vectors.begin;
     tile.x_line = lat_.line_in_step * in_.line();
     tile.x_row = in_.row();
     tile.w = slab.group.weights + vector * slab.group.vector_size;
@@ -216,17 +221,41 @@ class CorrelateChannelsLast {
       if (count == 0) return;
       tile.vectors = count;
       run();
-      tile.x += count * S::N;
+      if (tile.spread)
+        tile.spread += count;
+      else
+        tile.x += count * S::N;
       tile.y += count * S::N;
       tile.w += count * tile.w_vector;
       tile.bias += count * S::N;
     };
+    const int64_t lanes = whole < vectors.size() ? lanes_in<S>(vectors.end - 1, job_.out_channels) : S::N;
+    if constexpr (has_spread<S>)
+      if (tile.spread) {
+        const auto spread = [&] { run_pixels<S, Reads::spread>(lines, tile); };
+        take(whole, spread);
+        tile.lanes = lanes;
+        return take(vectors.size() - whole, spread);
+      }
     const int64_t paired = job_.paired ? whole / 2 * 2 : 0;
-    if constexpr (has_pairs<S>) take(paired, [&] { run_pixels<S, false, 2>(lines, tile); });
-    take(whole - paired, [&] { run_pixels<S, false>(lines, tile); });
-    if (whole == vectors.size()) return;
-    tile.lanes = lanes_in<S>(vectors.end - 1, job_.out_channels);
-    take(1, [&] { run_pixels<S, true>(lines, tile); });
+    if constexpr (has_pairs<S>) take(paired, [&] { run_pixels<S, Reads::whole, 2>(lines, tile); });
+    take(whole - paired, [&] { run_pixels<S, Reads::whole>(lines, tile); });
+    tile.lanes = lanes;
+    take(vectors.size() - whole, [&] { run_pixels<S, Reads::masked>(lines, tile); });
+  }
+
+  // Where the channels lie that each vector of outputs is made of: in a block that no pixel ends before.
+  void spread_channels() {
+    if constexpr (has_spread<S>) {
+      const int64_t channels = job_.out_channels / job_.divide;
+      for (int64_t v = 0; v * S::N < job_.out_channels; ++v) {
+        const int64_t first = at_most(v * S::N / job_.divide, channels - spread_block<S>);
+        int from[S::N];
+        for (int64_t l = 0; l < S::N; ++l)
+          from[l] = static_cast<int>(at_most((v * S::N + l) / job_.divide - first, spread_block<S> - 1));
+        spread_[v] = {.lanes = S::spread_lanes(from), .x = first};
+      }
+    }
   }
 
   const Correlation& job_;
@@ -239,6 +268,7 @@ class CorrelateChannelsLast {
   TileRuns<S> runs_;
   PackedWeights<S> weights_;
   E* streamed_ = nullptr;
+  Spread<S>* spread_ = nullptr;  // where a channel feeds several
   int64_t scratch_bytes_ = 0;
 };
 

@@ -129,6 +129,7 @@ struct Kernels {
   int64_t most_columns;  // of a tile, where lanes hold channels
   bool has_pairs;        // ... and where two vectors of these may be summed at once, of so many taps:
   int64_t most_paired_taps;
+  int64_t spread_block[2];  // channels that may be spread over a vector's lanes as they are read; 0: none
   Kernel<Correlation> correlate_planar[2], correlate_converted[2];
   Kernel<Correlation> correlate_channels_last[2], correlate_converted_pixels[2];
   Kernel<Correlation> correlate_sequence[2], correlate_sequence_pixels[2];

@@ -19,8 +19,6 @@ constexpr int most_columns = max_lines == 8 ? 10 : max_lines;
 // three taps and a column of each.
 template <class S>
 constexpr bool has_pairs = S::registers == 16 && sizeof(typename S::V) == 32;
-template <int P>
-constexpr int columns_at_once = P == 1 ? most_columns : 4;
 template <class S, int P>
 constexpr int most_taps_at_once = P == 1 ? S::max_taps : 3;
 
@@ -50,6 +48,33 @@ struct Fetched {
   Step span_count = 0, span_bytes;
 };
 
+// How lanes take a column's channels.
+enum class Reads {
+  whole,   // as many as there are lanes
+  masked,  // the first of them, and no more are stored
+  spread,  // each feeds several neighbouring lanes
+};
+
+// Whether S can spread channels over lanes. A block of so many holds those of any vector, whatever the multiplier.
+template <class S>
+constexpr bool has_spread = requires { S::spread; };
+template <class S>
+constexpr int spread_block = 0;
+template <class S>
+  requires requires { S::spread; }
+constexpr int spread_block<S> = S::spread;
+
+// Columns of a tile at most. Which lanes take a channel fills one more register.
+template <Reads R, int P>
+constexpr int columns_at_once = P == 2 ? 4 : R == Reads::spread ? max_lines : most_columns;
+
+// Where a vector of channels finds those that it is made of.
+template <class S>
+struct Spread {
+  typename S::M lanes;  // which of a block each takes
+  Step x;               // elements to the block
+};
+
 template <class S>
 struct PixelSums {
   using E = typename S::E;
@@ -60,7 +85,8 @@ struct PixelSums {
   Step w_vector, vectors;  // vectors of channels lie S::N apart
   const Run* runs = nullptr;
   const Runs *alike = nullptr, *alike_end = nullptr;
-  int64_t lanes;  // to store, where a vector is not whole
+  int64_t lanes = S::N;                // to store, where a vector is not whole
+  const Spread<S>* spread = nullptr;  // of each vector
   Fetched<E> fetched;
 };
 
@@ -94,10 +120,10 @@ constexpr bool is_asked(int s) {
 }
 
 // P vectors of channels at once.
-template <class S, bool Edge, Clipped C, int P, int T, int A>
+template <class S, Reads R, Clipped C, int P, int T, int A>
 DEPTHWISE_INLINE void add_runs(typename S::V (&sum)[P][T], const Run* run, const Run* end, uint32_t live,
                                const EvenPlaces& columns, const EvenPlaces& weights, Step w_vector,
-                               const typename S::M& mask, uintptr_t x, uintptr_t w) {
+                               const typename S::M& lanes, uintptr_t x, uintptr_t w) {
   using V = typename S::V;
   using E = typename S::E;
   for (; run != end; ++run) {
@@ -120,8 +146,10 @@ DEPTHWISE_INLINE void add_runs(typename S::V (&sum)[P][T], const Run* run, const
 #pragma GCC unroll 2
       for (int p = 0; p < P; ++p) {
         V v;
-        if constexpr (Edge)
-          v = S::load(column, mask);
+        if constexpr (R == Reads::masked)
+          v = S::load(column, lanes);
+        else if constexpr (R == Reads::spread)
+          v = S::load_spread(column, lanes);
         else
           v = S::load(column + p * S::N);
         if constexpr (A > 1) v = S::pin(v);
@@ -150,11 +178,13 @@ DEPTHWISE_NOINLINE void fetch(const PixelSums<S>& tile, const typename S::E* x, 
   asm volatile("");  // GCC takes a function that but fetches for one that does nothing
 }
 
-// Every row and vector of a tile, P vectors at once, whose runs add(sum, x, w) adds. Steps stay in registers meanwhile.
-template <class S, bool Edge, int P, int T, class Add>
+// Every row and vector of a tile, P vectors at once, whose runs add(sum, x, w, lanes) adds. Steps stay in registers meanwhile.
+template <class S, Reads R, int P, int T, class Add>
 DEPTHWISE_INLINE void sum_pixels(const PixelSums<S>& tile, const Add& add) {
   using E = typename S::E;
   const EvenPlaces columns(tile.y_line * Step{sizeof(E)});
+  typename S::M lanes = {};
+  if constexpr (R == Reads::masked) lanes = S::mask(0, tile.lanes);
   const bool fetches = tile.fetched.next_row || tile.fetched.span_count;
   for (Step row = 0; row < tile.rows; ++row) {
     const E *x = tile.x + row * tile.x_row, *w = tile.w, *bias = tile.bias;
@@ -169,19 +199,21 @@ DEPTHWISE_INLINE void sum_pixels(const PixelSums<S>& tile, const Add& add) {
 #pragma GCC unroll 16
         for (int t = 0; t < T; ++t) sum[p][t] = start;
       }
-      add(sum, reinterpret_cast<uintptr_t>(x), reinterpret_cast<uintptr_t>(w));
+      if constexpr (R == Reads::spread) lanes = tile.spread[vector].lanes;
+      const E* from = R == Reads::spread ? x + tile.spread[vector].x : x;
+      add(sum, reinterpret_cast<uintptr_t>(from), reinterpret_cast<uintptr_t>(w), lanes);
       auto at = reinterpret_cast<uintptr_t>(y);
 #pragma GCC unroll 16
       for (int t = 0; t < T; ++t) {
         auto* column = reinterpret_cast<E*>(columns.next(at, t));
 #pragma GCC unroll 2
         for (int p = 0; p < P; ++p)
-          if constexpr (Edge)
+          if (R == Reads::masked || (R == Reads::spread && tile.lanes < S::N))
             S::store_first(column, sum[p][t], tile.lanes);
           else
             S::store(column + p * S::N, sum[p][t]);
       }
-      x += P * S::N;
+      if constexpr (R != Reads::spread) x += P * S::N;
       w += P * tile.w_vector;
       bias += P * S::N;
       y += P * S::N;
@@ -197,19 +229,17 @@ DEPTHWISE_NOINLINE void run_alike(const PixelSums<S>& tile) {
   const Run *const first = tile.runs, *const end = first + alike.count;
   const EvenPlaces columns(tile.x_line * item), weights(alike.w_tap);
   const Step w_vector = tile.w_vector * item;
-  sum_pixels<S, false, P, T>(tile, [&](auto& sum, uintptr_t x, uintptr_t w) __attribute__((always_inline)) {
-    add_runs<S, false, C, P, T, A>(sum, first, end, alike.live, columns, weights, w_vector, typename S::M{}, x, w);
+  sum_pixels<S, Reads::whole, P, T>(tile, [&](auto& sum, uintptr_t x, uintptr_t w, const typename S::M& lanes) __attribute__((always_inline)) {
+    add_runs<S, Reads::whole, C, P, T, A>(sum, first, end, alike.live, columns, weights, w_vector, lanes, x, w);
   });
 }
 
-template <class S, bool Edge, int P, int T>
+template <class S, Reads R, int P, int T>
 DEPTHWISE_NOINLINE void run_unlike(const PixelSums<S>& tile) {
   constexpr Step item = sizeof(typename S::E);
   const EvenPlaces columns(tile.x_line * item);
   const Step w_vector = tile.w_vector * item;
-  typename S::M mask = {};
-  if constexpr (Edge) mask = S::mask(0, tile.lanes);
-  sum_pixels<S, Edge, P, T>(tile, [&](auto& sum, uintptr_t x, uintptr_t w) __attribute__((always_inline)) {
+  sum_pixels<S, R, P, T>(tile, [&](auto& sum, uintptr_t x, uintptr_t w, const typename S::M& lanes) __attribute__((always_inline)) {
     const Run* run = tile.runs;
     for (const Runs* alike = tile.alike; alike != tile.alike_end; ++alike) {
       const Run *const first = run, *const end = run += alike->count;
@@ -217,10 +247,10 @@ DEPTHWISE_NOINLINE void run_unlike(const PixelSums<S>& tile) {
       const uint32_t live = alike->live;
       with_number<most_taps_at_once<S, P>>(alike->taps, [&](auto taps) __attribute__((always_inline)) {
         constexpr int A = decltype(taps)::value;
-        if (!Edge && live == (1u << (T + A - 1)) - 1u)
-          add_runs<S, Edge, Clipped::nowhere, P, T, A>(sum, first, end, live, columns, weights, w_vector, mask, x, w);
+        if (R != Reads::masked && live == (1u << (T + A - 1)) - 1u)
+          add_runs<S, R, Clipped::nowhere, P, T, A>(sum, first, end, live, columns, weights, w_vector, lanes, x, w);
         else
-          add_runs<S, Edge, Clipped::anywhere, P, T, A>(sum, first, end, live, columns, weights, w_vector, mask, x, w);
+          add_runs<S, R, Clipped::anywhere, P, T, A>(sum, first, end, live, columns, weights, w_vector, lanes, x, w);
       });
     }
   });
@@ -228,7 +258,7 @@ DEPTHWISE_NOINLINE void run_unlike(const PixelSums<S>& tile) {
 
 template <class S, int P, int T>
 inline void run_pixels(const PixelSums<S>& tile) {
-  if (tile.alike_end - tile.alike != 1) return run_unlike<S, false, P, T>(tile);
+  if (tile.alike_end - tile.alike != 1) return run_unlike<S, Reads::whole, P, T>(tile);
   with_number<most_taps_at_once<S, P>>(tile.alike->taps, [&](auto taps) {
     constexpr int A = decltype(taps)::value;
     constexpr uint32_t all = (1u << (T + A - 1)) - 1u, not_asked = lines_of_all_taps(T, A, 1);
@@ -240,13 +270,13 @@ inline void run_pixels(const PixelSums<S>& tile) {
   });
 }
 
-template <class S, bool Edge, int P = 1>
+template <class S, Reads R, int P = 1>
 inline void run_pixels(int64_t columns, const PixelSums<S>& tile) {
-  with_number<columns_at_once<P>>(columns, [&](auto T) {
-    if constexpr (Edge)
-      run_unlike<S, true, P, decltype(T)::value>(tile);
-    else
+  with_number<columns_at_once<R, P>>(columns, [&](auto T) {
+    if constexpr (R == Reads::whole)
       run_pixels<S, P, decltype(T)::value>(tile);
+    else
+      run_unlike<S, R, P, decltype(T)::value>(tile);
   });
 }
 

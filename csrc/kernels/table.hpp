@@ -29,6 +29,7 @@ constexpr depthwise::Kernels kernels_of_this_target = {
     most_columns,
     has_pairs<F32>,
     most_taps_at_once<F32, 2>,
+    {spread_block<F32>, spread_block<F64>},
     {kernel<Correlation, CorrelatePlanar<F32>>, kernel<Correlation, CorrelatePlanar<F64>>},
     {kernel<Correlation, CorrelateConverted<F32>>, kernel<Correlation, CorrelateConverted<F64>>},
     {kernel<Correlation, CorrelateChannelsLast<F32>>, kernel<Correlation, CorrelateChannelsLast<F64>>},

@@ -110,7 +110,7 @@ void walk_channels_last(const Facts& f, const Machine& m, int threads, Correlati
   job.group = vectors_of_unit(f, job, threads);
   job.groups = ceil_div(f.vectors(), job.group);
   job.non_temporal = stages_pixels(f, job);
-  job.paired = in_place && f.k.has_pairs && job.lattice.max_set_taps <= f.k.most_paired_taps && pixels_crowd(f);
+  job.paired = in_place && job.divide == 1 && f.k.has_pairs && job.lattice.max_set_taps <= f.k.most_paired_taps && pixels_crowd(f);
   job.vectors_together = job.non_temporal ? job.group : vectors_taken_down(f, job, m);
   job.units = planes_of(job) * job.strips * job.bands * job.groups;
 }

@@ -27,6 +27,12 @@ struct F32 {
     return _mm256_and_si256(_mm256_cmpgt_epi32(lane, low), _mm256_cmpgt_epi32(high, lane));
   }
   static V load(const E* p, M m) { return _mm256_maskload_ps(p, m); }
+  // Lane l takes element from[l] of the block at p.
+  static constexpr int spread = 4;
+  static M spread_lanes(const int (&from)[N]) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+  static V load_spread(const E* p, M lanes) {
+    return _mm256_permutevar8x32_ps(_mm256_broadcast_ps(reinterpret_cast<const __m128*>(p)), lanes);
+  }
   // The lanes of a mask, the others zero.
   static V keep(V v, M m) { return _mm256_and_ps(v, _mm256_castsi256_ps(m)); }
   // The first `count` lanes, 1 to N. Masked stores are avoided: some CPUs take ten cycles for one (EPYC of the fourth
@@ -176,6 +182,15 @@ struct F64 {
     return _mm256_and_si256(_mm256_cmpgt_epi64(lane, low), _mm256_cmpgt_epi64(high, lane));
   }
   static V load(const E* p, M m) { return _mm256_maskload_pd(p, m); }
+  static constexpr int spread = 2;
+  static M spread_lanes(const int (&from)[N]) {
+    return _mm256_setr_epi32(2 * from[0], 2 * from[0] + 1, 2 * from[1], 2 * from[1] + 1, 2 * from[2], 2 * from[2] + 1,
+                             2 * from[3], 2 * from[3] + 1);
+  }
+  static V load_spread(const E* p, M lanes) {
+    const V block = _mm256_broadcast_pd(reinterpret_cast<const __m128d*>(p));
+    return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(block), lanes));
+  }
   static V keep(V v, M m) { return _mm256_and_pd(v, _mm256_castsi256_pd(m)); }
   static void store_first(E* p, V v, int64_t count) {
     if (count < 2) return _mm_store_sd(p, _mm256_castpd256_pd128(v));

@@ -201,7 +201,7 @@ void test_problem(const Target& target) {
   const int64_t axes = draw(1, 4);  // two of four have two
   p.batch = draw(1, 2);
   p.channels = draw(1, 20);
-  p.multiplier = draw(1, 2);
+  p.multiplier = draw(0, 3) ? draw(1, 2) : draw(3, 9);
   if (axes == 3) p.d = draw_axis(6);
   if (axes > 1) p.h = draw_axis(axes == 3 ? 6 : 12);
   p.w = axes == 1 ? draw_line() : axes == 3 && draw(0, 3) == 0 ? no_axis : draw_axis(axes == 3 ? 20 : 40);
