@@ -11,6 +11,7 @@ namespace {
 
 using depthwise::Correlation;
 using depthwise::LinePhase;
+using depthwise::spreads;
 using depthwise::TapSet;
 
 struct Strip {
@@ -88,7 +89,7 @@ class ColumnTiles {
   // (AVX2, 54 channels, 13x80x80 with 3x3x3, stride 2: 2.85 ms by tens, 2.68 by eights).
   Cut tiles_of(const LinePhase& phase, Range outputs) const {
     const int64_t columns = outputs_of(phase, outputs).size();
-    const bool spread = job_.in.direct && job_.divide > 1;
+    const bool spread = spreads(job_);
     const int most = job_.paired                   ? columns_at_once<Reads::whole, 2>
                      : spread                      ? columns_at_once<Reads::spread, 1>
                      : job_.non_temporal ? max_lines

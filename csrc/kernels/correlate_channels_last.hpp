@@ -45,8 +45,8 @@ class CorrelateChannelsLast {
     if (scratch) runs_.forget();
     weights_.take(arena);
     out_.take(arena);
-    if (job.non_temporal) streamed_ = arena.take<E>(most_columns * job.out_channels + S::N);
-    if (job.in.direct && job.divide > 1) {
+    if (job.non_temporal || job.fold > 1) streamed_ = arena.take<E>(most_columns * job.out_channels + S::N);
+    if (spreads(job)) {
       spread_ = arena.take<Spread<S>>(divide_up(job.out_channels, S::N));
       if (scratch) spread_channels();
     }
@@ -120,7 +120,7 @@ class CorrelateChannelsLast {
     const Range& all = slab.rows.in.u;
     for (int64_t v = slab.vectors.begin; v < slab.vectors.end; v += job_.vectors_together)
       for (int64_t u = all.begin, rows = 0; u < all.end; u += rows) {
-        rows = job_.streams ? 1 : slab.rows.alike(u);
+        rows = job_.streams || job_.fold > 1 ? 1 : slab.rows.alike(u);
         run_rows(slab, columns, {u, u + rows}, {v, at_most(v + job_.vectors_together, slab.vectors.end)});
       }
   }
@@ -169,6 +169,7 @@ class CorrelateChannelsLast {
       }
     }
     if (job_.non_temporal) return stream(tile, columns.t.size(), vectors);
+    if (job_.fold > 1) return fold(tile, columns.t.size(), vectors);
     E* const y = tile.y;
     run_vectors(tile, columns.t.size(), vectors);
     if (job_.out.direct && activates()) activate_pixels(tile, y, columns.t.size(), vectors);
@@ -211,6 +212,26 @@ class CorrelateChannelsLast {
     run_vectors(tile, lines, vectors);
     activate_span<S>(job_.activation, streamed_, lines * job_.out_channels);
     stream_span<S>(to, streamed_, lines * job_.out_channels);
+  }
+
+  // By way of a stage, in which neighbouring lanes are added.
+  void fold(PixelSums<S>& tile, int64_t lines, Range vectors) const {
+    DEPTHWISE_REQUIRE(tile.rows == 1 && vectors.begin == 0, "whole pixels are staged");
+    E* to = tile.y;
+    const Step y_line = tile.y_line;
+    tile.y = streamed_;
+    tile.y_line = job_.out_channels;
+    run_vectors(tile, lines, vectors);
+    const int64_t channels = job_.out_channels / job_.fold;
+    if (y_line == channels) return fold_span<S>(to, streamed_, lines * channels, job_.fold);
+    // Columns lie apart: those of few channels are added together first.
+    const bool few = channels < 4 * S::N;
+    if (few) fold_span<S>(streamed_, streamed_, lines * channels, job_.fold);
+    for (int64_t t = 0; t < lines; ++t)
+      if (few)
+        widen_span<S, E>(to + t * y_line, streamed_ + t * channels, 1, channels);
+      else
+        fold_span<S>(to + t * y_line, streamed_ + t * job_.out_channels, channels, job_.fold);
   }
 
   // All but the image's last vector of channels are whole; what is packed has idle lanes instead.
@@ -267,7 +288,7 @@ class CorrelateChannelsLast {
   BandTaps<S> taps_;
   TileRuns<S> runs_;
   PackedWeights<S> weights_;
-  E* streamed_ = nullptr;
+  E* streamed_ = nullptr;  // a tile's pixels, by way of which these reach memory
   Spread<S>* spread_ = nullptr;  // where a channel feeds several
   int64_t scratch_bytes_ = 0;
 };

@@ -35,6 +35,7 @@ struct Correlation {
   DType b_dtype;
   int64_t b_stride;
   int64_t batch, out_channels, divide, sum;
+  int64_t fold = 1;       // channels last: of so many neighbouring out_channels the sums are added: each a channel of `out`
   Activation activation;  // of a forward pass: of each sum, while it is in a cache
   LatticeView lattice;
   RowLayoutView rows = {};  // planar: how input rows are packed
@@ -62,6 +63,9 @@ struct Correlation {
   // Planes of the input that an output plane is summed over, at most.
   int64_t planes_summed() const { return lattice.max_depth_taps * sum; }
 };
+
+// Whether a channel of the input is spread over the lanes of those that it feeds, as it is read.
+inline bool spreads(const Correlation& job) { return job.in.direct && job.divide > 1 && job.fold == 1; }
 
 // Additions into one lane of a weight gradient's sums before it is emptied: the bound of their error hangs on it.
 constexpr int64_t steps_kept = 512;

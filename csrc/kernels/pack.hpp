@@ -131,6 +131,38 @@ inline void narrow_span(T* to, Step step, const typename S::E* from, int64_t cou
   if (i < count) narrow_apart<S>(to + i * step, step, from + i, count - i);
 }
 
+// to[i] = from[2 * i] + from[2 * i + 1] for i < count; both may be the same.
+template <class S>
+inline void fold_pairs(typename S::E* to, const typename S::E* from, int64_t count) {
+  int64_t i = 0;
+  if constexpr (S::N > 1)
+    for (; i + S::N <= count; i += S::N) {
+      typename S::V even, odd;
+      S::deinterleave(S::load(from + 2 * i), S::load(from + 2 * i + S::N), even, odd);
+      S::store(to + i, S::add(even, odd));
+    }
+  for (; i < count; ++i) to[i] = from[2 * i] + from[2 * i + 1];
+}
+
+// to[i] = the sum of from[i * fold + m] over m < fold, for i < count: halves at a time while `fold` is even. `from` is
+// used up; both may be the same.
+template <class S>
+DEPTHWISE_NOINLINE void fold_span(typename S::E* to, typename S::E* from, int64_t count, int64_t fold) {
+  for (; fold % 2 == 0; fold /= 2) fold_pairs<S>(fold == 2 ? to : from, from, count * fold / 2);
+  if (fold == 1) return;
+  int64_t i = 0;
+  for (; i + S::N <= count; i += S::N) {
+    typename S::V sum = S::gather(from + i * fold, fold);
+    for (int64_t m = 1; m < fold; ++m) sum = S::add(sum, S::gather(from + i * fold + m, fold));
+    S::store(to + i, sum);
+  }
+  for (; i < count; ++i) {
+    typename S::E sum = from[i * fold];
+    for (int64_t m = 1; m < fold; ++m) sum += from[i * fold + m];
+    to[i] = sum;
+  }
+}
+
 template <class E>
 DEPTHWISE_NOINLINE E load_as(const void* data, DType t, Step at) {
   E value = 0;

@@ -10,16 +10,17 @@
 namespace depthwise {
 namespace {
 
-// Whether a channel that feeds several is brought into their lanes as it is read.
-bool channels_are_spread(const Facts& f) {
+// Whether a channel that feeds several is brought into their lanes as it is read, or their gradients are added where
+// these stand in lanes of their own.
+bool multipliers_take_lanes(const Facts& f) {
   const int64_t block = f.k.spread_block[f.wide];
-  return f.p.pass == Pass::forward && block && f.p.channels >= block && f.written.dtype == f.sums &&
+  return f.p.pass != Pass::weight_grad && block && f.p.channels >= block && f.written.dtype == f.sums &&
          f.written.strides[1] == 1;
 }
 
 bool pixels_are_read_in_place(const Facts& f) {
   const bool gy = f.p.pass != Pass::weight_grad || (f.p.y.dtype == f.sums && f.p.y.strides[1] == 1);
-  return f.read.dtype == f.sums && (f.p.multiplier == 1 || channels_are_spread(f)) && f.read.strides[1] == 1 && gy;
+  return f.read.dtype == f.sums && (f.p.multiplier == 1 || multipliers_take_lanes(f)) && f.read.strides[1] == 1 && gy;
 }
 
 bool pixels_are_dense(const Facts& f) {

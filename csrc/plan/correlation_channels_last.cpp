@@ -1,5 +1,7 @@
 // Forward passes and input gradients with lanes along the channels. Bands and groups that only share the work out, and
 // no memory, are walk.cpp's.
+#include <utility>
+
 #include "jobs.hpp"
 #include "scratch.hpp"
 
@@ -17,6 +19,10 @@ Planned<Correlation> plan_channels_last(const Facts& f, const LatticeView& lat, 
   Planned<Correlation> planned{
       .job = correlation_of(f, lat, true, in_direct, form == Form::converted || pixels_are_written_in_place(f))};
   Correlation& job = planned.job;
+  if (form == Form::in_place && job.sum > 1) {  // each of the channels that are summed has a lane
+    job.fold = job.divide = std::exchange(job.sum, 1);
+    job.out_channels *= job.fold;
+  }
   const UnitSize whole{.band = std::max<int64_t>(1, job.out.cross_size), .strip = std::max<int64_t>(1, job.out.lines)};
   const auto rows = [&](const UnitSize& c) {
     return rows_read(f.p.h, f.gradient, ceil_div(c.band, cross_out_step(lat)));

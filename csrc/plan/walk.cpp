@@ -66,13 +66,15 @@ int64_t vectors_converted(const Facts& f) {
 
 // Vectors of channels of a unit: all, unless there are more threads than bands.
 int64_t vectors_of_unit(const Facts& f, const Correlation& job, int threads) {
+  const int64_t vectors = ceil_div(job.out_channels, f.N);
+  if (job.fold > 1) return std::max<int64_t>(1, vectors);  // whole pixels are staged
   const int64_t units = planes_of(job) * job.strips * job.bands;
   const int64_t wanted = threads > 1 && units ? ceil_div(units_a_thread * threads, units) : 1;
-  return std::max<int64_t>(1, ceil_div(f.vectors(), wanted));
+  return std::max<int64_t>(1, ceil_div(vectors, wanted));
 }
 
 bool stages_pixels(const Facts& f, const Correlation& job) {
-  return job.streams && tiles_are_whole(job.lattice) && job.groups == 1 && job.in.line == job.out_channels &&
+  return job.streams && job.fold == 1 && tiles_are_whole(job.lattice) && job.groups == 1 && job.in.line == job.out_channels &&
          job.out.line == job.out_channels && job.out_channels * f.item <= numbers.machine.widest_staged_bytes;
 }
 
@@ -108,10 +110,10 @@ void walk_channels_last(const Facts& f, const Machine& m, int threads, Correlati
   job.bands = ceil_div(job.out.cross_size, job.band);
   job.fetches = f.bytes > of(numbers.machine.fetched_share, m.last_cache) && (job.in.direct || job.out.direct);
   job.group = vectors_of_unit(f, job, threads);
-  job.groups = ceil_div(f.vectors(), job.group);
+  job.groups = ceil_div(ceil_div(job.out_channels, f.N), job.group);
   job.non_temporal = stages_pixels(f, job);
-  job.paired = in_place && job.divide == 1 && f.k.has_pairs && job.lattice.max_set_taps <= f.k.most_paired_taps && pixels_crowd(f);
-  job.vectors_together = job.non_temporal ? job.group : vectors_taken_down(f, job, m);
+  job.paired = in_place && !spreads(job) && f.k.has_pairs && job.lattice.max_set_taps <= f.k.most_paired_taps && pixels_crowd(f);
+  job.vectors_together = job.non_temporal || job.fold > 1 ? job.group : vectors_taken_down(f, job, m);
   job.units = planes_of(job) * job.strips * job.bands * job.groups;
 }
 
