@@ -116,6 +116,10 @@ CROWDED = every(
     last(1, 480, 14, 14, kernel=13),
 )
 CROWDED_ROWS = [planar(1, 2, 128, w, kernel=k) for w in (512, 1008, 1024, 2048) for k in ((1, 3), 3, 5, 7, (31, 1))]
+CROWDED_PIXELS = every(
+    BOTH,
+    *(last(1, c, s, s, kernel=k) for c, s in ((512, 14), (512, 28), (512, 56), (256, 28), (1024, 7)) for k in (3, 7)),
+)
 PACKED = every(
     ("forward", "weight_grad"),
     planar(1, 16, 400, 400, dtype="f2"),
@@ -215,6 +219,10 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "strided_cost": ((0.1, 4), ENDS),
     "transposed_cost": ((0.5, 0.75, 1.5, 2), ENDS),
     "crowding_taps": ((0.1, 0.7, 2, 100), CROWDED),
+    "most_crowding": (HALVES, CROWDED_PIXELS),
+    "least_paired_bytes": (HALVES, CROWDED_PIXELS),
+    "converted_group": (HALVES, CROWDED_PIXELS),
+    "least_taken_down": (HALVES, [*CROWDED_PIXELS, last(1, 512, 14, 14, kernel=27)]),
     "ways": (HALVES, CROWDED),
     "way_bytes": ((0.5, 2), CROWDED),
     "crowding_chunk": ((0.34, 2), CROWDED_ROWS),

@@ -14,6 +14,7 @@ namespace {
 // these stand in lanes of their own.
 bool multipliers_take_lanes(const Facts& f) {
   const int64_t block = f.k.spread_block[f.wide];
+  if (f.gradient && f.k.most_columns * f.outs * f.item > numbers.fixed.packed_bytes) return false;  // of a tile
   return f.p.pass != Pass::weight_grad && block && f.p.channels >= block && f.written.dtype == f.sums &&
          f.written.strides[1] == 1;
 }

@@ -268,6 +268,50 @@ void test_crowding_rows_of_pixels(const Target& target) {
     }
 }
 
+// The plan of a dense image of pixels, so many rows and columns with same padding.
+Plan plan_of_pixels(const Target& target, Pass pass, int64_t channels, int64_t size, int64_t kernel, int64_t stride,
+                    int64_t multiplier = 1) {
+  Problem p{};
+  p.pass = pass;
+  p.batch = 1, p.channels = channels, p.multiplier = multiplier;
+  const int64_t out = (size - 1) / stride + 1, outs = channels * multiplier;
+  p.h = p.w = {.size = size, .kernel = kernel, .stride = stride, .pad = kernel / 2, .dilate = 1, .out = out};
+  lay_out(p.x, DType::f32, true, 1, channels, 1, size, size);
+  lay_out(p.y, DType::f32, true, 1, outs, 1, out, out);
+  lay_out(p.W, DType::f32, false, multiplier, channels, 1, kernel, kernel);
+  return Plan(p, target, 1, typical);
+}
+
+// Where vectors are less than a line of the cache, pixels that crowd it are summed by pairs of vectors, or copied.
+void test_crowding_pixels(const Target& target) {
+  struct Case {
+    int64_t channels, size, kernel, stride;
+    bool paired, copied;
+  };
+  const bool pairs = target.kernels->has_pairs;
+  for (const Case& c :
+       {Case{512, 56, 3, 1, true, false}, Case{528, 56, 3, 1, false, false}, Case{512, 14, 3, 1, false, true},
+        Case{1024, 7, 3, 1, false, true}, Case{256, 28, 3, 1, true, false}, Case{128, 56, 3, 1, false, false},
+        Case{512, 14, 7, 1, false, true}, Case{520, 14, 7, 1, false, false}, Case{256, 28, 3, 2, true, false},
+        Case{512, 14, 27, 1, false, true}})
+    for (const Pass pass : {Pass::forward, Pass::input_grad}) {
+      if (!pairs || (pass == Pass::input_grad && c.stride > 1)) continue;
+      const Plan plan = plan_of_pixels(target, pass, c.channels, c.size, c.kernel, c.stride);
+      check(plan.candidate.form == (c.copied ? Form::converted : Form::in_place), "crowding pixels are copied", plan);
+      check(plan.correlation.paired == c.paired, "crowding pixels are summed by pairs of vectors", plan);
+    }
+}
+
+// Channels that feed several are read as they lie, and their gradients added where these have lanes.
+void test_multipliers(const Target& target) {
+  for (const Pass pass : {Pass::forward, Pass::input_grad})
+    for (const int64_t multiplier : {2, 3, 8}) {
+      const Plan plan = plan_of_pixels(target, pass, 32, 28, 3, 1, multiplier);
+      const bool spreads = target.kernels->spread_block[0];
+      check((plan.candidate.form == Form::in_place) == spreads, "multipliers take lanes where a target can", plan);
+    }
+}
+
 // Sums of tall kernels are staged beside rows that crowd: chunks of few products each would load and store them.
 void test_staged_rows(const Target& target) {
   const auto direct = [&](int64_t columns, int64_t kernel_h, int64_t kernel_w) {
@@ -331,6 +375,8 @@ int main(int argc, char** argv) {
     test_far_taps(targets[i]);
     test_crowding_rows(targets[i]);
     test_crowding_rows_of_pixels(targets[i]);
+    test_crowding_pixels(targets[i]);
+    test_multipliers(targets[i]);
     test_staged_rows(targets[i]);
     for (int k = 0; k < problems; ++k) test_numbers(targets[i]);
     for (int k = 0; k < problems / 2; ++k) test_runs(targets[i]);
