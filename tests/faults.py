@@ -40,14 +40,32 @@ FAULTS = [
     Fault(
         "channel tail: last channel not stored",
         K + "pixel_sums.hpp",
-        "S::store_first(column, sum[t], tile.lanes);",
-        "S::store_first(column, sum[t], tile.lanes - (FAULT && tile.lanes > 1));",
+        "S::store_first(column, sum[p][t], tile.lanes);",
+        "S::store_first(column, sum[p][t], tile.lanes - (FAULT && tile.lanes > 1));",
     ),
     Fault(
         "channel tiles: bias of the first vector for all",
         K + "pixel_sums.hpp",
-        "bias += S::N;",
-        "bias += FAULT ? 0 : S::N;",
+        "bias += P * S::N;",
+        "bias += FAULT ? 0 : P * S::N;",
+    ),
+    Fault(
+        "channel tiles: both vectors of a pair take the weights of the first",
+        K + "pixel_sums.hpp",
+        "run->w + p * w_vector",
+        "run->w + (FAULT ? 0 : p * w_vector)",
+    ),
+    Fault(
+        "multipliers: the last vector's block is not moved into the pixel's end",
+        K + "correlate_channels_last.hpp",
+        "(v * S::N + l) / job_.divide - first,",
+        "(v * S::N + l) / job_.divide - (FAULT ? v * S::N / job_.divide : first),",
+    ),
+    Fault(
+        "multipliers: the last of an odd number of gradients is not added",
+        K + "pack.hpp",
+        "sum = S::add(sum, S::gather(from + i * fold + m, fold));",
+        "sum = FAULT && m > 1 ? sum : S::add(sum, S::gather(from + i * fold + m, fold));",
     ),
     Fault(
         "channel tiles: the last column beside an image's end is not asked for",
@@ -154,8 +172,8 @@ FAULTS = [
     Fault(
         "16-bit pixels: last row of a band not read",
         K + "correlate_converted_pixels.hpp",
-        "widen_rows(slice, read);",
-        "widen_rows(slice, {read.begin, read.end - (FAULT && read.size() > 1)});",
+        "widen_rows(slice, read, channels);",
+        "widen_rows(slice, {read.begin, read.end - (FAULT && read.size() > 1)}, channels);",
     ),
     Fault(
         "16-bit pixels of volumes: every tap reads the first plane",
