@@ -37,9 +37,9 @@ class WeightGradPlanar {
     Arena arena(scratch);
     strip_.take(arena);
     sums_.take(arena, 1, taps_);
-    not_finite_ = arena.take<E>(S::N);
     x_rows_.take(arena, 1, lat_.max_sets, job.ring);
-    if (!job.g.direct) g_rows_.take(arena, 1, 1, max_lines);
+    runs_ = arena.take<ProductRun>(steps_kept);
+    if (!job.g.direct) g_rows_.take(arena, 1, 1, at_most(product_lines_kept, job.band));
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
     strip_.set_offsets(x_rows_);
@@ -66,17 +66,15 @@ class WeightGradPlanar {
   }
 
  private:
-  // Zeros beside a row stand for nothing while gy is finite. Where it turns out not to be, all is done again, one tap
-  // at a time, with products that are left out.
+  // Zeros beside a row stand for nothing while gy is finite. Where it is not, a total is not, either: then all is done
+  // again, one tap at a time, with products that are left out.
   template <class F>
   void with_care(const F& sum) {
-    for (int64_t i = 0; i < S::N; ++i) not_finite_[i] = 0;
+    finite_ = true;
     sum();
-    if constexpr (!S::masked_fma) {
-      for (int64_t i = 0; i < S::N; ++i) careful_ |= not_finite_[i] != 0;
-      if (careful_) sum();
-      careful_ = false;
-    }
+    careful_ = !S::masked_fma && !finite_;
+    if (careful_) sum();
+    careful_ = false;
   }
 
   E* weights_of(int64_t o) {
@@ -96,11 +94,14 @@ class WeightGradPlanar {
   }
 
   void store_sums(int64_t o, int64_t part) {
-    for (int64_t tap = 0; tap < taps_; ++tap)
+    for (int64_t tap = 0; tap < taps_; ++tap) {
+      const double total = sums_.all_lanes(0, tap);
+      finite_ &= total * 0 == 0;
       if (job_.gW)
-        weights_of(o)[tap] = static_cast<E>(sums_.all_lanes(0, tap));
+        weights_of(o)[tap] = static_cast<E>(total);
       else
-        job_.sums[(part * job_.out_channels + o) * taps_ + tap] = sums_.all_lanes(0, tap);
+        job_.sums[(part * job_.out_channels + o) * taps_ + tap] = total;
+    }
   }
 
   // The sum of gy. Bands that follow one another are taken together: small planes would be divided for longer than
@@ -120,13 +121,13 @@ class WeightGradPlanar {
     job_.gb_sums[part * job_.out_channels + o] = total;
   }
 
-  // Whether all images of a channel are so small that their sums need not be emptied: then tiles of one height follow
-  // one another through the images, whether channels are done together or one has its rows packed.
+  // Whether all images of a channel are so small that their sums need not be emptied: then whole images are summed one
+  // after another, whether channels are done together or one has its rows packed.
   bool sums_whole_planes() {
-    if (!taps_ || !job_.batch || !job_.g.lines || !job_.g.cross_size || job_.g.lines > tiles_kept * max_lines)
+    if (!taps_ || !job_.batch || !job_.g.lines || !job_.g.cross_size || job_.g.lines > tiles_kept * product_lines_kept)
       return false;
     if (job_.parts != 1 || !job_.x.direct || !job_.g.direct || lat_.line_phase_count != 1 ||
-        job_.g.cross_size > job_.strip || TilesOfRows(0, job_.g.lines).count() > tiles_kept)
+        job_.g.cross_size > job_.strip)
       return false;
     strip_.enter(0, job_.g.cross_size);
     return job_.batch * job_.g.lines * strip_.vectors() <= steps_kept;
@@ -136,10 +137,8 @@ class WeightGradPlanar {
   // where whole vectors would leave the array.
   int64_t planes_together(int64_t o, int64_t most) {
     if (!job_.gW || job_.x.depths > 1) return 0;  // planes of several images are not evenly apart
-    const TilesOfRows tiles(0, job_.g.lines);
     const int64_t bytes =
         job_.batch * (job_.x.lines * job_.x.cross_size + job_.g.lines * job_.g.cross_size) * Step{sizeof(E)};
-    if (tiles.alike(0) < tiles.count()) most = 1;
     if (job_.kernel_lines > 3 || job_.kernel_cross > 3)
       most = at_most(most, at_least(1, planes_bytes / at_least(1, bytes)));
     if (job_.divide > 1) most = at_most(most, job_.divide - o % job_.divide);
@@ -157,13 +156,10 @@ class WeightGradPlanar {
   void run_plane(int64_t o) {
     const TilesOfRows tiles(0, job_.g.lines);
     sums_.clear();
-    for (int64_t begin = 0, end; begin < tiles.count(); begin = end) {
-      end = tiles.alike(begin);
-      for (int64_t n = 0; n < job_.batch; ++n)
-        for (int64_t k = begin; k < end; ++k)
-          run_tile_of_rows(lat_.line_phases[0], tiles, k, job_.x.plane(n) + o / job_.divide * job_.x.channel,
-                           job_.g.plane(n) + o * job_.g.channel);
-    }
+    for (int64_t n = 0; n < job_.batch; ++n)
+      for (int64_t k = 0; k < tiles.count(); ++k)
+        run_tile_of_rows(lat_.line_phases[0], tiles, k, job_.x.plane(n) + o / job_.divide * job_.x.channel,
+                         job_.g.plane(n) + o * job_.g.channel);
     store_sums(o, 0);
   }
 
@@ -190,15 +186,8 @@ class WeightGradPlanar {
     Source from{.x = o / job_.divide * job_.x.channel, .g = o * job_.g.channel};
     RowProducts<E> p = call(from);
     p.planes = planes;
-    p.images = job_.batch;
-    int64_t tile = 0;
-    if (tiles.alike(0) < tiles.count()) sums_.clear();
-    for (int64_t end; (end = tiles.alike(tile)) < tiles.count(); tile = end) {
-      run_taps(p, from, lat_.line_phases[0], tiles, tile, end);
-      p.adds = true;
-    }
     p.totals = weights_of(o);
-    run_taps(p, from, lat_.line_phases[0], tiles, tile, tiles.count());
+    run_taps(p, from, lat_.line_phases[0], tiles, 0, tiles.count(), job_.batch);
   }
 
   // Where a tile finds a plane's rows: elements to row 0 and column 0 of memory, unless rows are packed.
@@ -215,15 +204,11 @@ class WeightGradPlanar {
     p.g = from.packed_g ? from.packed_g : static_cast<const E*>(job_.g.data) + from.g + strip_.column();
     p.x_plane = job_.divide > 1 ? 0 : job_.x.channel;
     p.g_plane = job_.g.channel;
-    p.x_image = job_.x.batch;
-    p.g_image = job_.g.batch;
-    p.planes = p.images = 1;
+    p.planes = 1;
     p.x_line = lat_.line_in_step * job_.x.line;
-    strip_.describe(p);
     p.sums_cross = job_.sum_cross * S::N;
     p.totals_plane = job_.divide > 1 ? job_.gW_multiplier : job_.gW_channel;
     p.totals_cross = job_.sum_cross;
-    p.not_finite = not_finite_;
     p.fetch = job_.fetches && !from.packs_x && !from.packed_g;
     return p;
   }
@@ -260,84 +245,138 @@ class WeightGradPlanar {
     }
     if (from.packs_x && job_.x.direct) x_rows_.forget(column * lat_.cross_in_step);
     RowProducts<E> p = call(from);
-    run_taps(p, from, c, tiles, k, k + 1);
+    run_taps(p, from, c, tiles, k, k + 1, 1);
   }
 
-  // All taps of tiles [begin, end), of one height.
+  // All taps of tiles [begin, end) of so many images.
   void run_taps(RowProducts<E>& p, const Source& from, const LinePhase& c, const TilesOfRows& tiles, int64_t begin,
-                int64_t end) {
-    DEPTHWISE_REQUIRE(end - begin <= tiles_kept && tiles.lines(begin) == tiles.lines(end - 1),
-                      "the tiles fit and have one height");
-    ProductTile list[tiles_kept];
-    p.tiles = list;
-    p.tile_count = end - begin;
+                int64_t end, int64_t images) {
+    const int64_t apart = lat_.lines_per_out, t0 = tiles.begin(begin), t1 = tiles.begin(end);
     p.g_line = from.packed_g ? g_rows_.line_size() : c.out_step * job_.g.line;
-    const int64_t apart = lat_.lines_per_out, lines = tiles.lines(begin), t0 = tiles.begin(begin);
-    const int64_t most = careful_ ? 1 : S::max_taps;
     for (int64_t i = c.sets_begin; i < c.sets_end; ++i) {
       const TapSet& set = lat_.tap_sets[i];
-      Step packed = 0;  // elements to the line of the tile's first row and tap 0
+      const Range read = lines_of(set, t0, t1), taps = taps_of(set, t0, t1);
+      const Step first_sum = set.tap0 * job_.sum_line;
+      p.sums_tap = set.tap_step * job_.sum_line * S::N;
+      p.totals_tap = set.tap_step * job_.sum_line;
+      clear_totals(p, first_sum, taps.begin, 0, job_.kernel_cross);
+      clear_totals(p, first_sum + taps.end * p.totals_tap, set.taps - taps.end, 0, job_.kernel_cross);
+      if (taps.empty()) continue;
+      Step line = set.in0 * job_.x.line;  // elements to the line of row 0 and tap 0
       if (from.packs_x) {
-        const Range read = lines_of(set, t0, t0 + lines);
-        if (read.begin >= read.end) continue;
-        packed = x_rows_.lines(x_rows_.windows_of(from.x) + i - c.sets_begin, read.begin, read.end,
-                               [&](int64_t s) { return from.x + (set.in0 + s * lat_.line_in_step) * job_.x.line; });
-        packed += (t0 * apart - read.begin) * x_rows_.line_size();
+        line = x_rows_.lines(x_rows_.windows_of(from.x) + i - c.sets_begin, read.begin, read.end,
+                             [&](int64_t s) { return from.x + (set.in0 + s * lat_.line_in_step) * job_.x.line; });
+        line -= read.begin * x_rows_.line_size();
         p.x = x_rows_.data();
         p.x_line = x_rows_.line_size();
       }
-      const Cut chunks = fewest_pieces(set.taps, most);
+      const Step g_line0 = from.packed_g ? -t0 * p.g_line : c.out0 * job_.g.line;
+      const Cut chunks = fewest_pieces(taps.size(), careful_ ? 1 : at_most(most_product_rows<S>, (tiles.least() + 1) * apart));
       for (int64_t k = 0; k < chunks.count; ++k) {
-        const int64_t a0 = chunks.begin(k), taps = chunks.length(k);
-        uint32_t any = 0;
-        for (int64_t t = begin; t < end; ++t) {
-          const int64_t s0 = tiles.begin(t) * apart + a0;
-          list[t - begin] = {
-              .x = from.packs_x ? packed + a0 * p.x_line : (set.in0 + s0 * lat_.line_in_step) * job_.x.line,
-              .g = from.packed_g ? 0 : (c.out0 + tiles.begin(t) * c.out_step) * job_.g.line,
-              .live = live_lines(set.first - s0, set.last - s0, (lines - 1) * apart + taps)};
-          any |= list[t - begin].live;
-        }
-        if (!any && !p.totals) continue;
-        p.sums_tap = set.tap_step * job_.sum_line * S::N;
-        p.totals_tap = set.tap_step * job_.sum_line;
-        run_columns(p, from.packs_x, lines, taps, (set.tap0 + a0 * set.tap_step) * job_.sum_line);
+        const int64_t a0 = taps.begin + chunks.begin(k), count = chunks.length(k);
+        ProductTile list[tiles_kept], *list_end = list;
+        for (int64_t t = begin; t < end; ++t)
+          if (place(set, {tiles.begin(t), tiles.begin(t) + tiles.lines(t)}, a0, count, *list_end)) {
+            list_end->x = line + list_end->x * p.x_line;
+            list_end->g = g_line0 + list_end->g * p.g_line;
+            ++list_end;
+          }
+        run_columns(p, {list, list_end, images, from.packs_x}, count, first_sum + a0 * p.totals_tap);
       }
     }
   }
 
+  // The taps of a set that meet some line of rows [t0, t1).
+  Range taps_of(const TapSet& set, int64_t t0, int64_t t1) const {
+    const int64_t first = clamp(set.first - (t1 - 1) * lat_.lines_per_out, 0, set.taps);
+    return {first, clamp(set.last - t0 * lat_.lines_per_out, first, set.taps)};
+  }
+
+  // A tile of rows t under taps [a0, a0 + taps): those of its rows that meet a line inside the image, but no fewer than
+  // are taken in before all taps are met. `x` and `g` are numbers of lines as yet. False where no row meets a line.
+  bool place(const TapSet& set, Range t, int64_t a0, int64_t taps, ProductTile& tile) const {
+    const int64_t apart = lat_.lines_per_out, before = divide_up(taps, apart) - 1;
+    const Range rows{at_least(t.begin, floor_div(set.first - a0 - taps, apart) + 1),
+                     at_most(t.end, floor_div(set.last - a0 - 1, apart) + 1)};
+    if (rows.begin >= rows.end) return false;
+    const int64_t first = at_most(rows.begin, at_least(t.begin, rows.end - before)),
+                  end = at_least(rows.end, first + before), x = first * apart + a0;
+    tile = {.x = x,
+            .g = first,
+            .lines = end - first,
+            .head = live_lines(set.first - x, set.last - x, before * apart),
+            .tail = live_lines(set.first - (end * apart + a0), set.last - (end * apart + a0), before * apart),
+            .first_dead = set.first - x > before * apart,
+            .last_dead = set.last - x < (end - first) * apart};
+    return true;
+  }
+
+  // Where totals are stored, those of taps that meet nothing are zero.
+  void clear_totals(const RowProducts<E>& p, Step first, int64_t taps, int64_t o0, int64_t columns) {
+    for (int64_t plane = 0; p.totals && plane < p.planes; ++plane)
+      for (int64_t a = 0; a < taps; ++a)
+        for (int64_t o = o0; o < o0 + columns; ++o)
+          p.totals[plane * p.totals_plane + first + a * p.totals_tap + o * p.totals_cross] = 0;
+  }
+
+  struct Tiles {
+    const ProductTile *begin, *end;
+    int64_t images;
+    bool packed;
+  };
+
   // The columns of a chunk of taps, of which the first has its sum at `tap`.
-  void run_columns(RowProducts<E> p, bool packed, int64_t lines, int64_t taps, Step tap) {
-    E* const totals = p.totals;
-    const Step step = packed && !job_.x.direct ? 1 : lat_.cross_in_step;  // from lane to lane
-    p.x_vector = S::N * step;
-    p.g_vector = S::N;
-    const int64_t most = careful_ || lines < low_lines ? 1 : most_cross_taps<S>(static_cast<int>(taps));
-    const Cut columns = fewest_pieces(job_.kernel_cross, most);
+  void run_columns(const RowProducts<E>& all, const Tiles& tiles, int64_t taps, Step tap) {
+    const Step x_vector = tiles.packed && !job_.x.direct ? S::N : S::N * lat_.cross_in_step;
+    const Cut columns = fewest_pieces(job_.kernel_cross, most_columns(taps));
     for (int64_t k = 0; k < columns.count; ++k) {
-      const int64_t o0 = columns.begin(k);
-      p.x_offset = (packed ? strip_.packed_offset() : strip_.x_offset()) + o0;
+      const int64_t o0 = columns.begin(k), count = columns.length(k);
+      RowProducts<E> p = all;
+      ProductRun* end = runs_;
+      for (int64_t image = 0; image < tiles.images; ++image)
+        for (const ProductTile* tile = tiles.begin; tile < tiles.end; ++tile) {
+          ProductTile there = *tile;
+          there.x += image * job_.x.batch;
+          there.g += image * job_.g.batch;
+          end = strip_.runs_of(there, o0, count, x_vector, end);
+        }
+      DEPTHWISE_REQUIRE(end - runs_ <= steps_kept, "the runs fit");
+      if (end == runs_) {
+        clear_totals(p, tap, taps, o0, count);
+        continue;
+      }
+      p.runs = runs_;
+      p.runs_end = end;
+      p.masks_g = -1 - o0;
+      p.x_offset = (tiles.packed ? strip_.packed_offset() : strip_.x_offset()) + o0;
       p.sums = sums_.set(0) + (tap + o0 * job_.sum_cross) * S::N;
-      p.totals = totals ? totals + tap + o0 * job_.sum_cross : nullptr;
-      p.masks = strip_.masks(o0);
-      add_columns(p, lines, taps, columns.length(k));
+      if (p.totals) p.totals += tap + o0 * job_.sum_cross;
+      with_vectors([&]<class V, Beside B, int most>() { finite_ &= add_row_products<V, B, most>(taps, count, p); });
     }
   }
 
-  void add_columns(const RowProducts<E>& p, int64_t lines, int64_t taps, int64_t columns) {
-    if constexpr (sizeof(E) == 4)
-      if (lat_.lines_per_out == 2) return add<StrideTwo<S>>(p, lines, taps, columns);
-    add<S>(p, lines, taps, columns);
+  int64_t most_columns(int64_t taps) {
+    int64_t columns = 1;
+    with_vectors([&]<class V, Beside B, int most>() { columns = product_columns<V, B, most>(taps); });
+    return columns;
   }
 
-  template <class V>
-  void add(const RowProducts<E>& p, int64_t lines, int64_t taps, int64_t columns) {
+  // f<vectors, what is beside a row, most rows of taps>().
+  template <class F>
+  void with_vectors(const F& f) {
+    if constexpr (sizeof(E) == 4)
+      if (lat_.lines_per_out == 2) return with_vectors_of<StrideTwo<S>>(f);
+    with_vectors_of<S>(f);
+  }
+
+  template <class V, class F>
+  void with_vectors_of(const F& f) {
     if constexpr (S::masked_fma)
-      add_row_products<V, Beside::masked, V::max_taps>(lines, taps, columns, p);
+      f.template operator()<V, Beside::masked, most_product_rows<S>>();
     else if (careful_)
-      add_row_products<V, Beside::masked, 1>(lines, taps, columns, p);
+      f.template operator()<V, Beside::masked, 1>();
     else
-      add_row_products<V, Beside::zero, V::max_taps>(lines, taps, columns, p);
+      f.template operator()<V, Beside::zero, most_product_rows<S>>();
   }
 
   const WeightGradient& job_;
@@ -348,11 +387,11 @@ class WeightGradPlanar {
   const depthwise::RowLayoutView g_layout_;
   PackedRows<S> g_rows_;
   Sums<S> sums_;
+  ProductRun* runs_ = nullptr;
   const int64_t taps_;
-  E* not_finite_ = nullptr;  // not zero where gy was found not to be finite
   int64_t scratch_bytes_ = 0;
   Extent bounds_{};
-  bool careful_ = false;
+  bool careful_ = false, finite_ = true;  // finite_: all totals of a unit were, until now
 };
 
 }  // namespace

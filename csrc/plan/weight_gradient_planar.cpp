@@ -12,10 +12,11 @@ Planned<WeightGradient> plan_planar(const Facts& f, const LatticeView& lat, cons
   const bool gy_in_place = p.y.dtype == f.sums && (p.y.strides[width_axis] == 1 || p.w.out <= 1);
   WeightGradient job = weight_gradient_of(f, lat, false, direct, converted || gy_in_place);
   const int64_t out_step = lat.line_phase_count ? lat.line_phases[0].out_step : 1;
-  const int64_t widest = std::min(numbers.fixed.direct_strip, steps_kept / f.k.max_lines * f.N);
+  const int64_t widest = std::min(numbers.fixed.direct_strip, steps_kept / numbers.fixed.gradient_band * f.N);
   const int64_t whole = ceil_div(std::clamp<int64_t>(p.w.out, 1, widest), f.N) * f.N;
   job.channels_together = converted ? f.planes_together : 0;
-  job.ring = lat.max_set_taps + 3 * f.k.max_lines;  // so that the window seldom has to slide
+  // So that the window seldom has to slide.
+  job.ring = lat.max_set_taps + std::max(3 * f.k.max_lines, (gradient_tile - 1) * lat.lines_per_out);
   job.strip = direct ? whole : packed_strip(whole, job, 1, f);
   job.band = std::clamp<int64_t>(p.h.out, 1, numbers.fixed.gradient_band * out_step);
   job.bands = ceil_div(p.h.out, job.band);
@@ -23,7 +24,8 @@ Planned<WeightGradient> plan_planar(const Facts& f, const LatticeView& lat, cons
   job.parts = parts_of(f, job);
   job.gW = kept_sums(f, job, true);
   job.units = job.groups * job.parts;
-  return fitted(job, kernel, f, direct);
+  return fitted(job, kernel, f, direct,
+                direct ? gradient_tile : std::min(gradient_tile, numbers.fixed.gradient_band));
 }
 
 }  // namespace depthwise
