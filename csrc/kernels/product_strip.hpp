@@ -53,8 +53,8 @@ class ProductStrip {
     const int64_t begin = from(high + lane), end = to(low), inner_begin = from(low), inner_end = to(high + lane);
     for (int64_t v = begin; v < end; ++v) {
       const bool inner = v >= inner_begin && v < inner_end && (v + 1 < vectors_ || last_lanes_ == S::N);
-      ProductRun& run = *runs++ = {tile, inner && !S::masked_fma ? nullptr : masks_ + v * masks_vector() + 1 + first,
-                                   v - begin};
+      ProductRun& run =
+          *runs++ = {tile, inner && !S::masked_fma ? nullptr : masks_ + v * masks_vector() + 1 + first, v - begin};
       run.x += v * x_vector;
       run.g += v * S::N;
     }
@@ -72,11 +72,14 @@ class ProductStrip {
   int64_t masks_vector() const { return 1 + job_.kernel_cross; }
   int64_t input_column(int64_t o, int64_t output) const { return lat_.cross_taps[o].in0 + output * lat_.cross_in_step; }
 
-  // Of a vector's first lanes, those that lie inside the row under a tap.
+  // Of a vector's first lanes, those that lie inside the row under a tap, in the order that x has in registers.
   typename S::M lanes_inside(int64_t o, int64_t column, int64_t lanes) const {
     const int64_t at = input_column(o, column), step = lat_.cross_in_step;
     const int64_t last = at_most(lanes, floor_div(job_.x.cross_size - 1 - at, step) + 1);
-    return S::mask(divide_up(at_least(-at, 0), step), last);
+    const typename S::M mask = S::mask(divide_up(at_least(-at, 0), step), last);
+    if constexpr (sizeof(typename S::E) == 4)
+      if (lat_.lines_per_out == 2) return in_order<StrideTwo<S>>(mask);
+    return mask;
   }
 
   const depthwise::WeightGradient& job_;

@@ -32,13 +32,12 @@ struct TilesOfRows {
 };
 
 // Neighbouring gy rows, one fewer than are held at least. The x rows of a step are those that its gy row meets first.
+// The others than those of `head` and `tail` are all in the image.
 struct ProductTile {
-  Step x, g;            // elements from the plane's start to the first x row, and to the first gy row
-  Step lines;           // gy rows
-  uint32_t head, tail;  // bit i: the i-th x row of the first steps, and of those behind the last gy row, is in the image
-  // Of the steps between, whose x rows meet all taps, only the ends can meet a row beside the image, under a stride of
-  // two: the first row of the first step, and the second row of the last.
-  bool first_dead, last_dead;
+  Step x, g;   // elements from the plane's start to the first x row, and to the first gy row
+  Step lines;  // gy rows
+  uint32_t head,
+      tail;  // bit i: the i-th x row of the first steps, and of those behind the last gy row, is in the image
 };
 
 // A tile's vector: `x` and `g` are where it begins.
@@ -68,13 +67,16 @@ constexpr int rows_held = (A + lines_per_out<S> - 1) / lines_per_out<S>;
 
 // Most rows of taps at once: the sums of two columns of them, the gy rows that they meet and masks fit the registers.
 template <class S>
-constexpr int most_product_rows = (S::registers - 4) / 3 < S::max_taps ? (S::registers - 4) / 3 : S::max_taps;
+constexpr int most_product_rows = [] {
+  constexpr int fit = lines_per_out<S> == 2 ? S::max_taps : (S::registers - 4) / 3;
+  return fit < S::max_taps ? fit : S::max_taps;
+}();
 
 // Most columns of taps whose sums fit the registers beside the gy rows and what is loaded of x.
 template <class S, int A>
 constexpr int most_product_columns = [] {
-  constexpr int apart = lines_per_out<S>, most = apart == 2 ? 3 : A == 1 ? 8 : A == 2 ? 6 : 4;
-  constexpr int fit = (S::registers - rows_held<S, A> - apart) / A;
+  constexpr int apart = lines_per_out<S>, most = apart == 2 ? 4 : A == 1 ? 8 : A == 2 ? 6 : 4;
+  constexpr int fit = (S::registers - rows_held<S, A> - (2 * apart - 1)) / A;
   return fit > most ? most : fit < 1 ? 1 : fit;
 }();
 
@@ -124,8 +126,8 @@ DEPTHWISE_INLINE void store_totals(const RowProducts<typename S::E>& p, typename
 
 // What lies behind a tile's lines, the share of one vector.
 template <class S>
-DEPTHWISE_NOINLINE void fetch_behind(const RowProducts<typename S::E>& p, const ProductRun& run,
-                                     const typename S::E* x, const typename S::E* gy) {
+DEPTHWISE_NOINLINE void fetch_behind(const RowProducts<typename S::E>& p, const ProductRun& run, const typename S::E* x,
+                                     const typename S::E* gy) {
   constexpr int apart = lines_per_out<S>;
   const Step lanes = S::N * run.vector, bytes = run.lines * S::N * Step{sizeof(typename S::E)};
   fetch_span(x - lanes * apart + run.lines * apart * p.x_line, bytes * apart * apart, run.vector, false);
@@ -146,11 +148,11 @@ DEPTHWISE_INLINE void add_run(const RowProducts<typename S::E>& p, const Product
   DEPTHWISE_PIN_INTEGER(g_line);
   const M* masks = static_cast<const M*>(run.masks);
   M mask[O] = {}, lanes = {};
-  constexpr bool masks_stay = S::masked_fma || O * A + held + O + 2 <= S::registers + 1;
+  constexpr bool masks_stay = S::masked_fma || O * A + held + O + 2 * apart <= S::registers + 1;
   if constexpr (masked) {
     lanes = masks[p.masks_g];
 #pragma GCC unroll 16
-    for (int o = 0; o < O; ++o) mask[o] = pinned<S>(in_order<S>(masks[o]));
+    for (int o = 0; o < O; ++o) mask[o] = pinned<S>(masks[o]);
   }
   V g[held];
   const auto enter = [&](V& row) __attribute__((always_inline)) {
@@ -167,15 +169,19 @@ DEPTHWISE_INLINE void add_run(const RowProducts<typename S::E>& p, const Product
   // The products of an x row, the j-th of its step, with gy rows that entered `from` to `to` steps ago. The gy row of
   // this step has its place at `slot`.
   const auto add = [&](auto slot, auto j, auto from, auto to) __attribute__((always_inline)) {
-    constexpr int shared = apart == 2 && O > 1 ? 2 : 0;
-    V value[O];
-    if constexpr (shared > 0) S::load_both(line + p.x_offset[0], value[0], value[1]);
+    V loaded[O < 2 ? 2 : O], value[O];
+    // Under a stride of two, columns that are neighbours share two loads, and those two columns on have them shifted.
+    if constexpr (apart == 2) S::load_both(line + p.x_offset[0], loaded[0], loaded[1]);
 #pragma GCC unroll 16
     for (int o = 0; o < O; ++o) {
-      if (o >= shared) value[o] = S::load(line + p.x_offset[o]);
+      if constexpr (apart == 1)
+        loaded[o] = S::load(line + p.x_offset[o]);
+      else if (o > 1)
+        loaded[o] = S::shift(loaded[o - 2], line + p.x_offset[0] + 2 * S::N + o - 2);
+      value[o] = loaded[o];
       if constexpr (masked && !masks_stay) {
         DEPTHWISE_PIN_INTEGER(masks);
-        mask[o] = in_order<S>(masks[o]);
+        mask[o] = masks[o];
       }
       if constexpr (masked && B == Beside::zero) value[o] = S::keep(value[o], mask[o]);
       value[o] = S::pin(value[o]);
@@ -208,7 +214,6 @@ DEPTHWISE_INLINE void add_run(const RowProducts<typename S::E>& p, const Product
     return false;
   });
   Step left = run.lines - (held - 1);
-  const Step first_dead = run.first_dead ? left - 1 : -1, last_dead = run.last_dead ? 0 : -1;
   const auto step = [&](auto phase) __attribute__((always_inline)) {
     constexpr int slot = (held - 1 + decltype(phase)::value) % held;
     if (left == 0) {
@@ -223,12 +228,11 @@ DEPTHWISE_INLINE void add_run(const RowProducts<typename S::E>& p, const Product
     }
     --left;
     enter(g[slot]);
-    if (apart == 1 || A % 2 || left != first_dead) add(Number<slot>(), Number<0>(), Number<0>(), Number<held>());
-    line += x_line;
-    if constexpr (apart == 2) {
-      if (A > 1 && left != last_dead) add(Number<slot>(), Number<1>(), Number<0>(), Number<held>());
+    any_number<apart>([&](auto j) __attribute__((always_inline)) {
+      if constexpr (decltype(j)::value < A) add(Number<slot>(), j, Number<0>(), Number<held>());
       line += x_line;
-    }
+      return false;
+    });
     return false;
   };
   while (!any_number<held>(step)) {
@@ -289,9 +293,8 @@ inline bool add_row_products(int64_t taps, int64_t columns, const RowProducts<ty
   constexpr bool one_column = B == Beside::masked && !S::masked_fma;
   bool finite = true;
   with_number<most>(taps, [&](auto A) {
-    with_number<one_column ? 1 : most_product_columns<S, decltype(A)::value>>(columns, [&](auto O) {
-      finite = add_row_products<S, B, decltype(A)::value, decltype(O)::value>(p);
-    });
+    with_number<one_column ? 1 : most_product_columns<S, decltype(A)::value>>(
+        columns, [&](auto O) { finite = add_row_products<S, B, decltype(A)::value, decltype(O)::value>(p); });
   });
   return finite;
 }

@@ -271,17 +271,22 @@ class WeightGradPlanar {
         p.x_line = x_rows_.line_size();
       }
       const Step g_line0 = from.packed_g ? -t0 * p.g_line : c.out0 * job_.g.line;
-      const Cut chunks = fewest_pieces(taps.size(), careful_ ? 1 : at_most(most_product_rows<S>, (tiles.least() + 1) * apart));
+      const Cut chunks = fewest_pieces(taps.size(), at_most(most_rows(), (tiles.least() + 1) * apart));
+      const auto run_chunk = [&](int64_t a0, int64_t count) {
+        ProductTile list[3 * tiles_kept], *list_end = list;
+        for (int64_t t = begin; t < end; ++t)
+          if (!place(set, {tiles.begin(t), tiles.begin(t) + tiles.lines(t)}, a0, count, list_end)) return false;
+        for (ProductTile* tile = list; tile < list_end; ++tile) {
+          tile->x = line + tile->x * p.x_line;
+          tile->g = g_line0 + tile->g * p.g_line;
+        }
+        run_columns(p, {list, list_end, images, from.packs_x}, count, first_sum + a0 * p.totals_tap);
+        return true;
+      };
       for (int64_t k = 0; k < chunks.count; ++k) {
         const int64_t a0 = taps.begin + chunks.begin(k), count = chunks.length(k);
-        ProductTile list[tiles_kept], *list_end = list;
-        for (int64_t t = begin; t < end; ++t)
-          if (place(set, {tiles.begin(t), tiles.begin(t) + tiles.lines(t)}, a0, count, *list_end)) {
-            list_end->x = line + list_end->x * p.x_line;
-            list_end->g = g_line0 + list_end->g * p.g_line;
-            ++list_end;
-          }
-        run_columns(p, {list, list_end, images, from.packs_x}, count, first_sum + a0 * p.totals_tap);
+        if (run_chunk(a0, count)) continue;
+        for (int64_t a = a0; a < a0 + count; ++a) run_chunk(a, 1);
       }
     }
   }
@@ -292,22 +297,36 @@ class WeightGradPlanar {
     return {first, clamp(set.last - t0 * lat_.lines_per_out, first, set.taps)};
   }
 
-  // A tile of rows t under taps [a0, a0 + taps): those of its rows that meet a line inside the image, but no fewer than
-  // are taken in before all taps are met. `x` and `g` are numbers of lines as yet. False where no row meets a line.
-  bool place(const TapSet& set, Range t, int64_t a0, int64_t taps, ProductTile& tile) const {
+  // Appends rows t under taps [a0, a0 + taps) to the tiles: those that meet a line inside the image, but no fewer than
+  // are taken in before all taps are met. `x` and `g` are numbers of lines as yet. From then on no x row may lie beside
+  // the image: under a stride of two the first or the last can, and so many rows make a tile of their own then; false
+  // where these are not enough.
+  bool place(const TapSet& set, Range t, int64_t a0, int64_t taps, ProductTile*& tile) const {
     const int64_t apart = lat_.lines_per_out, before = divide_up(taps, apart) - 1;
-    const Range rows{at_least(t.begin, floor_div(set.first - a0 - taps, apart) + 1),
-                     at_most(t.end, floor_div(set.last - a0 - 1, apart) + 1)};
-    if (rows.begin >= rows.end) return false;
-    const int64_t first = at_most(rows.begin, at_least(t.begin, rows.end - before)),
-                  end = at_least(rows.end, first + before), x = first * apart + a0;
-    tile = {.x = x,
-            .g = first,
-            .lines = end - first,
-            .head = live_lines(set.first - x, set.last - x, before * apart),
-            .tail = live_lines(set.first - (end * apart + a0), set.last - (end * apart + a0), before * apart),
-            .first_dead = set.first - x > before * apart,
-            .last_dead = set.last - x < (end - first) * apart};
+    int64_t first = at_least(t.begin, floor_div(set.first - a0 - taps, apart) + 1);
+    int64_t end = at_most(t.end, floor_div(set.last - a0 - 1, apart) + 1);
+    if (first >= end) return true;
+    first = at_most(first, at_least(t.begin, end - before));
+    end = at_least(end, first + before);
+    const auto append = [&](int64_t t0, int64_t t1) {
+      const int64_t x = t0 * apart + a0, behind = t1 * apart + a0;
+      *tile++ = {.x = x,
+                 .g = t0,
+                 .lines = t1 - t0,
+                 .head = live_lines(set.first - x, set.last - x, before * apart),
+                 .tail = live_lines(set.first - behind, set.last - behind, before * apart)};
+    };
+    if (apart == 2 && end - first > before) {
+      const bool first_beside = set.first > (first + before) * apart + a0,
+                 last_beside = taps > 1 && set.last < end * apart + a0;
+      const int64_t inner = end - first - before * (first_beside + last_beside);
+      if ((first_beside || last_beside) && (!before || inner < before)) return false;
+      if (first_beside) append(first, first + before);
+      if (last_beside) append(end - before, end);
+      first += first_beside ? before : 0;
+      end -= last_beside ? before : 0;
+    }
+    append(first, end);
     return true;
   }
 
@@ -355,7 +374,12 @@ class WeightGradPlanar {
     }
   }
 
-  int64_t most_columns(int64_t taps) {
+  int64_t most_rows() const {
+    int64_t rows = 1;
+    with_vectors([&]<class V, Beside B, int most>() { rows = most; });
+    return rows;
+  }
+  int64_t most_columns(int64_t taps) const {
     int64_t columns = 1;
     with_vectors([&]<class V, Beside B, int most>() { columns = product_columns<V, B, most>(taps); });
     return columns;
@@ -363,20 +387,20 @@ class WeightGradPlanar {
 
   // f<vectors, what is beside a row, most rows of taps>().
   template <class F>
-  void with_vectors(const F& f) {
+  void with_vectors(const F& f) const {
     if constexpr (sizeof(E) == 4)
       if (lat_.lines_per_out == 2) return with_vectors_of<StrideTwo<S>>(f);
     with_vectors_of<S>(f);
   }
 
   template <class V, class F>
-  void with_vectors_of(const F& f) {
+  void with_vectors_of(const F& f) const {
     if constexpr (S::masked_fma)
-      f.template operator()<V, Beside::masked, most_product_rows<S>>();
+      f.template operator()<V, Beside::masked, most_product_rows<V>>();
     else if (careful_)
       f.template operator()<V, Beside::masked, 1>();
     else
-      f.template operator()<V, Beside::zero, most_product_rows<S>>();
+      f.template operator()<V, Beside::zero, most_product_rows<V>>();
   }
 
   const WeightGradient& job_;

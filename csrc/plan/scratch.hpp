@@ -46,8 +46,7 @@ int64_t packed_strip(int64_t strip, const Job& job, int64_t sum, const Facts& f)
 // grows with the kernel alone is not counted. Rows that are read in place are packed, as they lie, where whole vectors
 // would reach beside the array. `tile` is the most rows that are taken at once.
 template <class Job>
-Planned<Job> fitted(const Job& asked, const Kernel<Job>& kernel, const Facts& f, bool in_place,
-                    int64_t tile) {
+Planned<Job> fitted(const Job& asked, const Kernel<Job>& kernel, const Facts& f, bool in_place, int64_t tile) {
   Planned<Job> planned{.job = asked};
   Job& job = planned.job;
   const LatticeView& lat = job.lattice;

@@ -56,6 +56,11 @@ struct F32 {
   }
   static V split_order(V v) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8)); }
   static M split_order(M m) { return _mm256_permute4x64_epi64(m, 0xd8); }
+  // shift_in of elements in that order.
+  static V split_shift_in(V v, const E* p) {
+    const V down = _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(1, 4, 3, 6, 5, 2, 7, 0));
+    return _mm256_blend_ps(down, _mm256_broadcast_ss(p), 0x80);
+  }
   // The way back.
   static void interleave(V even, V odd, V& a, V& b) {
     const V low = _mm256_unpacklo_ps(even, odd), high = _mm256_unpackhi_ps(even, odd);
