@@ -259,7 +259,7 @@ DEPTHWISE_NOINLINE bool add_row_products(const RowProducts<typename S::E>& p) {
     }
     for (const ProductRun* run = p.runs; run < p.runs_end; ++run) {
       if (__builtin_expect(p.fetch, 0)) fetch_behind<S>(p, *run, x + run->x, gy + run->g);
-      if (B == Beside::zero && !run->masks)
+      if (!S::masked_fma && !run->masks)
         add_run<S, B, false, A, O>(p, *run, x + run->x, gy + run->g, sum);
       else
         add_run<S, B, true, A, O>(p, *run, x + run->x, gy + run->g, sum);

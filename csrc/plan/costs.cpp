@@ -23,19 +23,18 @@ double idle_in_rows(const Facts& f) {
   return cost * phases * lanes * taps / std::max(1.0, f.taps_w);
 }
 
-// The same of a weight gradient on targets that cannot mask products at no cost: see row_ends_cost.
-double ends_of_rows(const Facts& f) {
-  const double ends = f.p.w.kernel > 1 ? numbers.fixed.row_ends_cost * static_cast<double>(f.N) /
-                                             static_cast<double>(std::max<int64_t>(1, f.p.w.out))
-                                       : 0;
-  return 1 + ends + (f.p.w.stride > 1 ? numbers.fixed.strided_cost : 0);
+// The same of a weight gradient on targets that cannot mask products at no cost: see idle_cost.
+double idle_unmasked(const Facts& f) {
+  const double strided = f.p.w.stride > 1 ? numbers.fixed.strided_cost : 0;
+  const auto lanes = static_cast<double>(ceil_div(f.p.w.out, f.N) * f.N * f.p.w.kernel);
+  return strided + numbers.fixed.idle_cost * lanes / std::max(1.0, f.taps_w);
 }
 
 }  // namespace
 
 namespace {
 
-double idle_by_columns(const Facts& f) { return weight_gradient_without_masks(f) ? ends_of_rows(f) : idle_in_rows(f); }
+double idle_by_columns(const Facts& f) { return weight_gradient_without_masks(f) ? idle_unmasked(f) : idle_in_rows(f); }
 
 // What a row of an image of one line costs before its first sum, for each multiply-add of use.
 double before_row(const Facts& f, double cost) {
@@ -120,8 +119,9 @@ double filled_by_channels(const Facts& f) {
 
 double by_channels(const Facts& f) {
   const double filled = filled_by_channels(f);
-  if (weight_gradient_without_masks(f)) return f.channels_closest ? 1 / filled : numbers.fixed.transposed_cost;
   const double transposing = far(f) * numbers.fixed.transposing_cost * planar_elements(f) / std::max(1.0, f.products);
+  if (weight_gradient_without_masks(f))
+    return f.channels_closest ? 1 / filled : numbers.fixed.transposed_cost + transposing;
   return (1 + transposing + before_row(f, numbers.fixed.line_cost) / static_cast<double>(f.N)) / filled;
 }
 
