@@ -183,7 +183,7 @@ FAULTS = [
     ),
     Fault(
         "planar weight gradient: a row beside the image under a stride of two not seen",
-        K + "weight_grad_planar.hpp",
+        K + "product_tiles.hpp",
         "last_beside = taps > 1 && set.last",
         "last_beside = !FAULT && taps > 1 && set.last",
     ),

@@ -8,6 +8,7 @@
 #include "bias_sums.hpp"
 #include "cut.hpp"
 #include "product_strip.hpp"
+#include "product_tiles.hpp"
 #include "sums.hpp"
 #include "walk.hpp"
 
@@ -49,14 +50,13 @@ class WeightGradPlanar {
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
   void run(int64_t begin, int64_t end) {
-    const bool whole = sums_whole_planes();
+    images_together_ = images_together();
+    const bool whole = job_.parts == 1 && images_together_ >= job_.batch;
     for (int64_t unit = begin; unit < end;) {
       const int64_t o = unit / job_.parts, part = unit % job_.parts;
       const int64_t planes = whole ? planes_together(o, end - unit) : 0;
       if (planes)
         with_care([&] { run_planes(o, planes); });
-      else if (whole)
-        with_care([&] { run_plane(o); });
       else if (taps_)
         with_care([&] { run_part(o, part); });
       if (job_.gb_sums)
@@ -85,6 +85,12 @@ class WeightGradPlanar {
     const Cut cells{job_.batch * job_.bands, job_.parts};
     sums_.clear();
     const int64_t end = cells.end(part);
+    if (images_together_) {
+      const int64_t last = end / job_.bands;
+      for (int64_t n = cells.begin(part) / job_.bands; n < last; n += images_together_)
+        run_images(o, {n, at_most(n + images_together_, last)});
+      return store_sums(o, part);
+    }
     for (int64_t cell = cells.begin(part), next; cell < end; cell = next) {
       const int64_t n = cell / job_.bands, band = cell % job_.bands;
       next = at_most(end, (n + 1) * job_.bands);
@@ -121,53 +127,61 @@ class WeightGradPlanar {
     job_.gb_sums[part * job_.out_channels + o] = total;
   }
 
-  // Whether all images of a channel are so small that their sums need not be emptied: then whole images are summed one
-  // after another, whether channels are done together or one has its rows packed.
-  bool sums_whole_planes() {
+  // How many images of a channel are so small that they are summed before sums are emptied, all rows of each at once; 0
+  // where rows are packed or images are cut.
+  int64_t images_together() {
     if (!taps_ || !job_.batch || !job_.g.lines || !job_.g.cross_size || job_.g.lines > tiles_kept * product_lines_kept)
-      return false;
-    if (job_.parts != 1 || !job_.x.direct || !job_.g.direct || lat_.line_phase_count != 1 ||
-        job_.g.cross_size > job_.strip)
-      return false;
+      return 0;
+    if (!job_.x.direct || !job_.g.direct || lat_.line_phase_count != 1 || job_.g.cross_size > job_.strip ||
+        (job_.bands > 1 && job_.parts > 1))
+      return 0;
     strip_.enter(0, job_.g.cross_size);
-    return job_.batch * job_.g.lines * strip_.vectors() <= steps_kept;
+    return steps_kept / (job_.g.lines * strip_.vectors());
   }
 
   // How many channels, from this one on, are summed by calls of their own for each chunk of taps, lanes and all; 0
   // where whole vectors would leave the array.
   int64_t planes_together(int64_t o, int64_t most) {
-    if (!job_.gW || job_.x.depths > 1) return 0;  // planes of several images are not evenly apart
+    if (!job_.gW) return 0;
     const int64_t bytes =
         job_.batch * (job_.x.lines * job_.x.cross_size + job_.g.lines * job_.g.cross_size) * Step{sizeof(E)};
     if (job_.kernel_lines > 3 || job_.kernel_cross > 3)
       most = at_most(most, at_least(1, planes_bytes / at_least(1, bytes)));
     if (job_.divide > 1) most = at_most(most, job_.divide - o % job_.divide);
-    const Extent read = extent(lat_.line_phases[0], 0, job_.g.lines);
-    const auto inside = [&](int64_t channel) {
-      const Step first = channel / job_.divide * job_.x.channel;
-      return lies_in(bounds_, read, first) && lies_in(bounds_, read, first + (job_.batch - 1) * job_.x.batch);
-    };
-    if (!inside(o)) return 0;
-    while (most > 1 && !inside(o + most - 1)) --most;
+    if (!lie_inside(o, {0, job_.batch})) return 0;
+    while (most > 1 && !lie_inside(o + most - 1, {0, job_.batch})) --most;
     return most;
   }
 
-  // The same, tile by tile: in the same order, so that a channel's bits do not hang on its place.
-  void run_plane(int64_t o) {
+  // Whether whole vectors of these images' planes may be read.
+  bool lie_inside(int64_t o, Range images) const {
+    const Extent read = extent(lat_.line_phases[0], 0, job_.g.lines);
+    for (int64_t n = images.begin; n < images.end; ++n)
+      if (!lies_in(bounds_, read, job_.x.plane(n) + o / job_.divide * job_.x.channel)) return false;
+    return true;
+  }
+
+  // Whole images, in the same order whether their rows have to be packed or not, so that a channel's bits do not hang
+  // on its place.
+  void run_images(int64_t o, Range images) {
     const TilesOfRows tiles(0, job_.g.lines);
-    sums_.clear();
-    for (int64_t n = 0; n < job_.batch; ++n)
+    const Step x = o / job_.divide * job_.x.channel, g = o * job_.g.channel;
+    sums_.count(0, images.size() * job_.g.lines * strip_.vectors());
+    if (lie_inside(o, images)) {
+      const Source from{.x = x, .g = g, .images = images};
+      RowProducts<E> p = call(from);
+      return run_taps(p, from, lat_.line_phases[0], tiles, 0, tiles.count());
+    }
+    for (int64_t n = images.begin; n < images.end; ++n)
       for (int64_t k = 0; k < tiles.count(); ++k)
-        run_tile_of_rows(lat_.line_phases[0], tiles, k, job_.x.plane(n) + o / job_.divide * job_.x.channel,
-                         job_.g.plane(n) + o * job_.g.channel);
-    store_sums(o, 0);
+        run_tile_of_rows(lat_.line_phases[0], tiles, k, job_.x.plane(n) + x, job_.g.plane(n) + g);
   }
 
   // What whole vectors of rows [t0, t1) of a phase read, from a plane's start.
   Extent extent(const LinePhase& phase, int64_t t0, int64_t t1) const {
     Cover cover;
     for (const TapSet* set = lat_.tap_sets + phase.sets_begin; set < lat_.tap_sets + phase.sets_end; ++set) {
-      const Range lines = lines_of(*set, t0, t1);
+      const Range lines = lines_met(*set, t0, t1, lat_.lines_per_out);
       if (lines.begin >= lines.end) continue;
       for (const int64_t s : {lines.begin, lines.end - 1})
         cover.add_line((set->in0 + s * lat_.line_in_step) * job_.x.line);
@@ -176,18 +190,13 @@ class WeightGradPlanar {
     return cover.extent();
   }
 
-  // The lines inside the image, numbered as in the tap set, that rows [t0, t1) meet.
-  Range lines_of(const TapSet& set, int64_t t0, int64_t t1) const {
-    return {at_least(set.first, t0 * lat_.lines_per_out), at_most(set.last, (t1 - 1) * lat_.lines_per_out + set.taps)};
-  }
-
   void run_planes(int64_t o, int64_t planes) {
     const TilesOfRows tiles(0, job_.g.lines);
-    Source from{.x = o / job_.divide * job_.x.channel, .g = o * job_.g.channel};
+    const Source from{.x = o / job_.divide * job_.x.channel, .g = o * job_.g.channel, .images = {0, job_.batch}};
     RowProducts<E> p = call(from);
     p.planes = planes;
     p.totals = weights_of(o);
-    run_taps(p, from, lat_.line_phases[0], tiles, 0, tiles.count(), job_.batch);
+    run_taps(p, from, lat_.line_phases[0], tiles, 0, tiles.count());
   }
 
   // Where a tile finds a plane's rows: elements to row 0 and column 0 of memory, unless rows are packed.
@@ -195,6 +204,7 @@ class WeightGradPlanar {
     Step x, g;
     bool packs_x = false;
     const E* packed_g = nullptr;  // row 0 of the tile
+    Range images = {0, 0};        // all of these; none: x and g are where a plane begins
   };
 
   // What all calls for a strip have in common.
@@ -224,7 +234,10 @@ class WeightGradPlanar {
         for (int64_t band = bands.begin; band < bands.end; ++band) {
           const int64_t row0 = band * job_.band, row1 = at_most(job_.g.lines, row0 + job_.band);
           const TilesOfRows tiles(first_of(c, row0), first_of(c, row1));
-          for (int64_t k = 0; k < tiles.count(); ++k) run_tile_of_rows(c, tiles, k, x, g);
+          for (int64_t k = 0; k < tiles.count(); ++k) {
+            sums_.count(0, tiles.lines(k) * strip_.vectors());
+            run_tile_of_rows(c, tiles, k, x, g);
+          }
         }
       }
     }
@@ -233,7 +246,6 @@ class WeightGradPlanar {
   // One tile of gy rows, through packed rows where memory is not as lanes want it.
   void run_tile_of_rows(const LinePhase& c, const TilesOfRows& tiles, int64_t k, Step x, Step g) {
     const int64_t t0 = tiles.begin(k), lines = tiles.lines(k);
-    sums_.count(0, lines * strip_.vectors());
     Source from{.x = x, .g = g};
     from.packs_x = !job_.x.direct || !lies_in(bounds_, extent(c, t0, t0 + lines), x);
     const Step column = strip_.column();
@@ -245,17 +257,17 @@ class WeightGradPlanar {
     }
     if (from.packs_x && job_.x.direct) x_rows_.forget(column * lat_.cross_in_step);
     RowProducts<E> p = call(from);
-    run_taps(p, from, c, tiles, k, k + 1, 1);
+    run_taps(p, from, c, tiles, k, k + 1);
   }
 
-  // All taps of tiles [begin, end) of so many images.
+  // All taps of tiles [begin, end).
   void run_taps(RowProducts<E>& p, const Source& from, const LinePhase& c, const TilesOfRows& tiles, int64_t begin,
-                int64_t end, int64_t images) {
+                int64_t end) {
     const int64_t apart = lat_.lines_per_out, t0 = tiles.begin(begin), t1 = tiles.begin(end);
     p.g_line = from.packed_g ? g_rows_.line_size() : c.out_step * job_.g.line;
     for (int64_t i = c.sets_begin; i < c.sets_end; ++i) {
       const TapSet& set = lat_.tap_sets[i];
-      const Range read = lines_of(set, t0, t1), taps = taps_of(set, t0, t1);
+      const Range read = lines_met(set, t0, t1, apart), taps = taps_met(set, t0, t1, apart);
       const Step first_sum = set.tap0 * job_.sum_line;
       p.sums_tap = set.tap_step * job_.sum_line * S::N;
       p.totals_tap = set.tap_step * job_.sum_line;
@@ -275,12 +287,13 @@ class WeightGradPlanar {
       const auto run_chunk = [&](int64_t a0, int64_t count) {
         ProductTile list[3 * tiles_kept], *list_end = list;
         for (int64_t t = begin; t < end; ++t)
-          if (!place(set, {tiles.begin(t), tiles.begin(t) + tiles.lines(t)}, a0, count, list_end)) return false;
+          if (!place_tile(set, {tiles.begin(t), tiles.begin(t) + tiles.lines(t)}, {a0, a0 + count}, apart, list_end))
+            return false;
         for (ProductTile* tile = list; tile < list_end; ++tile) {
           tile->x = line + tile->x * p.x_line;
           tile->g = g_line0 + tile->g * p.g_line;
         }
-        run_columns(p, {list, list_end, images, from.packs_x}, count, first_sum + a0 * p.totals_tap);
+        run_columns(p, {list, list_end, from.images, from.packs_x}, count, first_sum + a0 * p.totals_tap);
         return true;
       };
       for (int64_t k = 0; k < chunks.count; ++k) {
@@ -289,45 +302,6 @@ class WeightGradPlanar {
         for (int64_t a = a0; a < a0 + count; ++a) run_chunk(a, 1);
       }
     }
-  }
-
-  // The taps of a set that meet some line of rows [t0, t1).
-  Range taps_of(const TapSet& set, int64_t t0, int64_t t1) const {
-    const int64_t first = clamp(set.first - (t1 - 1) * lat_.lines_per_out, 0, set.taps);
-    return {first, clamp(set.last - t0 * lat_.lines_per_out, first, set.taps)};
-  }
-
-  // Appends rows t under taps [a0, a0 + taps) to the tiles: those that meet a line inside the image, but no fewer than
-  // are taken in before all taps are met. `x` and `g` are numbers of lines as yet. From then on no x row may lie beside
-  // the image: under a stride of two the first or the last can, and so many rows make a tile of their own then; false
-  // where these are not enough.
-  bool place(const TapSet& set, Range t, int64_t a0, int64_t taps, ProductTile*& tile) const {
-    const int64_t apart = lat_.lines_per_out, before = divide_up(taps, apart) - 1;
-    int64_t first = at_least(t.begin, floor_div(set.first - a0 - taps, apart) + 1);
-    int64_t end = at_most(t.end, floor_div(set.last - a0 - 1, apart) + 1);
-    if (first >= end) return true;
-    first = at_most(first, at_least(t.begin, end - before));
-    end = at_least(end, first + before);
-    const auto append = [&](int64_t t0, int64_t t1) {
-      const int64_t x = t0 * apart + a0, behind = t1 * apart + a0;
-      *tile++ = {.x = x,
-                 .g = t0,
-                 .lines = t1 - t0,
-                 .head = live_lines(set.first - x, set.last - x, before * apart),
-                 .tail = live_lines(set.first - behind, set.last - behind, before * apart)};
-    };
-    if (apart == 2 && end - first > before) {
-      const bool first_beside = set.first > (first + before) * apart + a0,
-                 last_beside = taps > 1 && set.last < end * apart + a0;
-      const int64_t inner = end - first - before * (first_beside + last_beside);
-      if ((first_beside || last_beside) && (!before || inner < before)) return false;
-      if (first_beside) append(first, first + before);
-      if (last_beside) append(end - before, end);
-      first += first_beside ? before : 0;
-      end -= last_beside ? before : 0;
-    }
-    append(first, end);
-    return true;
   }
 
   // Where totals are stored, those of taps that meet nothing are zero.
@@ -340,7 +314,7 @@ class WeightGradPlanar {
 
   struct Tiles {
     const ProductTile *begin, *end;
-    int64_t images;
+    Range images;
     bool packed;
   };
 
@@ -352,11 +326,13 @@ class WeightGradPlanar {
       const int64_t o0 = columns.begin(k), count = columns.length(k);
       RowProducts<E> p = all;
       ProductRun* end = runs_;
-      for (int64_t image = 0; image < tiles.images; ++image)
+      for (int64_t n = tiles.images.begin; n < at_least(tiles.images.end, 1); ++n)
         for (const ProductTile* tile = tiles.begin; tile < tiles.end; ++tile) {
           ProductTile there = *tile;
-          there.x += image * job_.x.batch;
-          there.g += image * job_.g.batch;
+          if (!tiles.images.empty()) {
+            there.x += job_.x.plane(n);
+            there.g += job_.g.plane(n);
+          }
           end = strip_.runs_of(there, o0, count, x_vector, end);
         }
       DEPTHWISE_REQUIRE(end - runs_ <= steps_kept, "the runs fit");
@@ -415,6 +391,7 @@ class WeightGradPlanar {
   const int64_t taps_;
   int64_t scratch_bytes_ = 0;
   Extent bounds_{};
+  int64_t images_together_ = 0;
   bool careful_ = false, finite_ = true;  // finite_: all totals of a unit were, until now
 };
 

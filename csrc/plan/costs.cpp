@@ -25,9 +25,15 @@ double idle_in_rows(const Facts& f) {
 
 // The same of a weight gradient on targets that cannot mask products at no cost: see idle_cost.
 double idle_unmasked(const Facts& f) {
-  const double strided = f.p.w.stride > 1 ? numbers.fixed.strided_cost : 0;
-  const auto lanes = static_cast<double>(ceil_div(f.p.w.out, f.N) * f.N * f.p.w.kernel);
-  return strided + numbers.fixed.idle_cost * lanes / std::max(1.0, f.taps_w);
+  const Axis& w = f.p.w;
+  int64_t vectors = 0;  // of which some lane meets an element under a tap
+  for (int64_t k = 0, at = -w.pad; k < w.kernel; ++k, at += w.dilate) {
+    const int64_t first = std::max<int64_t>(0, ceil_div(std::max<int64_t>(0, -at), w.stride));
+    const int64_t end = at < w.size ? std::min(w.out, (w.size - 1 - at) / w.stride + 1) : 0;
+    if (first < end) vectors += (end - 1) / f.N - first / f.N + 1;
+  }
+  const double strided = w.stride > 1 ? numbers.fixed.strided_cost : 0;
+  return strided + numbers.fixed.idle_cost * static_cast<double>(vectors * f.N) / std::max(1.0, f.taps_w);
 }
 
 }  // namespace

@@ -52,11 +52,11 @@ struct FixedNumbers {
   double row_cost = 14, line_cost = 110;
   // A weight gradient of planar memory on targets that cannot mask products at no cost: by columns it takes so many
   // times the multiply-adds of all lanes, idle ones too, and so many more under a stride; by channels so many times
-  // those of use, and transposing_cost (AVX2, EPYC of the fourth generation, one thread, by columns and by channels, us:
-  // 128x56x56 with 3x3 112 and 259, 512x14x14 34 and 62, 1024x7x7 24 and 46; 240x28x28 with 5x5 179 and 241, 960x7x7 74
-  // and 70; 192x28x28 with 7x7 249 and 369, 32x768x7x7 4400 and 3600; 1024x7x7 with 13x13 456 and 335; 128x56x56 with
-  // stride 2 66 and 131, 48x56x56 with 7x7 and stride 2 106 and 119).
-  double idle_cost = 1.5, strided_cost = 0.5, transposed_cost = 1.83;
+  // those of use, and transposing_cost (AVX2, EPYC of the fourth generation, one thread, by columns and by channels,
+  // us: 128x56x56 with 3x3 112 and 259, 512x14x14 34 and 62, 1024x7x7 24 and 46; 240x28x28 with 5x5 179 and 241,
+  // 960x7x7 74 and 70; 192x28x28 with 7x7 249 and 369, 32x768x7x7 4400 and 3600; 1024x7x7 with 13x13 456 and 335;
+  // 64x28x28 with 31x31 1030 and 1560; 128x56x56 with stride 2 66 and 131, 48x56x56 with 7x7 and stride 2 106 and 119).
+  double idle_cost = 1.5, strided_cost = 0.5, transposed_cost = 1.9;
   // Pixels a power of two apart are copied together for a kernel of so many taps (AVX-512, EPYC of the fifth
   // generation, one thread: 128x56x56 with 31x31 4.9 ms as they lie and 3.1 copied, 1024x7x7 with 13x13 144 us and 73;
   // but 512x56x56 with 3x3 0.56 ms and 0.93, 32x384x14x14 with 7x7 1.8 and 2.1), if they are more than fill the ways,
