@@ -356,7 +356,7 @@ def test_small_planes_of_many_channels(target, rows, stride):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 31, 33, 47, 70])
 def test_weight_gradients_of_rows_that_roll_past_the_taps(target, rows, stride):
-    """Rows of gy come and go at a tile's ends, where rows of x lie beside the image; too few channels for their lanes."""
+    """Rows of gy come and go at the ends of tiles, where x lies beside the image; channels fill no vector."""
     rng = np.random.default_rng(rows)
     for k in (1, 2, 3, 4, 5, 7, 9, 11, 14, 31):
         for pad in {(0, 0), (k // 2, k // 2), (k // 2, 0), (0, k - 1), (k, k + 1)}:

@@ -26,10 +26,11 @@ double idle_in_rows(const Facts& f) {
 // The same of a weight gradient on targets that cannot mask products at no cost: see idle_cost.
 double idle_unmasked(const Facts& f) {
   const Axis& w = f.p.w;
+  const int64_t taps_end = f.products > 0 ? std::min(w.kernel, (w.size - 1 + w.pad) / w.dilate + 1) : 0;
   int64_t vectors = 0;  // of which some lane meets an element under a tap
-  for (int64_t k = 0, at = -w.pad; k < w.kernel; ++k, at += w.dilate) {
-    const int64_t first = std::max<int64_t>(0, ceil_div(std::max<int64_t>(0, -at), w.stride));
-    const int64_t end = at < w.size ? std::min(w.out, (w.size - 1 - at) / w.stride + 1) : 0;
+  for (int64_t k = ceil_div(std::max<int64_t>(0, w.pad - (w.out - 1) * w.stride), w.dilate); k < taps_end; ++k) {
+    const int64_t at = k * w.dilate - w.pad, first = ceil_div(std::max<int64_t>(0, -at), w.stride);
+    const int64_t end = std::min(w.out, (w.size - 1 - at) / w.stride + 1);
     if (first < end) vectors += (end - 1) / f.N - first / f.N + 1;
   }
   const double strided = w.stride > 1 ? numbers.fixed.strided_cost : 0;
