@@ -105,8 +105,13 @@ ENDS = every(
     planar(1, 512, 14, 14),
     planar(1, 256, 28, 28),
     planar(1, 128, 56, 56),
-    planar(1, 64, 80, 80),
+    planar(1, 1024, 7, 7),
+    planar(1, 960, 7, 7, kernel=5),
+    planar(1, 768, 7, 7, kernel=7),
+    planar(1, 90, 14, 14, kernel=9),
+    planar(1, 1024, 7, 7, kernel=13),
     planar(1, 64, 112, 112, stride=2),
+    planar(1, 48, 56, 56, kernel=7, stride=2),
 )
 CROWDED = every(
     BOTH,
@@ -215,7 +220,7 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "least_line_group": (HALVES, PIXEL_LINES),
     "staged_line_group": (HALVES, PIXEL_LINES),
     "staged_lines": (HALVES, PIXEL_LINES),
-    "row_ends_cost": (HALVES, ENDS),
+    "idle_cost": (HALVES, ENDS),
     "strided_cost": ((0.1, 4), ENDS),
     "transposed_cost": ((0.5, 0.75, 1.5, 2), ENDS),
     "crowding_taps": ((0.1, 0.7, 2, 100), CROWDED),

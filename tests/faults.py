@@ -200,6 +200,24 @@ FAULTS = [
         "floor_div(job_.x.cross_size - 1 - at, step) + 1 - FAULT);",
     ),
     Fault(
+        "planar weight gradient: a row beside the image under a stride of two not seen",
+        K + "product_tiles.hpp",
+        "last_beside = taps > 1 && set.last",
+        "last_beside = !FAULT && taps > 1 && set.last",
+    ),
+    Fault(
+        "planar weight gradient: a row of gy too few behind the tile's first",
+        K + "row_products.hpp",
+        "Step left = run.lines - (held - 1);",
+        "Step left = run.lines - (held - 1) - (FAULT && run.lines >= held);",
+    ),
+    Fault(
+        "planar weight gradient: totals of taps that meet nothing left as they were",
+        K + "weight_grad_planar.hpp",
+        "for (int64_t a = 0; a < taps; ++a)\n        for (int64_t o = o0",
+        "for (int64_t a = 0; a < taps - FAULT; ++a)\n        for (int64_t o = o0",
+    ),
+    Fault(
         "planar weight gradient: last band left out",
         K + "weight_grad_planar.hpp",
         "run_bands(o, n, {band, band + next - cell});",

@@ -353,6 +353,40 @@ def test_small_planes_of_many_channels(target, rows, stride):
             check(rng, n, 37, 1, size, kernel, stride, tuple(k // 2 for k in kernel), 1)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 31, 33, 47, 70])
+def test_weight_gradients_of_rows_that_roll_past_the_taps(target, rows, stride):
+    """Rows of gy come and go at the ends of tiles, where x lies beside the image; channels fill no vector."""
+    rng = np.random.default_rng(rows)
+    for k in (1, 2, 3, 4, 5, 7, 9, 11, 14, 31):
+        for pad in {(0, 0), (k // 2, k // 2), (k // 2, 0), (0, k - 1), (k, k + 1)}:
+            steps = {"stride": stride, "pad": (pad, (1, 1))}
+            for columns, taps in (11, 3), (19, 5):
+                if rows + sum(pad) >= k:
+                    x = integers(rng, (2, 3, rows, columns), np.float32)
+                    out = depthwise.output_size((rows, columns), (k, taps), **steps)
+                    gy = integers(rng, (2, 3, *out), np.float32, -2, 3)
+                    expected = reference.weight_grad(x, gy, (k, taps), **steps)
+                    assert_same(ops.weight_grad(x, gy, (k, taps), **steps), expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_weight_gradients_of_rows_that_are_not_finite(target, value, stride):
+    """Each element of x or gy in turn: a total that is not finite is summed again without the lanes beside the row."""
+    for size, kernel in ((5, 9), (3, 3)), ((8, 3), (5, 2)):
+        steps = {"stride": stride, "pad": (2, 1)}
+        shapes = (1, 2, *size), (1, 2, *depthwise.output_size(size, kernel, **steps))
+        for spoilt in (0, 1):
+            for at in np.ndindex(shapes[spoilt][2:]):
+                arrays, where = [np.ones(s, np.float32) for s in shapes], [np.ones(s) for s in shapes]
+                arrays[spoilt][(0, 1, *at)] = value
+                where[spoilt] = np.zeros(shapes[spoilt])
+                where[spoilt][(0, 1, *at)] = 1
+                met = reference.weight_grad(*where, kernel, **steps) != 0
+                assert_same(np.isfinite(ops.weight_grad(*arrays, kernel, **steps)), ~met)
+
+
 @pytest.mark.parametrize("columns", [1, 4, 40, 200, 1100, 9001])
 def test_single_rows(target, columns):
     """The vectors of a single row are stacked as the lines of a tile."""

@@ -70,6 +70,9 @@ inline bool spreads(const Correlation& job) { return job.in.direct && job.divide
 // Additions into one lane of a weight gradient's sums before it is emptied: the bound of their error hangs on it.
 constexpr int64_t steps_kept = 512;
 
+// Rows of gy that a planar weight gradient takes at once where neither bands nor packed rows want fewer.
+constexpr int64_t gradient_tile = 32;
+
 // gW[o % divide, o / divide] = sum over planes n of the products of gy[n, o] with x[n, o / divide] under each tap.
 // Of taps one behind another in depth each is a gradient of its own.
 // Images and bands of gy rows are dealt to a fixed number of parts, each summed alone, so that the order of summation

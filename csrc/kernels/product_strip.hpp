@@ -14,7 +14,7 @@ class ProductStrip {
   void take(Arena& arena) {
     x_offset_ = arena.take<Step>(job_.kernel_cross);
     packed_offset_ = arena.take<Step>(job_.kernel_cross);
-    masks_ = arena.take<typename S::M>((job_.strip / S::N + 1) * job_.kernel_cross);
+    masks_ = arena.take<typename S::M>((job_.strip / S::N + 1) * masks_vector());
   }
   void set_offsets(const PackedRows<S>& rows) {
     for (int64_t o = 0; o < job_.kernel_cross; ++o) {
@@ -27,7 +27,6 @@ class ProductStrip {
   int64_t vectors() const { return vectors_; }
   const Step* x_offset() const { return x_offset_; }
   const Step* packed_offset() const { return packed_offset_; }
-  const typename S::M* masks(int64_t o) const { return masks_ + o; }
 
   // Columns [begin, end).
   void enter(int64_t begin, int64_t end) {
@@ -36,25 +35,30 @@ class ProductStrip {
     column_ = begin;
     vectors_ = divide_up(end - begin, S::N);
     last_lanes_ = end - begin - (vectors_ - 1) * S::N;
-    inner_begin_ = inner_end_ = 0;
     for (int64_t v = 0; v < vectors_; ++v) {
       const int64_t lanes = v + 1 < vectors_ ? S::N : last_lanes_;
-      bool inner = true;
-      for (int64_t o = 0; o < job_.kernel_cross; ++o) inner &= mark_lanes(v, o, begin + v * S::N, lanes);
-      if (!inner) continue;
-      if (inner_begin_ == inner_end_) inner_begin_ = v;
-      inner_end_ = v + 1;
+      typename S::M* masks = masks_ + v * masks_vector();
+      masks[0] = S::mask(0, lanes);
+      for (int64_t o = 0; o < job_.kernel_cross; ++o) masks[1 + o] = lanes_inside(o, begin + v * S::N, lanes);
     }
   }
 
-  // What the products of all vectors have in common.
-  template <class E>
-  void describe(RowProducts<E>& p) const {
-    p.vectors = vectors_;
-    p.last_lanes = last_lanes_;
-    p.inner_begin = inner_begin_;
-    p.inner_end = inner_end_;
-    p.masks_vector = job_.kernel_cross;
+  // A tile's vectors under columns of taps [first, first + count), those of which some lane of x lies inside the row,
+  // appended to `runs`; returns their end. x_vector: elements from vector to vector.
+  ProductRun* runs_of(const ProductTile& tile, int64_t first, int64_t count, Step x_vector, ProductRun* runs) const {
+    const int64_t step = lat_.cross_in_step, size = job_.x.cross_size, lane = (S::N - 1) * step;
+    const int64_t low = input_column(first, column_), high = input_column(first + count - 1, column_);
+    const auto from = [&](int64_t at) { return clamp(floor_div(S::N * step - 1 - at, S::N * step), 0, vectors_); };
+    const auto to = [&](int64_t at) { return clamp(floor_div(size - 1 - at, S::N * step) + 1, 0, vectors_); };
+    const int64_t begin = from(high + lane), end = to(low), inner_begin = from(low), inner_end = to(high + lane);
+    for (int64_t v = begin; v < end; ++v) {
+      const bool inner = v >= inner_begin && v < inner_end && (v + 1 < vectors_ || last_lanes_ == S::N);
+      ProductRun& run =
+          *runs++ = {tile, inner && !S::masked_fma ? nullptr : masks_ + v * masks_vector() + 1 + first, v - begin};
+      run.x += v * x_vector;
+      run.g += v * S::N;
+    }
+    return runs;
   }
 
   // Adds the columns that whole vectors read.
@@ -65,22 +69,24 @@ class ProductStrip {
   }
 
  private:
+  int64_t masks_vector() const { return 1 + job_.kernel_cross; }
   int64_t input_column(int64_t o, int64_t output) const { return lat_.cross_taps[o].in0 + output * lat_.cross_in_step; }
 
-  // Whether all of a vector's lanes, of which so many count, lie inside the row under a tap; and marks those that do.
-  bool mark_lanes(int64_t vector, int64_t o, int64_t column, int64_t lanes) {
+  // Of a vector's first lanes, those that lie inside the row under a tap, in the order that x has in registers.
+  typename S::M lanes_inside(int64_t o, int64_t column, int64_t lanes) const {
     const int64_t at = input_column(o, column), step = lat_.cross_in_step;
-    const int64_t first = divide_up(at_least(-at, 0), step);
     const int64_t last = at_most(lanes, floor_div(job_.x.cross_size - 1 - at, step) + 1);
-    masks_[vector * job_.kernel_cross + o] = S::mask(first, last);
-    return first <= 0 && last >= lanes;
+    const typename S::M mask = S::mask(divide_up(at_least(-at, 0), step), last);
+    if constexpr (sizeof(typename S::E) == 4)
+      if (lat_.lines_per_out == 2) return in_order<StrideTwo<S>>(mask);
+    return mask;
   }
 
   const depthwise::WeightGradient& job_;
   const depthwise::LatticeView& lat_;
-  int64_t column_ = -1, vectors_ = 0, last_lanes_ = 0, inner_begin_ = 0, inner_end_ = 0;
+  int64_t column_ = -1, vectors_ = 0, last_lanes_ = 0;
   Step *x_offset_ = nullptr, *packed_offset_ = nullptr;
-  typename S::M* masks_ = nullptr;
+  typename S::M* masks_ = nullptr;  // of each vector the lanes of gy, and for each column of taps those inside the row
 };
 
 }  // namespace

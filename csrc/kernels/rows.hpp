@@ -36,6 +36,13 @@ struct StrideTwo : S {
     else
       S::deinterleave(S::load(p), S::load(p + S::N), first, second);
   }
+  // One lane further down, where the element behind them is at p.
+  static V shift(V v, const E* p) {
+    if constexpr (SplitsOutOfOrder<S>)
+      return S::split_shift_in(v, p);
+    else
+      return S::shift_in(v, p);
+  }
   static V load(const E* p) {
     V even, odd;
     load_both(p, even, odd);

@@ -41,7 +41,7 @@ Planned<Correlation> plan_planar(const Facts& f, const LatticeView& lat, const K
   job.ring = one_row ? 1 : lat.max_set_taps + 3 * f.k.max_lines;  // so that the window seldom has to slide
   job.strip = direct ? whole : packed_strip(whole, job, job.planes_summed(), f);
 
-  Planned<Correlation> planned = fitted(job, kernel, f, direct);
+  Planned<Correlation> planned = fitted(job, kernel, f, direct, f.k.max_lines);
   Correlation& cut = planned.job;
   cut.strips = ceil_div(phase_outs, cut.strip);
   cut.units = form == Form::converted ? cut.batch * (cut.out_channels / std::max<int64_t>(1, cut.divide))

@@ -23,19 +23,25 @@ double idle_in_rows(const Facts& f) {
   return cost * phases * lanes * taps / std::max(1.0, f.taps_w);
 }
 
-// The same of a weight gradient on targets that cannot mask products at no cost: see row_ends_cost.
-double ends_of_rows(const Facts& f) {
-  const double ends = f.p.w.kernel > 1 ? numbers.fixed.row_ends_cost * static_cast<double>(f.N) /
-                                             static_cast<double>(std::max<int64_t>(1, f.p.w.out))
-                                       : 0;
-  return 1 + ends + (f.p.w.stride > 1 ? numbers.fixed.strided_cost : 0);
+// The same of a weight gradient on targets that cannot mask products at no cost: see idle_cost.
+double idle_unmasked(const Facts& f) {
+  const Axis& w = f.p.w;
+  const int64_t taps_end = f.products > 0 ? std::min(w.kernel, (w.size - 1 + w.pad) / w.dilate + 1) : 0;
+  int64_t vectors = 0;  // of which some lane meets an element under a tap
+  for (int64_t k = ceil_div(std::max<int64_t>(0, w.pad - (w.out - 1) * w.stride), w.dilate); k < taps_end; ++k) {
+    const int64_t at = k * w.dilate - w.pad, first = ceil_div(std::max<int64_t>(0, -at), w.stride);
+    const int64_t end = std::min(w.out, (w.size - 1 - at) / w.stride + 1);
+    if (first < end) vectors += (end - 1) / f.N - first / f.N + 1;
+  }
+  const double strided = w.stride > 1 ? numbers.fixed.strided_cost : 0;
+  return strided + numbers.fixed.idle_cost * static_cast<double>(vectors * f.N) / std::max(1.0, f.taps_w);
 }
 
 }  // namespace
 
 namespace {
 
-double idle_by_columns(const Facts& f) { return weight_gradient_without_masks(f) ? ends_of_rows(f) : idle_in_rows(f); }
+double idle_by_columns(const Facts& f) { return weight_gradient_without_masks(f) ? idle_unmasked(f) : idle_in_rows(f); }
 
 // What a row of an image of one line costs before its first sum, for each multiply-add of use.
 double before_row(const Facts& f, double cost) {
@@ -120,8 +126,9 @@ double filled_by_channels(const Facts& f) {
 
 double by_channels(const Facts& f) {
   const double filled = filled_by_channels(f);
-  if (weight_gradient_without_masks(f)) return f.channels_closest ? 1 / filled : numbers.fixed.transposed_cost;
   const double transposing = far(f) * numbers.fixed.transposing_cost * planar_elements(f) / std::max(1.0, f.products);
+  if (weight_gradient_without_masks(f))
+    return f.channels_closest ? 1 / filled : numbers.fixed.transposed_cost + transposing;
   return (1 + transposing + before_row(f, numbers.fixed.line_cost) / static_cast<double>(f.N)) / filled;
 }
 

@@ -50,14 +50,13 @@ struct FixedNumbers {
   // and 231; 2048 channels, 128 columns 133, 166 and 214; 512 channels, 1000 columns 158, 123 and 566; 31 taps, 16
   // columns 116, 251 and 59, 128 columns 151, 126 and 102).
   double row_cost = 14, line_cost = 110;
-  // A planar weight gradient on targets that cannot mask products at no cost: the ends of a row cost as much as so many
-  // vectors of it, a stride adds so many times the multiply-adds of use, and lanes along the channels take so many
-  // times them in all. Set when columns of taps were taken one by one at a row's ends (AVX2, EPYC of the second
-  // generation, one thread, 3x3: 512x14x14 216 us by columns, 103 by channels; 128x56x56 350 and 287). With lanes that
-  // are zeroed there columns win for 3x3 and lose beyond (AVX2, instructions for each multiply-add of use, by channels
-  // and by columns: 128x56x56 with 3x3 6.2 and 4.8, 512x14x14 7.8 and 7.0, 240x28x28 with 5x5 4.8 and 5.5, 192x28x28
-  // with 7x7 5.0 and 6.0).
-  double row_ends_cost = 8.1, strided_cost = 1.5, transposed_cost = 2;
+  // A weight gradient of planar memory on targets that cannot mask products at no cost: by columns it takes so many
+  // times the multiply-adds of all lanes, idle ones too, and so many more under a stride; by channels so many times
+  // those of use, and transposing_cost (AVX2, EPYC of the fourth generation, one thread, by columns and by channels,
+  // us: 128x56x56 with 3x3 112 and 259, 512x14x14 34 and 62, 1024x7x7 24 and 46; 240x28x28 with 5x5 179 and 241,
+  // 960x7x7 74 and 70; 192x28x28 with 7x7 249 and 369, 32x768x7x7 4400 and 3600; 1024x7x7 with 13x13 456 and 335;
+  // 64x28x28 with 31x31 1030 and 1560; 128x56x56 with stride 2 66 and 131, 48x56x56 with 7x7 and stride 2 106 and 119).
+  double idle_cost = 1.5, strided_cost = 0.5, transposed_cost = 1.9;
   // Pixels a power of two apart are copied together for a kernel of so many taps (AVX-512, EPYC of the fifth
   // generation, one thread: 128x56x56 with 31x31 4.9 ms as they lie and 3.1 copied, 1024x7x7 with 13x13 144 us and 73;
   // but 512x56x56 with 3x3 0.56 ms and 0.93, 32x384x14x14 with 7x7 1.8 and 2.1), if they are more than fill the ways,

@@ -44,13 +44,13 @@ int64_t packed_strip(int64_t strip, const Job& job, int64_t sum, const Facts& f)
 
 // A planar job with its rows laid out, and less of them kept or a shorter strip until its scratch memory fits. What
 // grows with the kernel alone is not counted. Rows that are read in place are packed, as they lie, where whole vectors
-// would reach beside the array.
+// would reach beside the array. `tile` is the most rows that are taken at once.
 template <class Job>
-Planned<Job> fitted(const Job& asked, const Kernel<Job>& kernel, const Facts& f, bool in_place) {
+Planned<Job> fitted(const Job& asked, const Kernel<Job>& kernel, const Facts& f, bool in_place, int64_t tile) {
   Planned<Job> planned{.job = asked};
   Job& job = planned.job;
   const LatticeView& lat = job.lattice;
-  const int64_t least_ring = std::min(job.ring, lat.max_set_taps + (f.k.max_lines - 1) * lat.lines_per_out);
+  const int64_t least_ring = std::min(job.ring, lat.max_set_taps + (tile - 1) * lat.lines_per_out);
   const int64_t kernel_bytes = 3 * f.N * f.item * job.kernel_lines * job.kernel_cross;
   for (;;) {
     planned.rows = RowLayout(lat, job.strip, f.N, in_place);
