@@ -10,6 +10,14 @@ namespace {
 // Whether tiles do: lines of a tile are then columns of an image.
 bool runs_along_columns(const Candidate& c) { return c.channel_lanes && c.form != Form::one_line; }
 
+// Whether a stride of two along the lines is left to the tiles. A weight gradient's tap sets of more taps fill the
+// registers as well apart.
+bool keeps_stride(const Candidate& c, const Problem& p, const Facts& f) {
+  if (c.channel_lanes)
+    return p.pass == Pass::weight_grad && p.w.stride == 2 && p.w.dilate == 1 && p.w.kernel > 1 && p.w.kernel <= 3;
+  return c.form != Form::packed && f.pairs;
+}
+
 }  // namespace
 
 Plan::Plan(const Problem& p, const Target& target, int most_threads, const Machine& machine, const Candidate* forced)
@@ -19,8 +27,7 @@ Plan::Plan(const Problem& p, const Target& target, int most_threads, const Machi
       facts(problem, considered.narrow_lanes && !candidate.channel_lanes ? *target.narrow : *target.kernels),
       lattice(problem.pass, runs_along_columns(candidate) ? problem.w : problem.h,
               runs_along_columns(candidate) ? problem.h : problem.w, problem.d, facts.k.max_lines,
-              runs_along_columns(candidate),
-              !candidate.channel_lanes && candidate.form != Form::packed && facts.pairs) {
+              runs_along_columns(candidate), keeps_stride(candidate, problem, facts)) {
   const auto plan = [&](const auto& task, const auto*& kernel, auto& job) {
     kernel = &(facts.k.*task.kernels)[facts.wide];
     auto planned = task.plan(facts, lattice.view(), *kernel, candidate.form);

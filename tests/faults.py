@@ -224,10 +224,34 @@ FAULTS = [
         "run_bands(o, n, {band, band + next - cell - FAULT});",
     ),
     Fault(
-        "channels-last weight gradient: last row of a large array left out",
+        "channels-last weight gradient: a column between two blocks left out",
         K + "weight_grad_channels_last.hpp",
-        "for (int64_t row = u.begin; row < u.end; row += rows)",
-        "for (int64_t row = u.begin; row < u.end - (FAULT && job_.row_by_row); row += rows)",
+        ".t = at, .count = at_most(most, t.end - at)};",
+        ".t = at, .count = at_most(most - (FAULT && most > 1), t.end - at)};",
+    ),
+    Fault(
+        "channels-last weight gradient: rows in which a tap is beside the image left out",
+        K + "products.hpp",
+        "const Step end = row < p.whole ? p.whole : p.rows;",
+        "const Step end = row < p.whole ? p.whole : FAULT ? row : p.rows;\n        if (end == row) return;",
+    ),
+    Fault(
+        "channels-last weight gradient: second share of a few sums lost",
+        K + "products.hpp",
+        "tile.sum[0][o][a] = S::add(tile.sum[0][o][a], tile.sum[i][o][a]);",
+        "tile.sum[0][o][a] = FAULT ? tile.sum[0][o][a] : S::add(tile.sum[0][o][a], tile.sum[i][o][a]);",
+    ),
+    Fault(
+        "channels-last weight gradient: lanes that lap over are stored",
+        K + "weight_grad_channels_last.hpp",
+        "own = v * S::N - first;",
+        "own = FAULT ? 0 : v * S::N - first;",
+    ),
+    Fault(
+        "pixels copied in pairs of vectors: the second's lanes are the first's",
+        K + "packed_pixels.hpp",
+        "S::store(second, S::load(pixel + S::N));",
+        "S::store(second, S::load(pixel + (FAULT ? 0 : S::N)));",
     ),
     Fault(
         "bias gradient: odd pixels left out",

@@ -508,6 +508,42 @@ def test_planes_of_16_bit_floats(target, dtype, gap):
     check(rng, 2, 5, 2, (4, 9, 14), (2, 3, 3), 1, 1, 1, volumes, (dtype, np.float32, dtype))
 
 
+@pytest.mark.parametrize("apart", [0, 256, 1024])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilate"),
+    [
+        ((3, 3), 1, 1),
+        ((3, 3), 2, 1),
+        ((2, 3), (1, 2), 1),
+        ((3, 3), 1, 2),
+        ((7, 7), 1, 1),
+        ((5, 5), 2, 1),
+        ((11, 1), 1, 1),
+        ((1, 11), 1, 1),
+        ((6, 4), (3, 1), 1),
+        ((13, 13), 1, 1),
+    ],
+)
+def test_weight_gradients_of_pixels(target, kernel, stride, dilate, apart):
+    """Blocks of columns, the vectors that share a line, the last one that laps over its neighbour, fewer channels than
+    lanes, and pixels that lie so that they are copied; what lies between pixels is no number."""
+
+    def pixels(a):
+        n, c, h, w = a.shape
+        memory = np.full((n, h, w, max(c, apart)), np.nan, a.dtype)
+        memory[..., :c] = a.transpose(0, 2, 3, 1)
+        return memory[..., :c].transpose(0, 3, 1, 2)
+
+    rng = np.random.default_rng(18)
+    N = lanes(target)
+    for channels, size in ((4 * N, (19, 21)), (3 * N + 1, (37, 11)), (2 * N - 1, (7, 30)), (3, (20, 7))):
+        steps = {"stride": stride, "pad": [(k // 2 * dilate, k // 3) for k in kernel], "dilate": dilate}
+        x = pixels(integers(rng, (2, channels, *size), np.float32))
+        out = depthwise.output_size(size, kernel, **steps)
+        gy = pixels(integers(rng, (2, channels, *out), np.float32, -2, 3))
+        assert_same(ops.weight_grad(x, gy, kernel, **steps), reference.weight_grad(x, gy, kernel, **steps))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
 @pytest.mark.parametrize("kernel", [(8, 1), (1, 8), (3, 3), (8,), (2, 3, 3)])
 def test_weight_gradient_into_any_strides(target, kernel, layout):

@@ -1,4 +1,4 @@
-// The taps of a weight gradient in pieces that are summed together, each in the rows of gy in which all of them are
+// The taps of a weight gradient in pieces that are summed together, each in the rows of gy in which some of them are
 // inside the image; the same for all tiles of a phase's columns.
 #pragma once
 #include "cut.hpp"
@@ -14,10 +14,12 @@ using depthwise::WeightGradient;
 struct Piece {
   int taps, cross_taps;
   const Step* x_offset;
-  int64_t first, last;  // x lines inside the image, numbered from the one of gy's line 0
-  Range u;              // rows of gy
-  Step x;               // elements from the x of the first row of all, column 0
-  Step sums, sums_tap;  // elements from a set's start, and from tap to tap
+  int64_t first, last;        // x lines inside the image, numbered from the one of gy's line 0
+  Range u, whole;             // rows of gy in which some tap is inside the image, and all are
+  Range inside[most_across];  // ... and each
+  Step x;                     // elements from the x of the first row of all, column 0
+  Step sums, sums_tap;        // elements from a set's start, and from tap to tap
+  bool fetches;               // it is the first to read some rows of x, and of its tap set the first piece
 };
 
 template <class S>
@@ -26,8 +28,7 @@ class GradientPieces {
   GradientPieces(const WeightGradient& job, const InputRows<S>& x)
       : job_(job),
         x_(x),
-        most_(3 * job.kernel_cross * job.lattice.max_sets *
-              fewest_pieces(job.lattice.max_set_taps, S::max_taps).count) {}
+        most_(job.kernel_cross * job.lattice.max_sets * fewest_pieces(job.lattice.max_set_taps, S::max_taps).count) {}
 
   void take(Arena& arena) { pieces_ = arena.take<Piece>(most_); }
 
@@ -46,9 +47,12 @@ class GradientPieces {
       const Cut chunks = fewest_pieces(set.taps, S::max_taps);
       for (int64_t k = 0; k < chunks.count; ++k) {
         const int taps = static_cast<int>(chunks.length(k));
-        const Cut groups = fewest_pieces(rows.tap_count, most_cross_taps<S>(taps));
-        for (int64_t j = 0; j < groups.count; ++j)
-          add_group(rows, set, chunks.begin(k), taps, {groups.begin(j), groups.end(j)});
+        // As many taps as fill the registers: the few that are left have shares.
+        const int64_t most = most_products_across<S>(taps);
+        for (int64_t o = 0; o < rows.tap_count; o += most) {
+          const Range cross{o, at_most(o + most, rows.tap_count)};
+          add_group(rows, set, chunks.begin(k), taps, cross, k == 0 && cross.end == rows.tap_count);
+        }
       }
     }
     DEPTHWISE_REQUIRE(count_ <= most_, "the pieces fit");
@@ -56,30 +60,28 @@ class GradientPieces {
   }
 
  private:
-  // Taps [a, a + taps) of a tap set under some taps across the rows. Where not all of these are inside the image they
-  // go one by one.
-  void add_group(const PhaseRows& rows, const TapSet& set, int64_t a, int taps, Range cross) {
-    const auto add = [&](Range o, Range u) {
-      if (u.empty()) return;
-      pieces_[count_++] = {
-          .taps = taps,
-          .cross_taps = static_cast<int>(o.size()),
-          .x_offset = rows.x_offset + o.begin,
-          .first = set.first - a,
-          .last = set.last - a,
-          .u = u,
-          .x = (set.in0 + a * job_.lattice.line_in_step) * x_.line() + (u.begin - u_.begin) * x_.row(),
-          .sums = ((set.tap0 + a * set.tap_step) * job_.sum_line + rows.taps[o.begin].tap * job_.sum_cross) * S::N,
-          .sums_tap = set.tap_step * job_.sum_line * S::N};
-    };
-    Range all{rows_inside(rows.taps[cross.begin]).begin, rows_inside(rows.taps[cross.end - 1]).end};
-    if (all.empty() || cross.size() == 1) all = {u_.end, u_.end};
-    add(cross, all);
+  // Taps [a, a + taps) of a tap set under some taps across the rows.
+  void add_group(const PhaseRows& rows, const TapSet& set, int64_t a, int taps, Range cross, bool fetches) {
+    Piece piece = {.taps = taps,
+                   .cross_taps = static_cast<int>(cross.size()),
+                   .x_offset = rows.x_offset + cross.begin,
+                   .first = set.first - a,
+                   .last = set.last - a,
+                   .u = {u_.end, u_.begin},
+                   .whole = u_,
+                   .fetches = fetches};
     for (int64_t o = cross.begin; o < cross.end; ++o) {
       const Range one = rows_inside(rows.taps[o]);
-      add({o, o + 1}, {one.begin, at_most(one.end, all.begin)});
-      add({o, o + 1}, {at_least(one.begin, all.end), one.end});
+      piece.inside[o - cross.begin] = one;
+      if (!one.empty()) piece.u = {at_most(piece.u.begin, one.begin), at_least(piece.u.end, one.end)};
+      piece.whole = {at_least(piece.whole.begin, one.begin), at_most(piece.whole.end, one.end)};
     }
+    if (piece.u.empty()) return;
+    if (piece.whole.empty()) piece.whole = {piece.u.end, piece.u.end};
+    piece.x = (set.in0 + a * job_.lattice.line_in_step) * x_.line() + (piece.u.begin - u_.begin) * x_.row();
+    piece.sums = ((set.tap0 + a * set.tap_step) * job_.sum_line + rows.taps[cross.begin].tap * job_.sum_cross) * S::N;
+    piece.sums_tap = set.tap_step * job_.sum_line * S::N;
+    pieces_[count_++] = piece;
   }
 
   // The rows in which a tap is inside the image.

@@ -71,8 +71,11 @@ class InputRows {
     for (int64_t k = planes.begin; k < planes.end; ++k) packed_.pack(rows.windows, k, first + from(k), v, columns);
     return packed_.data();
   }
-  const E* read(const PhaseRows& rows, Step first, int64_t v, Range columns) const {
-    return read(rows, first, v, columns, {0, 1}, [](int64_t) { return Step{0}; });
+  // The same for some vectors of one plane, which are packed plane by plane.
+  const E* read(const PhaseRows& rows, Step first, Range vectors, Range columns) const {
+    if (side_.direct) return static_cast<const E*>(side_.data) + first + vectors.begin * S::N;
+    packed_.pack(rows.windows, first, vectors, columns);
+    return packed_.data();
   }
 
  private:

@@ -95,10 +95,11 @@ struct WeightGradient {
   int64_t parts = 1;                         // shares of the batch * bands cells
   int64_t group = 1, groups = 1;             // channels last: vectors of channels of a unit
   int64_t channels_together = 0, spare = 0;  // planar: as above
-  bool fetches = false;            // planar: the arrays come from memory, and what follows a tile is fetched meanwhile
-  bool vectors_outermost = false;  // channels last: a band is walked for one vector of channels after another
-  bool row_by_row = false;         // channels last: ... row by row, as memory lies
-  int64_t units = 1;               // groups (or planes) * parts
+  bool fetches = false;  // the arrays come from memory, and what follows a tile is fetched meanwhile
+  // Channels last: columns of a band, and of these vectors of channels, that are summed before the next are. Packed
+  // vectors are packed together.
+  int64_t columns_together = 1, vectors_together = 1;
+  int64_t units = 1;  // groups (or planes) * parts
 };
 
 // gz = gy * activation'(z), element by element; the last axis in pieces.

@@ -5,6 +5,7 @@
 #include "pack.hpp"
 #include "require.hpp"
 #include "transpose.hpp"
+#include "walk.hpp"
 
 namespace {
 
@@ -64,6 +65,29 @@ class PackedPixels {
                            side_.line, count);
         columns_to_pixels<S>(to + at * S::N, stage_, staged, count);
       }
+    });
+  }
+
+  // The same for some vectors, whose columns lie `apart` elements behind those of the one before: pixel by pixel where
+  // channels are neighbours, so that each line of a cache is read once.
+  void load(E* to, Step apart, Step from, Range vectors, int64_t columns) const {
+    const bool together = lanes_.divide == 1 && lanes_.sum == 1 && side_.channel == 1;
+    const int64_t whole = together ? clamp(lanes_.channels / S::N, vectors.begin, vectors.end) : vectors.begin;
+    with_type(side_.dtype, [&](auto type) {
+      using T = typename decltype(type)::type;
+      int64_t v = vectors.begin;
+      if constexpr (vector_converts<S, T>) {
+        const T* data = static_cast<const T*>(side_.data) + from + v * S::N;
+        for (; v + 2 <= whole; v += 2, data += 2 * S::N, to += 2 * apart) {
+          const T* pixel = data;
+          E *first = to, *second = to + apart;
+          for (int64_t i = 0; i < columns; ++i, pixel += side_.line, first += S::N, second += S::N) {
+            S::store(first, S::load(pixel));
+            S::store(second, S::load(pixel + S::N));
+          }
+        }
+      }
+      for (; v < vectors.end; ++v, to += apart) load(to, from, v, columns);
     });
   }
 

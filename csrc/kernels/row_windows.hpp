@@ -87,11 +87,18 @@ class PackedWindows {
     DEPTHWISE_REQUIRE(windows.rows() <= most_rows_ && columns.size() * S::N <= row_size_, "the windows fit");
     DEPTHWISE_REQUIRE(columns.begin >= 0 && columns.end <= side_.lines, "the columns are inside the image");
     DEPTHWISE_REQUIRE(k >= 0 && k < planes_, "the plane fits");
-    for (const RowWindow& w : windows) pack(w, windows.step(), k, from, v, columns);
+    for (const RowWindow& w : windows) pack(w, windows.step(), k, from, {v, v + 1}, columns);
+  }
+  // The same for some vectors of one plane, as planes 0 and on.
+  void pack(const RowWindows& windows, Step from, Range vectors, Range columns) const {
+    DEPTHWISE_REQUIRE(vectors.size() <= planes_, "the vectors fit");
+    DEPTHWISE_REQUIRE(windows.rows() <= most_rows_ && columns.size() * S::N <= row_size_, "the windows fit");
+    DEPTHWISE_REQUIRE(columns.begin >= 0 && columns.end <= side_.lines, "the columns are inside the image");
+    for (const RowWindow& w : windows) pack(w, windows.step(), 0, from, vectors, columns);
   }
 
  private:
-  void pack(const RowWindow& w, int64_t step, int64_t k, Step from, int64_t v, Range columns) const {
+  void pack(const RowWindow& w, int64_t step, int64_t k, Step from, Range vectors, Range columns) const {
     const Range m{at_least(w.rows.begin, 0), at_most(w.rows.end, divide_up(side_.cross_size - w.residue, step))};
     if (m.empty()) return;
     E* to = rows_ + k * plane_size() + (w.place - w.rows.begin + m.begin) * row_size_;
@@ -100,7 +107,8 @@ class PackedWindows {
     const int64_t count = columns.size();
     const bool one = step == 1 && count * S::N == row_size_ && count * side_.line == side_.cross;
     for (int64_t i = 0; i < (one ? 1 : m.size()); ++i)
-      pixels_.load(to + i * row_size_, from + i * step * side_.cross, v, count * (one ? m.size() : 1));
+      pixels_.load(to + i * row_size_, plane_size(), from + i * step * side_.cross, vectors,
+                   count * (one ? m.size() : 1));
   }
 
   const depthwise::Side& side_;

@@ -23,14 +23,18 @@ class StagedPixels {
   using E = typename S::E;
 
  public:
-  // Bands and strips have at most so many rows and columns.
-  StagedPixels(const depthwise::Side& side, int64_t channels, int64_t band, int64_t strip)
-      : side_(side), pixels_(side, {.channels = channels, .divide = 1, .sum = 1}), band_(band), strip_(strip) {}
+  // Bands and strips have at most so many rows and columns; so many vectors are staged at once.
+  StagedPixels(const depthwise::Side& side, int64_t channels, int64_t band, int64_t strip, int64_t vectors = 1)
+      : side_(side),
+        pixels_(side, {.channels = channels, .divide = 1, .sum = 1}),
+        band_(band),
+        strip_(strip),
+        vectors_(vectors) {}
 
   void take(Arena& arena) {
     if (side_.direct) return;
     pixels_.take(arena);
-    stage_ = arena.take<E>(band_ * strip_ * S::N);
+    stage_ = arena.take<E>(vectors_ * vector_size());
   }
 
   // `plane`: elements to the band's plane. `first_row`: the row that memory begins with, where nothing is staged.
@@ -57,9 +61,12 @@ class StagedPixels {
       activate_span<S>(kind, stage_ + i * strip_ * S::N, columns.size() * S::N);
   }
 
-  void load(Step plane, const Band& band, Range columns, int64_t v) const {
+  // Elements from one staged vector to the next.
+  Step vector_size() const { return band_ * strip_ * S::N; }
+
+  void load(Step plane, const Band& band, Range columns, Range vectors) const {
     each_row(plane, band, columns,
-             [&](E* stage, Step memory, int64_t count) { pixels_.load(stage, memory, v, count); });
+             [&](E* stage, Step memory, int64_t count) { pixels_.load(stage, vector_size(), memory, vectors, count); });
   }
 
   void store(Step plane, const Band& band, Range columns, int64_t v) const {
@@ -85,7 +92,7 @@ class StagedPixels {
 
   const depthwise::Side& side_;
   PackedPixels<S> pixels_;
-  const int64_t band_, strip_;
+  const int64_t band_, strip_, vectors_;
   E* stage_ = nullptr;
 };
 

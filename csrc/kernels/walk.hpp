@@ -52,8 +52,9 @@ inline Range lines_read(const depthwise::LatticeView& lattice, Range at, int64_t
     const Range t = outputs_of(phase, at);
     if (t.empty()) continue;
     for (const depthwise::TapSet* p = lattice.tap_sets + phase.sets_begin; p < lattice.tap_sets + phase.sets_end; ++p) {
-      read.begin = at_most(read.begin, p->in0 + t.begin * lattice.line_in_step);
-      read.end = at_least(read.end, p->in0 + (t.end - 1 + p->taps - 1) * lattice.line_in_step + 1);
+      const int64_t first = t.begin * lattice.lines_per_out, last = (t.end - 1) * lattice.lines_per_out + p->taps - 1;
+      read.begin = at_most(read.begin, p->in0 + first * lattice.line_in_step);
+      read.end = at_least(read.end, p->in0 + last * lattice.line_in_step + 1);
     }
   }
   return inside(read, size);

@@ -1,7 +1,7 @@
 // Weight gradient with lanes along the channels: lines are image columns, the cross axis is rows.
 //
 // A unit is one group of channel vectors and one part of the images and bands; each lane sums for its own channel.
-// What does not lie as lanes want it is packed for a band, one vector of channels after another.
+// What does not lie as lanes want it is packed for a band, some vectors of channels after others.
 #pragma once
 #include "channel_sums.hpp"
 #include "gradient_pieces.hpp"
@@ -20,12 +20,13 @@ class WeightGradChannelsLast {
       : job_(job),
         lat_(job.lattice),
         taps_(job.kernel_lines * job.kernel_cross),
-        x_(job.x, lat_, {.channels = job.out_channels, .divide = job.divide, .sum = 1}, 1, job.rows_packed,
-           job.columns_packed),
-        g_(job.g, job.out_channels, job.band, job.strip),
+        x_(job.x, lat_, {.channels = job.out_channels, .divide = job.divide, .sum = 1}, job.vectors_together,
+           job.rows_packed, job.columns_packed),
+        g_(job.g, job.out_channels, job.band, job.strip, job.vectors_together),
         pieces_(job, x_),
         bias_(job) {
     DEPTHWISE_REQUIRE(job.band > 0 && job.strip > 0 && job.group > 0 && job.parts > 0, "a unit has products");
+    DEPTHWISE_REQUIRE(job.columns_together > 0 && job.vectors_together > 0, "some are summed at once");
     Arena arena(scratch);
     x_.take(arena, job.kernel_cross);
     pieces_.take(arena);
@@ -63,21 +64,23 @@ class WeightGradChannelsLast {
     Pixels<E> g;
   };
 
-  // Tiles of T neighbouring columns of a phase, from column t on.
+  // Neighbouring columns of a phase, and tiles of so many lines of them, each.
+  struct Columns {
+    const LinePhase& phase;
+    int64_t t, count;
+  };
   struct Tiles {
     const LinePhase& phase;
-    int64_t t;
-    int T;
-    int64_t count;
+    int64_t t, count;
+    int lines;
   };
-  static constexpr int64_t tiles_kept = steps_kept / (max_lines - 1);
-
   void store_sums(int64_t part, int64_t v, int64_t set) {
-    const int64_t first = v * S::N, lanes = lanes_in<S>(v, job_.out_channels);
+    const int64_t first = first_channel(v), own = v * S::N - first;
+    const int64_t end = at_most(S::N, job_.out_channels - first);
     E* gW = static_cast<E*>(job_.gW);
-    if (gW && lanes == S::N)
+    if (gW && own == 0 && end == S::N)
       return pixels_to_columns<S>(gW + first * job_.gW_channel, job_.gW_channel, sums_.rounded(set), taps_);
-    for (int64_t l = 0; l < lanes; ++l)
+    for (int64_t l = own; l < end; ++l)
       for (int64_t tap = 0; tap < taps_; ++tap) {
         const double total = sums_.lane(set, tap * S::N + l);
         if (gW)
@@ -88,12 +91,13 @@ class WeightGradChannelsLast {
   }
 
   void run_band(const Band& band, Range group) {
-    // What is packed is packed for one vector of channels: then vectors go outermost.
-    const int64_t together = job_.x.direct && job_.g.direct ? group.size() : 1;
+    // Packed vectors of channels go outermost.
+    const int64_t together = direct() ? group.size() : job_.vectors_together;
     for (int64_t column = 0; column < job_.g.lines; column += job_.strip) {
       const Range outputs{column, at_most(job_.g.lines, column + job_.strip)}, inputs = x_.columns(outputs);
       for (int64_t v = group.begin; v < group.end; v += together) {
-        g_.load(job_.g.plane(band.image), band, outputs, v);
+        const Range vectors{v, at_most(v + together, group.end)};
+        g_.load(job_.g.plane(band.image), band, outputs, vectors);
         for (int64_t i = 0; i < lat_.cross_phase_count; ++i) {
           const CrossPhase& phase = lat_.cross_phases[i];
           const Range u = outputs_of(phase, band.rows);
@@ -103,112 +107,97 @@ class WeightGradChannelsLast {
                     .inputs = inputs,
                     .outputs = outputs,
                     .first_of_group = group.begin,
-                    .vectors = {v, v + together},
-                    .x = x_.read(rows, job_.x.plane(band.image), v, inputs),
+                    .vectors = vectors,
+                    .x = x_.read(rows, job_.x.plane(band.image), vectors, inputs),
                     .g = g_.at(job_.g.plane(band.image), band, outputs, v, 0)});
         }
       }
     }
   }
 
+  // A few columns of all vectors of channels before the next columns, so that neighbouring vectors find the lines that
+  // they share in the first-level cache.
   void run_slab(const Slab& slab) {
-    const Range &u = slab.rows.u, &all = slab.vectors;
-    const int64_t rows = job_.row_by_row ? 1 : u.size(), vectors = job_.vectors_outermost ? 1 : all.size();
-    for (int64_t row = u.begin; row < u.end; row += rows)
-      for (int64_t v = all.begin; v < all.end; v += vectors) run_columns(slab, {row, row + rows}, {v, v + vectors});
-  }
-
-  // All columns in rows u. Where neither the vectors nor the rows are taken one by one, tiles are, so that neighbouring
-  // vectors meet what they have in common in the first-level cache.
-  void run_columns(const Slab& slab, Range u, Range vectors) {
-    const int64_t whole = job_.x.direct ? clamp(job_.out_channels / S::N, vectors.begin, vectors.end) : vectors.end;
+    const Range& u = slab.rows.u;
+    const int64_t most = clamp(steps_kept / u.size(), 1, job_.columns_together);
     for (int64_t i = 0; i < lat_.line_phase_count; ++i) {
       const LinePhase& phase = lat_.line_phases[i];
       const GradientPieces<S>& pieces = pieces_.list(slab.rows, u, phase);
       const Range t = outputs_of(phase, slab.outputs);
-      for (int64_t at = t.begin; at < t.end;) {
-        const Tiles tiles = next_tiles(phase, {at, t.end}, u.size());
-        for (int64_t v = vectors.begin; v < vectors.end; ++v)
-          sums_.count(v - slab.first_of_group, tiles.T * tiles.count * u.size());
-        for (const Piece& piece : pieces) {
-          if (whole > vectors.begin) run_piece(slab, piece, tiles, u.begin, {vectors.begin, whole});
-          if (whole < vectors.end) run_piece(slab, piece, tiles, u.begin, {whole, vectors.end});
+      for (int64_t at = t.begin; at < t.end; at += most) {
+        const Columns columns{.phase = phase, .t = at, .count = at_most(most, t.end - at)};
+        for (int64_t v = slab.vectors.begin; v < slab.vectors.end; v += job_.vectors_together) {
+          const Range vectors{v, at_most(v + job_.vectors_together, slab.vectors.end)};
+          for (int64_t k = v; k < vectors.end; ++k) sums_.count(k - slab.first_of_group, columns.count * u.size());
+          for (const Piece& piece : pieces) run_piece(slab, piece, columns, vectors);
         }
-        at += tiles.T * tiles.count;
       }
     }
   }
 
-  Tiles next_tiles(const LinePhase& phase, Range t, int64_t rows) const {
-    const int T = product_lines(t.size());
-    const bool one = !job_.row_by_row && !job_.vectors_outermost;
-    const int64_t most = one ? 1 : clamp(steps_kept / (T * rows), 1, tiles_kept);
-    int64_t count = 1;
-    while (count < most && product_lines(t.size() - count * T) == T && t.size() - count * T > 0) ++count;
-    return {.phase = phase, .t = t.begin, .T = T, .count = count};
+  // Some columns are dealt to nearly equal tiles.
+  void run_piece(const Slab& slab, const Piece& piece, const Columns& columns, Range vectors) {
+    const int64_t count = fewest_pieces(columns.count, product_lines<S>(piece.taps * piece.cross_taps)).count;
+    const int64_t longer = columns.count % count;
+    const int lines = static_cast<int>(columns.count / count);
+    const LinePhase& phase = columns.phase;
+    int64_t t = columns.t;
+    if (longer) run_tiles(slab, piece, {phase, t, longer, lines + 1}, vectors, columns.count);
+    t += longer * (lines + 1);
+    if (longer < count) run_tiles(slab, piece, {phase, t, count - longer, lines}, vectors, columns.count);
   }
 
-  // Lays the tiles out; false where none of their lines is inside the image.
-  static bool place_tiles(const Piece& piece, const Tiles& tiles, Step x_line, Step g_line, PixelTile* places) {
-    uint32_t any = 0;
-    for (int64_t i = 0; i < tiles.count; ++i) {
-      const int64_t t = i * tiles.T, at = tiles.t + t;
-      const uint32_t live = live_lines(piece.first - at, piece.last - at, tiles.T + piece.taps - 1);
-      places[i] = {.x = t * x_line, .g = t * g_line, .live = live};
-      any |= live;
-    }
-    return any;
-  }
-
-  // A piece of a list that begins with row `first_row`, in some tiles of its columns.
-  void run_piece(const Slab& slab, const Piece& piece, const Tiles& tiles, int64_t first_row, Range vectors) {
+  void run_tiles(const Slab& slab, const Piece& piece, const Tiles& tiles, Range vectors, int64_t columns) {
     const PhaseRows& rows = slab.rows;
-    const CrossPhase& phase = *rows.phase;
     Products<E> p;
     p.x_line = lat_.line_in_step * x_.line();
     p.g_line = tiles.phase.out_step * slab.g.line;
-    PixelTile places[tiles_kept];
-    if (!place_tiles(piece, tiles, p.x_line, p.g_line, places)) return;
-    const int64_t ahead = (vectors.begin - slab.vectors.begin) * S::N;
-    p.tiles = places;
-    p.tile_count = tiles.count;
+    p.tiles = tiles.count;
+    const int apart = static_cast<int>(lat_.lines_per_out);
+    p.first = piece.first - tiles.t * apart;
+    p.last = piece.last - tiles.t * apart;
+    if (p.last <= 0 || p.first >= tiles.count * tiles.lines * apart + piece.taps - 1) return;
     p.rows = piece.u.size();
     p.x_row = x_.row();
-    p.g_row = phase.out_step * slab.g.row;
+    p.g_row = rows.phase->out_step * slab.g.row;
+    p.whole = piece.whole.begin - piece.u.begin;
+    p.whole_end = piece.whole.end - piece.u.begin;
+    for (int o = 0; o < piece.cross_taps; ++o) {
+      p.inside[o] = piece.inside[o].begin - piece.u.begin;
+      p.inside_rows[o] = at_least(piece.inside[o].size(), 0);
+    }
     p.vectors = vectors.size();
     p.sums_vector = taps_ * S::N;
-    p.x = slab.x + (ahead + piece.x + tiles.t * p.x_line - slab.inputs.begin * x_.line() +
-                    (first_row - rows.u.begin) * x_.row());
-    p.g = slab.g.at(phase.out0 + piece.u.begin * phase.out_step, tiles.phase.out0 + tiles.t * tiles.phase.out_step) +
-          ahead;
+    // Where pixels are read as they lie vectors are neighbours.
+    p.x_vector = direct() ? S::N : x_.plane_size();
+    p.g_vector = direct() ? S::N : g_.vector_size();
+    const Step first = vectors.begin - slab.vectors.begin, lap = lapping(vectors.end - 1);
+    p.x_last = (p.vectors - 1) * p.x_vector - lap;
+    p.g_last = (p.vectors - 1) * p.g_vector - lap;
+    p.x = slab.x + (first * p.x_vector + piece.x + tiles.t * apart * p.x_line - slab.inputs.begin * x_.line());
+    p.g = slab.g.at(rows.phase->out0 + piece.u.begin * rows.phase->out_step,
+                    tiles.phase.out0 + tiles.t * tiles.phase.out_step) +
+          first * p.g_vector;
     p.x_offset = piece.x_offset;
     p.sums = sums_.set(vectors.begin - slab.first_of_group) + piece.sums;
     p.sums_cross = job_.sum_cross * S::N;
     p.sums_tap = piece.sums_tap;
-    p.lanes = at_most(S::N, job_.out_channels - vectors.begin * S::N);
-    p.spans_ahead = 0;
-    if (job_.row_by_row && &piece == pieces_.begin()) fetch_next_row(p, rows, tiles);
-    add(p, tiles.T, piece);
+    p.lanes = job_.out_channels;
+    p.taps_fetched = piece.fetches && job_.fetches ? at_most(at_most(lat_.cross_in_step, 2), piece.cross_taps) : 0;
+    const bool last = vectors.end == slab.vectors.end;
+    p.x_ahead = last ? columns * apart * p.x_line - first * S::N : p.vectors * S::N;
+    p.g_ahead = last ? columns * p.g_line - first * S::N : p.vectors * S::N;
+    if (direct() && p.lanes < S::N)
+      return add_products_of<S, true>(tiles.lines, apart, piece.taps, piece.cross_taps, p);
+    add_products_of<S, false>(tiles.lines, apart, piece.taps, piece.cross_taps, p);
   }
 
-  // The next row of gy is the first to read a row of x, or two where rows lie a stride of two apart.
-  void fetch_next_row(Products<E>& p, const PhaseRows& rows, const Tiles& tiles) const {
-    const Step pixels = tiles.T * S::N * Step{sizeof(E)};
-    const E* next = p.x + (rows.x_offset[rows.tap_count - 1] + x_.row());
-    p.spans[0] = p.g + p.g_row;
-    p.span_bytes[0] = pixels * tiles.phase.out_step;
-    for (p.spans_ahead = 1; p.spans_ahead <= at_most(lat_.cross_in_step, 2); ++p.spans_ahead) {
-      p.spans[p.spans_ahead] = next - (p.spans_ahead - 1) * job_.x.cross;
-      p.span_bytes[p.spans_ahead] = pixels * at_most(lat_.line_in_step, 2);
-    }
+  bool direct() const { return job_.x.direct && job_.g.direct; }
+  // Lanes of vector v that lap over the vector before: where pixels are read as they lie, the last one's do.
+  int64_t lapping(int64_t v) const {
+    return direct() && job_.out_channels >= S::N ? at_least(0, (v + 1) * S::N - job_.out_channels) : 0;
   }
-
-  void add(Products<E>& p, int lines, const Piece& piece) const {
-    if (p.lanes == S::N || !(job_.x.direct || job_.g.direct))
-      return add_products_of<S, false>(lines, piece.taps, piece.cross_taps, p);
-    for (int o = 0; o < piece.cross_taps; ++o, ++p.x_offset, p.sums += p.sums_cross)
-      add_products_of<S, true>(lines, piece.taps, 1, p);
-  }
+  int64_t first_channel(int64_t v) const { return v * S::N - lapping(v); }
 
   const WeightGradient& job_;
   const depthwise::LatticeView& lat_;

@@ -34,9 +34,10 @@ bool rows_of_pixels_fit(const Facts& f) {
   return f.written_height() && converted_band_bytes(f, 1) <= numbers.fixed.most_converted_bytes && pixels_fit(f);
 }
 
-// Whether pixels of a large kernel are packed though they could be read in place.
+// Whether pixels are packed though they could be read in place: those of a large kernel, and a weight gradient's.
 bool pixels_are_packed(const Facts& f) {
-  return pixels_crowd(f) && pixels_fit(f) && f.p.d.kernel * f.p.h.kernel * f.p.w.kernel > numbers.fixed.crowding_taps;
+  const int64_t taps = f.p.d.kernel * f.p.h.kernel * f.p.w.kernel;
+  return pixels_crowd(f) && pixels_fit(f) && (f.p.pass == Pass::weight_grad || taps > numbers.fixed.crowding_taps);
 }
 
 // Where a line of the cache is more than a vector, crowding pixels push it out before its other vectors are asked for.

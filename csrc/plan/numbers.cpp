@@ -56,9 +56,7 @@ const Place fixed[] = {FIXED(transposing_cost),
                        FIXED(gradient_band),
                        FIXED(gradient_units),
                        FIXED(sums_bytes),
-                       FIXED(band_bytes),
-                       FIXED(sliced_bytes),
-                       FIXED(gradient_window_bytes)};
+                       FIXED(gradient_columns)};
 #undef FIXED
 #define MACHINE(name) {#name, &numbers.machine.name}
 const Place of_machine[] = {MACHINE(tile_share),          MACHINE(sliced_share),         MACHINE(many_taps),

@@ -60,7 +60,10 @@ struct FixedNumbers {
   // Pixels a power of two apart are copied together for a kernel of so many taps (AVX-512, EPYC of the fifth
   // generation, one thread: 128x56x56 with 31x31 4.9 ms as they lie and 3.1 copied, 1024x7x7 with 13x13 144 us and 73;
   // but 512x56x56 with 3x3 0.56 ms and 0.93, 32x384x14x14 with 7x7 1.8 and 2.1), if they are more than fill the ways,
-  // each of so many bytes, of a first-level cache.
+  // each of so many bytes, of a first-level cache. Those of a weight gradient are copied for any kernel, where they are
+  // not so many that slices of pixels would come from far memory (AVX2, EPYC of the fourth generation, one thread, 3x3,
+  // as they lie and copied: 1024x7x7 71 us and 36, 512x56x56 2.4 ms and 1.2; 48x64x64 with 7x7 546 us and 353; but
+  // 256x124x124 3.4 ms and 7.2).
   int64_t crowding_taps = 64, ways = 8, way_bytes = 4096;
   // Where a vector is less than a line of the cache, pixels that crowd it more than so are copied whatever the kernel
   // (crowding_of_pixels in facts.hpp), but larger arrays than these, in bytes, are left to pairs of vectors (AVX2, EPYC
@@ -121,17 +124,11 @@ struct FixedNumbers {
   int64_t gradient_band = 8, gradient_units = 16;
   // Bytes of the running sums of one unit.
   int64_t sums_bytes = 24 << 10;
-  // A band of channels-last images that a second-level cache holds is walked for one vector of channels after another;
-  // then neighbouring tiles find their common columns in the first (AVX-512, EPYC of the fifth generation, one thread:
-  // 32x240x28x28 with 5x5 5.4 and 3.8 ms, 32x96x56x56 with 7x7 10.1 and 7.9). Where it does not, slices of pixels are
-  // poor traffic (1x32x257x257 with 3x3: 0.39 ms by tiles, 0.51 by vectors).
-  int64_t band_bytes = 1 << 20;
-  // It is walked row by row, the next row being fetched meanwhile, where a vector of channels after another would be
-  // slices of far memory and a second-level cache holds the rows that the next one needs again (AVX-512, EPYC of the
-  // fourth generation, one thread, 3x3, before and after: 88x128x256 2.5 and 1.5 ms, 16x128x56x56 5.4 and 3.8,
-  // 32x257x257 0.98 and 0.60).
-  double sliced_bytes = 8 << 20;
-  int64_t gradient_window_bytes = 512 << 10;
+  // Columns of a band of channels-last images that are summed before their neighbours: their lines stay in a
+  // first-level cache for the next row, the next taps and the next vector of channels (AVX2, EPYC of the fourth
+  // generation, one thread, float32, 4, 8 and 12 columns: 96x56x56 with 7x7 580 us, 537 and 556, 32x112x112 with 3x3
+  // 160, 150 and 149, 64x300x300 4.4 ms, 3.9 and 3.8).
+  int64_t gradient_columns = 8;
 };
 
 struct MachineNumbers {

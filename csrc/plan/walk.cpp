@@ -150,7 +150,9 @@ void walk_planar(const Facts& f, const Machine& m, int, WeightGradient& job) {
                 job.lattice.line_phase_count == 1 && !job.channels_together;
 }
 
-void walk_channels_last(const Facts&, const Machine&, int, WeightGradient&) {}
+void walk_channels_last(const Facts& f, const Machine& m, int, WeightGradient& job) {
+  job.fetches = job.x.direct && f.bytes > of(numbers.machine.fetched_share, m.last_cache);
+}
 
 int threads_for(const Facts& f, int64_t units, int most_threads) {
   const bool sums_gy = f.p.pass == Pass::weight_grad && f.p.b.data;

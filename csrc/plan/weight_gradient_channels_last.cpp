@@ -6,22 +6,29 @@
 namespace depthwise {
 namespace {
 
-// Bytes of the pixels of so many rows of gy and of the rows of x that they read.
-int64_t pixel_bytes(const Facts& f, int64_t rows) {
-  return (extent(f.p.h, false, rows) * f.p.w.size + rows * f.p.w.out) * f.outs * f.item;
-}
+// Vectors that a line of a cache holds.
+int64_t vectors_of_line(const Facts& f) { return std::max<int64_t>(1, 64 / (f.N * f.item)); }
 
-bool walks_vectors_outermost(const Facts& f, int64_t band) {
-  return pixel_bytes(f, band) <= numbers.fixed.band_bytes && f.bytes <= numbers.fixed.sliced_bytes;
+int64_t whole_lines(const Facts& f, int64_t vectors) {
+  const int64_t line = vectors_of_line(f);
+  return ceil_div(vectors, line) * line;
 }
 
 // Vectors of channels that one unit sums: as many as its sums fit, if there is work for all.
 int64_t vectors_of_unit(const Facts& f, const WeightGradient& job) {
   const int64_t vector_bytes = f.p.h.kernel * f.p.w.kernel * f.N * f.item;
-  const int64_t fit = std::max<int64_t>(1, numbers.fixed.sums_bytes / std::max<int64_t>(1, vector_bytes));
+  const int64_t most = numbers.fixed.sums_bytes / std::max<int64_t>(1, vector_bytes), line = vectors_of_line(f);
+  const int64_t fit = std::max<int64_t>(1, most < line ? most : most / line * line);
   const int64_t units = numbers.fixed.gradient_units;
-  const int64_t wanted = job.row_by_row || job.batch * job.bands >= units ? 1 : units;
-  return std::min(fit, std::max<int64_t>(1, ceil_div(f.vectors(), wanted)));
+  // Slices of pixels that come from far memory are poor traffic: then bands are shared out instead.
+  const int64_t wanted = job.batch * job.bands >= units || f.bytes > numbers.fixed.uncached_bytes ? 1 : units;
+  return std::min(fit, whole_lines(f, std::max<int64_t>(1, ceil_div(f.vectors(), wanted))));
+}
+
+// Vectors of channels of which so many bytes each stay in a first-level cache, of whole lines.
+int64_t vectors_that_stay(const Facts& f, int64_t bytes) {
+  const int64_t cache = numbers.fixed.ways * numbers.fixed.way_bytes, line = vectors_of_line(f);
+  return std::max(line, cache / 2 / std::max<int64_t>(1, bytes) / line * line);
 }
 
 }  // namespace
@@ -41,17 +48,20 @@ Planned<WeightGradient> plan_channels_last(const Facts& f, const LatticeView& la
     return std::clamp<int64_t>(extent(p.w, false, c.strip), 0, job.x.lines);
   };
   const auto bytes = [&](const UnitSize& c) { return (rows(c) * columns(c) + c.band * c.strip) * f.N * f.item; };
-  // One vector of channels is packed at a time, so both sides are or neither is.
   const UnitSize cut = direct ? whole : shrunk(whole, bytes);
   job.strip = cut.strip;
   job.rows_packed = direct ? 0 : rows(cut);
   job.columns_packed = direct ? 0 : columns(cut);
-  job.vectors_outermost = walks_vectors_outermost(f, cut.band);
-  job.row_by_row = direct && !job.vectors_outermost && pixel_bytes(f, 1) <= numbers.fixed.gradient_window_bytes;
-  job.band = job.row_by_row ? std::clamp<int64_t>(p.h.out, 1, rows_of_band) : cut.band;
+  job.band = cut.band;
   job.bands = ceil_div(p.h.out, job.band);
   job.group = vectors_of_unit(f, job);
   job.groups = ceil_div(f.vectors(), job.group);
+  // Neighbouring vectors share lines of the cache.
+  job.columns_together = job.group > 1 ? numbers.fixed.gradient_columns : steps_kept;
+  const int64_t at_once =
+      bytes({.band = cut.band, .strip = direct ? std::min(cut.strip, job.columns_together) : cut.strip});
+  job.vectors_together = std::min(job.group, vectors_that_stay(f, at_once));
+  if (!direct && job.vectors_together * at_once > numbers.fixed.most_packed_bytes) job.vectors_together = 1;
   job.parts = parts_of(f, job);
   job.gW = kept_sums(f, job, p.multiplier == 1);
   job.units = job.groups * job.parts;

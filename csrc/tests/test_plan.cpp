@@ -170,8 +170,8 @@ void check_fixed(const Plan& a, const Plan& b) {
     const WeightGradient &x = a.weight_gradient, &y = b.weight_gradient;
     check(x.strip == y.strip && x.ring == y.ring && x.band == y.band && x.bands == y.bands && x.parts == y.parts &&
               x.group == y.group && x.groups == y.groups && x.channels_together == y.channels_together &&
-              x.vectors_outermost == y.vectors_outermost && x.row_by_row == y.row_by_row && x.units == y.units &&
-              x.x.direct == y.x.direct && x.g.direct == y.g.direct && x.gW == y.gW,
+              x.columns_together == y.columns_together && x.vectors_together == y.vectors_together &&
+              x.units == y.units && x.x.direct == y.x.direct && x.g.direct == y.g.direct && x.gW == y.gW,
           "the order of a weight gradient's sums hangs on the machine", a);
   } else {
     const Correlation &x = a.correlation, &y = b.correlation;
@@ -252,18 +252,22 @@ void test_crowding_rows(const Target& target) {
     }
 }
 
-// Rows of pixels under the taps of a tall kernel are copied in bands where they crowd and bands of them fit a cache.
+// Rows of pixels under the taps of a tall kernel are copied in bands where they crowd and bands of them fit a cache,
+// and those of a weight gradient where its band crowds.
 void test_crowding_rows_of_pixels(const Target& target) {
   struct Case {
     int64_t columns, kernel_h, kernel_w;
-    bool crowd;
+    bool crowd, products_crowd;
   };
-  for (const Case& c : {Case{64, 15, 1, true}, Case{60, 15, 1, false}, Case{64, 9, 7, true}, Case{64, 7, 7, false},
-                        Case{64, 3, 3, false}, Case{32, 7, 7, false}, Case{1024, 15, 1, false}})
+  for (const Case& c :
+       {Case{64, 15, 1, true, true}, Case{60, 15, 1, false, false}, Case{64, 9, 7, true, true},
+        Case{64, 7, 7, false, true}, Case{64, 3, 3, false, false}, Case{32, 7, 7, false, false},
+        Case{1024, 15, 1, false, true}, Case{1040, 15, 1, false, false}, Case{2048, 15, 1, false, false}})
     for (const Pass pass : {Pass::forward, Pass::input_grad, Pass::weight_grad}) {
       const Plan plan = plan_of_rows(target, pass, DType::f32, 128, c.columns, c.kernel_h, c.kernel_w, true);
-      const bool copied = c.crowd && pass != Pass::weight_grad;
-      check(plan.candidate.channel_lanes && plan.candidate.form == (copied ? Form::converted : Form::in_place),
+      const Form copied = pass == Pass::weight_grad ? Form::packed : Form::converted;
+      const bool copies = pass == Pass::weight_grad ? c.products_crowd : c.crowd;
+      check(plan.candidate.channel_lanes && plan.candidate.form == (copies ? copied : Form::in_place),
             "rows of pixels are copied where they crowd", plan);
     }
 }
