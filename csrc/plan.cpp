@@ -20,7 +20,8 @@ Plan::Plan(const Problem& p, const Target& target, int most_threads, const Machi
       lattice(problem.pass, runs_along_columns(candidate) ? problem.w : problem.h,
               runs_along_columns(candidate) ? problem.h : problem.w, problem.d, facts.k.max_lines,
               runs_along_columns(candidate),
-              !candidate.channel_lanes && candidate.form != Form::packed && facts.pairs) {
+              problem.pass == Pass::weight_grad && !candidate.channel_lanes && candidate.form != Form::packed &&
+                  facts.pairs) {
   const auto plan = [&](const auto& task, const auto*& kernel, auto& job) {
     kernel = &(facts.k.*task.kernels)[facts.wide];
     auto planned = task.plan(facts, lattice.view(), *kernel, candidate.form);
