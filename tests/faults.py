@@ -104,10 +104,10 @@ FAULTS = [
         "if (count > S::N && !FAULT) store_lines",
     ),
     Fault(
-        "second chunk of taps replaces the first",
+        "chunks of taps behind the first are left out",
         K + "rows.hpp",
-        "if (run.adds) {",
-        "if (run.adds && !FAULT) {",
+        "next < run.chunks_end; ++next",
+        "next < (FAULT ? run.chunks + 1 : run.chunks_end); ++next",
     ),
     Fault(
         "square kernels: second plane in depth replaces the first",
@@ -120,6 +120,18 @@ FAULTS = [
         K + "run_rows.hpp",
         "lines_in)) return nullptr;",
         "lines_in) && !FAULT) return nullptr;",
+    ),
+    Fault(
+        "stride two: squares taken whatever lines lie beside the image",
+        K + "run_rows.hpp",
+        "if (!ends_alone(chunk->live, lines, chunk->taps)) return nullptr;",
+        "if (!FAULT && !ends_alone(chunk->live, lines, chunk->taps)) return nullptr;",
+    ),
+    Fault(
+        "stride two: the right end of a row is taken for its middle",
+        K + "tile.hpp",
+        "v >= left_end && v < right_begin;",
+        "v >= left_end && (v < right_begin || FAULT);",
     ),
     Fault(
         "stride two: lanes stay in the order of the split",

@@ -387,6 +387,17 @@ def test_weight_gradients_of_rows_that_are_not_finite(target, value, stride):
                 assert_same(np.isfinite(ops.weight_grad(*arrays, kernel, **steps)), ~met)
 
 
+@pytest.mark.parametrize("k", [2, 3, 4, 5, 6, 7, 9])
+@pytest.mark.parametrize("sizes", [(3, 9), (14, 16), (15, 17), (30, 33), (33, 48), (47, 63)])
+def test_stride_two_with_every_padding(target, sizes, k):
+    rng = np.random.default_rng(sum(sizes) + k)
+    for before in range(k):
+        for behind in {0, before, k - 1}:
+            pad = ((before, behind), (behind, before))
+            if all(n + before + behind >= k for n in sizes):
+                check(rng, 1, 3, 1, sizes, (k, k), 2, pad, 1)
+
+
 @pytest.mark.parametrize("columns", [1, 4, 40, 200, 1100, 9001])
 def test_single_rows(target, columns):
     """The vectors of a single row are stacked as the lines of a tile."""

@@ -68,10 +68,13 @@ class CorrelatePlanar {
   }
 
  private:
-  static int64_t most_taps_of(bool careful, bool interleaved) {
-    return careful ? 1 : interleaved ? Interleaved<S>::max_taps : S::max_taps;
+  // Taps of a chunk at most.
+  int64_t most_taps(bool careful) const {
+    return careful            ? 1
+           : job_.pairs       ? chunk_taps<EveryOther<S>>
+           : job_.interleaved ? chunk_taps<Interleaved<S>>
+                              : chunk_taps<S>;
   }
-  int64_t most_taps(bool careful) const { return most_taps_of(careful, job_.interleaved); }
 
   void enter_plane(int64_t plane) {
     if (plane == plane_) return;
@@ -267,7 +270,7 @@ class CorrelatePlanar {
   void run_all(const Work& work) {
     // The plan takes strides of two as such for float32 sums alone.
     if constexpr (sizeof(E) == 4) {
-      if (lat_.lines_per_out == 2) return run_all_as<StrideTwo>(work);
+      if (job_.pairs) return run_all_as<EveryOther>(work);
       if (job_.interleaved) return run_all_as<Interleaved>(work);
     }
     run_all_as<Plain>(work);
@@ -322,8 +325,8 @@ class CorrelatePlanar {
   template <class V>
   void run_rows_as(const Rows<V>& rows) {
     if constexpr (!S::masked_fma)
-      if (careful_) return run_rows<V, Lanes::columns_careful, 1>(rows);
-    run_rows<V, Lanes::columns, V::max_taps>(rows);
+      if (careful_) return run_rows<V, Lanes::columns_careful>(rows);
+    run_rows<V, Lanes::columns>(rows);
   }
 
   template <class V>
@@ -364,7 +367,8 @@ class CorrelatePlanar {
                       .x_offset = (work.packed ? stretches_.packed_offset() : stretches_.x_offset()) + tap,
                       .w_offset = stretches_.w_offset() + tap,
                       .count = end - tap,
-                      .masks = stretches_.masks(s.masks + tap - c->taps_begin)};
+                      .masks = stretches_.masks(s.masks + tap - c->taps_begin),
+                      .inner = s.inner[i]};
       rows.masks_vector[i] = c[phases - 1].taps_end - c->taps_begin;
     }
     return rows;

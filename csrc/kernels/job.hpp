@@ -44,6 +44,7 @@ struct Correlation {
   // number of threads, and no bit of a result hangs on them.
   int64_t strip = 1, strips = 1;  // outputs of a unit along the row
   bool interleaved = false;       // planar: columns of two phases are interleaved and stored together
+  bool pairs = false;             // planar: columns of stride two are taken as they lie, by pairs of taps
   int64_t channels_together = 0;  // planar: channels of W whose planes are converted together; else 0
   int64_t spare = 0;              // planar: elements before and behind the input that may be read
   int64_t ring = 1;               // planar: packed input rows that are kept at once, of each

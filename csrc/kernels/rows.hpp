@@ -14,13 +14,14 @@ namespace {
 template <class S>
 concept SplitsOutOfOrder = requires(typename S::V v) { S::split_order(v); };
 
-// Lanes that lie two elements apart in memory, lines that lie two apart: a stride of two. Whole vectors read one
-// element more than they need. Lanes have the target's order until they are stored.
+// Lanes that lie two elements apart in memory. Whole vectors read one element more than they need. Lanes have the
+// target's order until they are stored.
 template <class S>
-struct StrideTwo : S {
+struct EveryOther : S {
   using E = typename S::E;
   using V = typename S::V;
   using M = typename S::M;
+  static constexpr int max_taps = S::max_taps < 4 ? S::max_taps : 4, most_chunk_taps = max_taps;
   // Of elements [first, last), which lie around that of lane 0.
   static M mask(int64_t first, int64_t last) {
     const M lanes = S::mask((first + 1) >> 1, (last + 1) >> 1);
@@ -29,12 +30,13 @@ struct StrideTwo : S {
     else
       return lanes;
   }
-  // What the taps of two neighbouring columns read.
+  // What the taps of two neighbouring columns read. GCC would else load both vectors twice.
   static void load_both(const E* p, V& first, V& second) {
+    const V low = S::pin(S::load(p)), high = S::pin(S::load(p + S::N));
     if constexpr (SplitsOutOfOrder<S>)
-      S::split(S::load(p), S::load(p + S::N), first, second);
+      S::split(low, high, first, second);
     else
-      S::deinterleave(S::load(p), S::load(p + S::N), first, second);
+      S::deinterleave(low, high, first, second);
   }
   // One lane further down, where the element behind them is at p.
   static V shift(V v, const E* p) {
@@ -50,12 +52,22 @@ struct StrideTwo : S {
   }
 };
 template <class S>
+constexpr bool pairs_columns<EveryOther<S>> = true;
+
+// The same of lines that lie two apart: a stride of two in both directions.
+template <class S>
+struct StrideTwo : EveryOther<S> {
+  static constexpr int max_taps = S::max_taps;
+};
+template <class S>
+constexpr bool pairs_columns<StrideTwo<S>> = true;
+template <class S>
 constexpr int lines_per_out<StrideTwo<S>> = 2;
 
 // Lanes from the order that they lie in to that of the sums, or back.
 template <class S, class Lanes>
 DEPTHWISE_INLINE Lanes in_order(Lanes v) {
-  if constexpr (lines_per_out<S> == 2 && SplitsOutOfOrder<S>)
+  if constexpr (pairs_columns<S> && SplitsOutOfOrder<S>)
     return S::split_order(v);
   else
     return v;
@@ -64,8 +76,14 @@ DEPTHWISE_INLINE Lanes in_order(Lanes v) {
 // Outputs of two phases that take turns along the row: the columns of a strided input gradient.
 template <class S>
 struct Interleaved : S {
-  static constexpr int max_taps = 3;
+  static constexpr int max_taps = 3, most_chunk_taps = 3;
 };
+// Taps of a chunk at most.
+template <class S>
+constexpr int chunk_taps = S::max_taps;
+template <class S>
+  requires requires { S::most_chunk_taps; }
+constexpr int chunk_taps<S> = S::most_chunk_taps;
 template <class S>
 constexpr int phases_of = 1;
 template <class S>
@@ -100,9 +118,13 @@ struct Rows {
   bool fetch_y;
 };
 
-// Under StrideTwo a load takes every other element, but sums are stored as neighbours.
+// Under EveryOther a load takes every other element, but sums are stored as neighbours.
 template <class S>
 struct Stored {
+  using type = S;
+};
+template <class S>
+struct Stored<EveryOther<S>> {
   using type = S;
 };
 template <class S>
@@ -207,6 +229,47 @@ DEPTHWISE_NOINLINE void add_chunk(const RowRun<S>& run) {
         taps[i].masks += r.masks_vector[i];
       }
       store_lines<S, T>(y, r.y_line, lanes, sum);
+      x += r.x_vector;
+      y += r.y_vector;
+    }
+  }
+}
+
+// All chunks of a tile, vector by vector, so that the sums stay in registers.
+template <class S, int T>
+DEPTHWISE_NOINLINE void add_chunks(const RowRun<S>& run) {
+  constexpr int phases = phases_of<S>, most = chunk_taps<S>;
+  const Rows<S>& r = *run.rows;
+  for (int64_t plane = 0; plane < r.planes; ++plane) {
+    const auto *x = r.x + plane * r.x_plane, *w = r.w + plane * r.w_plane;
+    auto* y = r.y + plane * r.y_plane + run.tile->y;
+    const typename S::V start = r.bias ? S::set1(r.bias[plane * r.bias_plane]) : S::zero();
+    int64_t lanes = (r.vectors - 1) * S::N * phases + r.last_lanes;  // left in the row
+    for (int64_t v = 0; v < r.vectors; ++v, lanes -= S::N * phases) {
+      if (r.fetch_bytes) fetch_behind<S, T>(run, plane, v);
+      typename S::V sums[phases][T];
+      if (run.adds) {
+        load_lines<S, T>(y, r.y_line, lanes, sums);
+      } else {
+#pragma GCC unroll 16
+        for (int i = 0; i < phases * T; ++i) sums[i / T][i % T] = start;
+      }
+      for (int i = 0; i < phases; ++i) {
+        const Taps<S>& taps = r.taps[i];
+        const auto* masks = taps.masks + v * r.masks_vector[i];
+        const Range whole = taps.whole(v);
+        typename S::V sum[T];
+#pragma GCC unroll 16
+        for (int t = 0; t < T; ++t) sum[t] = sums[i][t];
+        for (const Chunk* next = run.chunks; next < run.chunks_end; ++next)
+          with_number<most>(next->taps, [&](auto A) __attribute__((always_inline)) {
+            add_columns<S, Lanes::columns, T, decltype(A)::value>(sum, *next, taps, whole, masks, x + next->x,
+                                                                  w + next->w);
+          });
+#pragma GCC unroll 16
+        for (int t = 0; t < T; ++t) sums[i][t] = sum[t];
+      }
+      store_lines<S, T>(y, r.y_line, lanes, sums);
       x += r.x_vector;
       y += r.y_vector;
     }

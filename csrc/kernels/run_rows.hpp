@@ -10,7 +10,7 @@ using RunFunction = void (*)(const RowRun<S>&);
 // Sides of the kernels that have functions of their own.
 template <class S>
 constexpr bool has_square(int64_t taps) {
-  return S::max_taps >= taps && (taps == 3 || (taps == 5 && lines_per_out<S> == 1));
+  return chunk_taps<S> >= taps && !pairs_columns<S> && (taps == 3 || taps == 5);
 }
 
 // How many chunks, from the first of some on, are square kernels of one side with the same lines beside the image.
@@ -29,7 +29,7 @@ inline int64_t squares(const Rows<S>& r, const Chunk* first, const Chunk* end) {
 // Null where more lines, or fewer, lie beside the image than the functions are made for.
 template <class S, int K, bool one_chunk>
 inline RunFunction<S> square_function(uint32_t live, int64_t lines) {
-  const int64_t lines_in = (lines - 1) * lines_per_out<S> + K;
+  const int64_t lines_in = lines + K - 1;
   const bool above = !(live & 1u), below = !(live >> (lines_in - 1) & 1u);
   if (live != live_lines(above ? K / 2 : 0, lines_in - (below ? K / 2 : 0), lines_in)) return nullptr;
   RunFunction<S> f = nullptr;
@@ -50,12 +50,33 @@ inline RunFunction<S> square_function(const Chunk& chunk, int64_t lines) {
   return square_function<S, 3, one_chunk>(chunk.live, lines);
 }
 
-template <class S, Lanes L, int most>
+// Null where there is none for these chunks.
+template <class S>
+inline RunFunction<S> strided_square_function(const Rows<S>& r, const Chunk* first, const Chunk* end, int64_t lines) {
+  const Taps<S>& taps = r.taps[0];
+  const int64_t K = taps.count;
+  if (!taps.inner.middle || end != first + 2 || K < 3 || K > 5 || first[0].taps != (K + 1) / 2 ||
+      first[1].taps != K / 2)
+    return nullptr;
+  for (int64_t o = 1; o < K; ++o)
+    if (taps.x_offset[o] - taps.x_offset[o - 1] != 1) return nullptr;
+  for (const Chunk* chunk = first; chunk < end; ++chunk)
+    if (!ends_alone(chunk->live, lines, chunk->taps)) return nullptr;
+  RunFunction<S> f = nullptr;
+  with_height(lines, [&](auto height) {
+    constexpr int T = decltype(height)::value;
+    f = K == 3 ? add_strided_square<S, 3, T> : K == 4 ? add_strided_square<S, 4, T> : add_strided_square<S, 5, T>;
+  });
+  return f;
+}
+
+// For one chunk.
+template <class S, Lanes L>
 inline RunFunction<S> chunk_function(const Chunk& chunk, int64_t lines) {
+  constexpr int most = L == Lanes::columns_careful ? 1 : S::max_taps;
   DEPTHWISE_REQUIRE(depthwise::is_tile_height(lines, max_lines) && chunk.taps >= 1 && chunk.taps <= most,
                     "it is compiled");
-  const uint32_t all_taps = lines_of_all_taps(lines, chunk.taps, lines_per_out<S>);
-  const bool ends = L == Lanes::columns && (chunk.live & all_taps) == all_taps;
+  const bool ends = L == Lanes::columns && ends_alone(chunk.live, lines, chunk.taps);
   RunFunction<S> f = nullptr;
   with_number<most>(chunk.taps, [&](auto A) {
     with_height(lines, [&](auto T) {
@@ -67,14 +88,56 @@ inline RunFunction<S> chunk_function(const Chunk& chunk, int64_t lines) {
   return f;
 }
 
-// Chunks have `most` taps at most.
-template <class S, Lanes L, int most>
+// Null unless chunks are longer than those that have a function each, or taps share their loads: then all are summed
+// together.
+template <class S>
+inline RunFunction<S> long_chunks_function(const Chunk* first, const Chunk* end, int64_t lines) {
+  bool is_long = pairs_columns<S>;
+  for (const Chunk* chunk = first; chunk < end; ++chunk) is_long |= chunk->taps > S::max_taps;
+  RunFunction<S> f = nullptr;
+  if (is_long) with_height(lines, [&](auto T) { f = add_chunks<S, decltype(T)::value>; });
+  return f;
+}
+
+template <class S, int A, int C0, int C1>
+inline void interleaved_function(RunFunction<S>& f, int64_t lines) {
+  with_height(lines, [&](auto T) { f = add_interleaved<S, A, C0, C1, decltype(T)::value>; });
+}
+
+// Null where there is none for these chunks: kernels of three to five columns have functions.
+template <class S>
+inline RunFunction<S> interleaved_function(const Rows<S>& r, const Chunk* first, const Chunk* end, int64_t lines) {
+  if (end != first + 1 || !ends_alone(first->live, lines, first->taps)) return nullptr;
+  const auto is = [&](int64_t taps, int64_t even, int64_t odd) {
+    return first->taps == taps && r.taps[0].count == even && r.taps[1].count == odd;
+  };
+  RunFunction<S> f = nullptr;
+  if (is(1, 1, 2)) interleaved_function<S, 1, 1, 2>(f, lines);
+  if (is(2, 1, 2)) interleaved_function<S, 2, 1, 2>(f, lines);
+  if (is(1, 2, 1)) interleaved_function<S, 1, 2, 1>(f, lines);
+  if (is(2, 2, 1)) interleaved_function<S, 2, 2, 1>(f, lines);
+  if (is(2, 2, 2)) interleaved_function<S, 2, 2, 2>(f, lines);
+  if (is(2, 3, 2)) interleaved_function<S, 2, 3, 2>(f, lines);
+  if (is(3, 3, 2)) interleaved_function<S, 3, 3, 2>(f, lines);
+  if (is(2, 2, 3)) interleaved_function<S, 2, 2, 3>(f, lines);
+  if (is(3, 2, 3)) interleaved_function<S, 3, 2, 3>(f, lines);
+  return f;
+}
+
+template <class S>
+inline bool all_have_nine_taps(const Rows<S>& r) {
+  for (int64_t i = r.chunks.begin; i < r.chunks.end; ++i)
+    if (r.tiles->chunks[i].taps != 3) return false;
+  return r.taps[0].count == 3;
+}
+
+template <class S, Lanes L>
 void run_rows(const Rows<S>& r) {
   constexpr int phases = phases_of<S>;
   constexpr bool by_columns = L == Lanes::columns && phases == 1 && has_square<S>(3) && !keeps_nine_weights<S>;
   const int64_t lines = r.tiles->lines;
   if constexpr (L == Lanes::columns && phases == 1 && S::N > 4 && keeps_nine_weights<S>)
-    if (r.tiles->chunks[r.chunks.begin].taps == 3 && r.taps[0].count == 3) {
+    if (all_have_nine_taps(r)) {
       Rows<S> one = r;
       for (int64_t i = r.chunks.begin; i < r.chunks.end; ++i, one.adds = true) {
         one.chunks = {i, i + 1};
@@ -83,20 +146,23 @@ void run_rows(const Rows<S>& r) {
       return;
     }
   for (const RowTile* tile = r.tiles; tile < r.tiles + r.tile_count; ++tile) {
-    RowRun<S> run{.rows = &r, .tile = tile, .adds = r.adds};
-    const Chunk* end = tile->chunks + r.chunks.end;
-    for (run.chunks = tile->chunks + r.chunks.begin; run.chunks < end; run.chunks = run.chunks_end) {
-      run.chunks_end = run.chunks + 1;
-      if (run.adds && !run.chunks->live) continue;
-      RunFunction<S> f = nullptr;
-      if constexpr (by_columns)
-        if (const int64_t together = squares(r, run.chunks, end)) {
-          f = together == 1 ? square_function<S, true>(*run.chunks, lines)
-                            : square_function<S, false>(*run.chunks, lines);
-          if (f) run.chunks_end = run.chunks + together;
-        }
-      if (!f) f = chunk_function<S, L, most>(*run.chunks, lines);
+    const Chunk *chunks = tile->chunks + r.chunks.begin, *end = tile->chunks + r.chunks.end;
+    RunFunction<S> f = nullptr;
+    if constexpr (L == Lanes::columns && pairs_columns<S>) f = strided_square_function(r, chunks, end, lines);
+    if constexpr (L == Lanes::columns && phases == 2) f = interleaved_function(r, chunks, end, lines);
+    if constexpr (by_columns)
+      if (squares(r, chunks, end) == end - chunks)
+        f = end == chunks + 1 ? square_function<S, true>(*chunks, lines) : square_function<S, false>(*chunks, lines);
+    if constexpr (L == Lanes::columns && (pairs_columns<S> || chunk_taps<S> > S::max_taps))
+      if (!f) f = long_chunks_function<S>(chunks, end, lines);
+    RowRun<S> run{.rows = &r, .tile = tile, .chunks = chunks, .chunks_end = end, .adds = r.adds};
+    if (f) {
       f(run);
+      continue;
+    }
+    for (; run.chunks < end; ++run.chunks) {
+      if (run.adds && !run.chunks->live) continue;
+      chunk_function<S, L>(*run.chunks, lines)(run);
       run.adds = true;
     }
   }

@@ -20,6 +20,7 @@ struct Stretch {
   int64_t taps_begin, taps_end;         // taps of a phase that some lane has inside the row
   int64_t masks;                        // index of the first
   int64_t stack;                        // a single row: so many vectors are the lines of a tile; else 0
+  InnerVectors inner[2];                // of each phase; a stack counts as one vector
 };
 
 template <class S>
@@ -29,7 +30,7 @@ class Stretches {
       : job_(job),
         lat_(job.lattice),
         phases_together_(job.interleaved ? 2 : 1),
-        one_row_(job.out.lines == 1 && job.kernel_lines == 1 && !job.interleaved && lat_.lines_per_out == 1) {}
+        one_row_(job.out.lines == 1 && job.kernel_lines == 1 && !job.interleaved && !job.pairs) {}
 
   void take(Arena& arena) {
     const int64_t vectors = job_.strip / S::N + 1;
@@ -61,6 +62,8 @@ class Stretches {
     int64_t masks = 0;
     for (int64_t i = 0; i < lat_.cross_phase_count; i += phases_together_) add_phase(i, strip * job_.strip, masks);
     if (one_row_) stack();
+    for (int64_t i = 0; i < count_; ++i)
+      for (int64_t k = 0; k < phases_together_; ++k) stretches_[i].inner[k] = inner(stretches_[i], k);
   }
 
   // Adds the columns that whole vectors read.
@@ -91,11 +94,12 @@ class Stretches {
                    .taps_begin = 0,
                    .taps_end = taps,
                    .masks = masks,
-                   .stack = 0};
+                   .stack = 0,
+                   .inner = {}};
       next.beside = one_row_ && (next.last_lanes < S::N || reaches_beside(tap, taps, next.column));
       if (!job_.interleaved) leave_out_taps(next, tap);
-      if (lat_.lines_per_out == 2)
-        mark_lanes<StrideTwo<S>>(masks_ + next.masks, tap, taps, next.column);
+      if (job_.pairs)
+        mark_lanes<EveryOther<S>>(masks_ + next.masks, tap, taps, next.column);
       else
         mark_lanes<S>(masks_ + next.masks, tap, taps, next.column);
       masks += taps;
@@ -145,10 +149,31 @@ class Stretches {
     return false;
   }
 
+  InnerVectors inner(const Stretch& s, int64_t phase) const {
+    const CrossPhase& c = lat_.cross_phases[s.first_phase + phase];
+    const CrossTap* tap = lat_.cross_taps + c.taps_begin + (job_.interleaved ? 0 : s.taps_begin);
+    const int64_t taps = job_.interleaved ? c.taps_end - c.taps_begin : s.taps_end - s.taps_begin, half = taps / 2;
+    const int64_t lanes = S::N * at_least(s.stack, 1),
+                  last_lanes = s.stack ? lanes : (s.last_lanes + phases_together_ - 1 - phase) / phases_together_;
+    InnerVectors inner{0, s.vectors, true};
+    for (int64_t v = 0; v < s.vectors; ++v)
+      for (int64_t o = 0; o < taps; ++o) {
+        const int64_t first = s.column + v * lanes, last = first + (v + 1 < s.vectors ? lanes : last_lanes) - 1;
+        if (input_column(tap[o], first) >= 0 && input_column(tap[o], last) < job_.in.cross_size) continue;
+        if (o < half)
+          inner.left_end = v + 1;
+        else if (o >= taps - half)
+          inner.right_begin = at_most(inner.right_begin, v);
+        else
+          inner.middle = false;
+      }
+    return inner;
+  }
+
   // For each tap, the lanes that lie inside the row.
   template <class V>
   void mark_lanes(typename V::M* masks, const CrossTap* tap, int64_t taps, int64_t j) const {
-    const int64_t step = lines_per_out<V> == 2 ? 1 : lat_.cross_in_step;  // StrideTwo counts elements
+    const int64_t step = pairs_columns<V> ? 1 : lat_.cross_in_step;  // EveryOther counts elements
     for (int64_t o = 0; o < taps; ++o) {
       const int64_t at = input_column(tap[o], j);
       masks[o] = V::mask(divide_up(at_least(-at, 0), step), floor_div(job_.in.cross_size - 1 - at, step) + 1);

@@ -1,12 +1,13 @@
 // The register tile under correlations with lanes along the columns: T neighbouring output rows, the lines, one vector
 // each. pixel_sums.hpp has that of lanes along the channels.
 //
-// Taps come in chunks of at most S::max_taps whose weights stay in registers while the input lines stream past; line s
+// Taps come in chunks of at most chunk_taps whose weights stay in registers while the input lines stream past; line s
 // is loaded once and feeds every output t and tap a with t + a == s. Lines that lie in the padding are skipped by their
 // bit in `live`, so no padded tap is computed and no zero is stored.
 #pragma once
 #include "../heights.hpp"
 #include "../simd/common.hpp"
+#include "walk.hpp"
 
 namespace {
 
@@ -29,6 +30,15 @@ struct Chunk {
   Step w, w_tap;  // elements from the tile's w to the first weight, and from tap to tap
 };
 
+// Which of a row's vectors have lanes to be stored beside the row: under the taps before the middle those before
+// `left_end`, under the taps behind it those from `right_begin` on, under the middle none unless `middle` is false.
+struct InnerVectors {
+  int64_t left_end, right_begin;
+  bool middle;
+
+  DEPTHWISE_INLINE bool has(int64_t v) const { return middle && v >= left_end && v < right_begin; }
+};
+
 // The taps of the axis across the lines, and how far apart the lines lie.
 template <class S>
 struct Taps {
@@ -36,6 +46,13 @@ struct Taps {
   const Step *x_offset, *w_offset;  // elements to each tap
   int64_t count;                    // how many
   const typename S::M* masks;       // for each of these taps, the lanes inside the row
+  InnerVectors inner;
+
+  // Those that have all lanes of vector v inside the row.
+  DEPTHWISE_INLINE Range whole(int64_t v) const {
+    if (!inner.middle) return {0, 0};
+    return {v < inner.left_end ? count / 2 : 0, v >= inner.right_begin ? count - count / 2 : count};
+  }
 };
 
 // Walks over evenly spaced lines with three registers, where the compiler would keep a multiple of the step for each.
@@ -62,21 +79,23 @@ class Walk {
   Step step_, three_;
 };
 
-// Input lines from one output line to the next, for vectors that take a stride of two themselves.
+// Vectors that take a stride of two along the columns themselves, so that two neighbouring taps share their loads.
+template <class S>
+constexpr bool pairs_columns = false;
+// Input lines from one output line to the next, where they take one along the lines, too.
 template <class S>
 constexpr int lines_per_out = 1;
 
-// What O taps across the lines read of a line, lanes beside the row as zeros. Where a stride of two is taken from
-// neighbouring columns, the first two taps share their loads.
-template <class S, Lanes L, int O>
+// What O taps across the lines read of a line, lanes beside the row as zeros under those that are `masked`.
+template <class S, Lanes L, int O, uint32_t masked = ~0u>
 DEPTHWISE_INLINE void load_taps(const typename S::E* line, const Step (&offset)[O], const typename S::M (&mask)[O],
                                 typename S::V (&v)[O]) {
-  constexpr int shared = lines_per_out<S> == 2 && O > 1 ? 2 : 0;
+  constexpr int shared = pairs_columns<S> && O > 1 ? 2 : 0;
   if constexpr (shared > 0) S::load_both(line + offset[0], v[0], v[1]);
 #pragma GCC unroll 16
   for (int o = 0; o < O; ++o) {
     if (o >= shared) v[o] = S::load(line + offset[o]);
-    v[o] = S::pin(keeps_lanes<S, L> ? S::keep(v[o], mask[o]) : v[o]);
+    v[o] = S::pin(keeps_lanes<S, L> && (masked >> o & 1u) ? S::keep(v[o], mask[o]) : v[o]);
   }
 }
 
@@ -91,20 +110,22 @@ DEPTHWISE_INLINE typename S::V multiply_add(typename S::V v, typename S::V weigh
 
 // A tile's first and last lines do not meet all taps of a chunk. They alone lie beside the image, mostly: then the
 // others, whose bits these are, need not be asked about.
-constexpr uint32_t lines_of_all_taps(int64_t outs, int64_t taps, int64_t apart) {
+constexpr uint32_t lines_of_all_taps(int64_t outs, int64_t taps, int64_t apart = 1) {
   const int64_t first = taps - 1, last = (outs - 1) * apart;
   return first > last ? 0 : (1u << (last + 1)) - (1u << first);
+}
+constexpr bool ends_alone(uint32_t live, int64_t outs, int64_t taps) {
+  return (live & lines_of_all_taps(outs, taps)) == lines_of_all_taps(outs, taps);
 }
 enum class Ask { of_all, of_ends };
 
 // The products of taps o to o + O across the lines. The registers are pinned because GCC would else load a line again
 // for each tap.
-template <class S, Lanes L, Ask ask, int T, int A, int O>
+template <class S, Lanes L, Ask ask, bool inner, int T, int A, int O>
 DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, const Taps<S>& taps, int64_t o0,
-                                     const typename S::E* x, const typename S::E* w) {
+                                     const typename S::M* masks, const typename S::E* x, const typename S::E* w) {
   using V = typename S::V;
   const Step x_line = taps.x_line, w_tap = c.w_tap;
-  constexpr int apart = lines_per_out<S>, lines_in = (T - 1) * apart + A;
   uint32_t live = c.live;
   DEPTHWISE_PIN_INTEGER(live);
   typename S::M mask[O] = {};
@@ -112,26 +133,26 @@ DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, co
   Step offset[O];
 #pragma GCC unroll 16
   for (int o = 0; o < O; ++o) {
-    offset[o] = taps.x_offset[o0 + o] - taps.x_offset[o0];
-    mask[o] = taps.masks[o0 + o];
+    offset[o] = pairs_columns<S> ? o : taps.x_offset[o0 + o] - taps.x_offset[o0];
+    if (!inner) mask[o] = masks[o0 + o];
     Walk<typename S::E> weights(w + taps.w_offset[o0 + o], w_tap);
 #pragma GCC unroll 16
     for (int a = 0; a < A; ++a) weight[o][a] = S::pin(S::set1(*weights.line(a)));
   }
   Walk<typename S::E> lines(x + taps.x_offset[o0], x_line);
 #pragma GCC unroll 32
-  for (int s = 0; s < lines_in; ++s) {
+  for (int s = 0; s < T + A - 1; ++s) {
     const auto* line = lines.line(s);
-    const bool asks = ask == Ask::of_all || !(lines_of_all_taps(T, A, apart) & (1u << s));
+    const bool asks = ask == Ask::of_all || !(lines_of_all_taps(T, A) & (1u << s));
     if (asks && __builtin_expect(!(live & (1u << s)), 0)) continue;
     V v[O];
-    load_taps<S, L, O>(line, offset, mask, v);
+    load_taps<S, L, O, inner ? 0u : ~0u>(line, offset, mask, v);
 #pragma GCC unroll 16
     for (int o = 0; o < O; ++o)
 #pragma GCC unroll 16
       for (int a = 0; a < A; ++a) {
-        if (s - a < 0 || s - a >= T * apart || (s - a) % apart) continue;
-        sum[(s - a) / apart] = multiply_add<S, L>(v[o], weight[o][a], sum[(s - a) / apart], mask[o]);
+        if (s - a < 0 || s - a >= T) continue;
+        sum[s - a] = multiply_add<S, L>(v[o], weight[o][a], sum[s - a], mask[o]);
       }
   }
 }
@@ -139,10 +160,25 @@ DEPTHWISE_INLINE void add_cross_taps(typename S::V (&sum)[T], const Chunk& c, co
 template <class S, Lanes L, Ask ask, int T, int A>
 DEPTHWISE_INLINE void add_live_lines(typename S::V (&sum)[T], const Chunk& c, const Taps<S>& taps,
                                      const typename S::E* x, const typename S::E* w) {
-  int64_t o = 0;
-  if constexpr (lines_per_out<S> == 2)
-    for (; o + 2 <= taps.count; o += 2) add_cross_taps<S, L, ask, T, A, 2>(sum, c, taps, o, x, w);
-  for (; o < taps.count; ++o) add_cross_taps<S, L, ask, T, A, 1>(sum, c, taps, o, x, w);
+  for (int64_t o = 0; o < taps.count; ++o) add_cross_taps<S, L, ask, false, T, A, 1>(sum, c, taps, o, taps.masks, x, w);
+}
+
+// The same by pairs of taps where these share their loads, and without masks under the taps of `whole`.
+template <class S, Lanes L, int T, int A>
+DEPTHWISE_INLINE void add_columns(typename S::V (&sum)[T], const Chunk& c, const Taps<S>& taps, Range whole,
+                                  const typename S::M* masks, const typename S::E* x, const typename S::E* w) {
+  constexpr int together = pairs_columns<S> ? 2 : 1;
+  if (masks_products<S, L> || !ends_alone(c.live, T, A)) whole = {0, 0};
+  for (int64_t o = 0; o < taps.count; o += together) {
+    const bool all = together == 1 || o + together <= taps.count;
+    const bool is_whole = !masks_products<S, L> && o >= whole.begin && (all ? o + together : o + 1) <= whole.end;
+    if (all)
+      is_whole ? add_cross_taps<S, L, Ask::of_ends, true, T, A, together>(sum, c, taps, o, masks, x, w)
+               : add_cross_taps<S, L, Ask::of_all, false, T, A, together>(sum, c, taps, o, masks, x, w);
+    else
+      is_whole ? add_cross_taps<S, L, Ask::of_ends, true, T, A, 1>(sum, c, taps, o, masks, x, w)
+               : add_cross_taps<S, L, Ask::of_all, false, T, A, 1>(sum, c, taps, o, masks, x, w);
+  }
 }
 
 // Masks of products stay in their registers, too.
@@ -160,10 +196,9 @@ template <class S, Lanes L, int T, int A>
 DEPTHWISE_INLINE void add_three(typename S::V (&sum)[T], uint32_t live, const typename S::E* line, Step x_line,
                                 const Step (&offset)[3], const typename S::M (&mask)[3],
                                 const typename S::V (&weight)[A][3]) {
-  constexpr int apart = lines_per_out<S>, lines_in = (T - 1) * apart + A;
   DEPTHWISE_PIN_INTEGER(live);
 #pragma GCC unroll 32
-  for (int s = 0; s < lines_in; ++s) {
+  for (int s = 0; s < T + A - 1; ++s) {
     DEPTHWISE_PIN_INTEGER(line);
     if (__builtin_expect(live & (1u << s), 1)) {
       typename S::V v[3];
@@ -172,8 +207,8 @@ DEPTHWISE_INLINE void add_three(typename S::V (&sum)[T], uint32_t live, const ty
       for (int o = 0; o < 3; ++o)
 #pragma GCC unroll 16
         for (int a = 0; a < A; ++a) {
-          if (s - a < 0 || s - a >= T * apart || (s - a) % apart) continue;
-          sum[(s - a) / apart] = multiply_add<S, L>(v[o], weight[a][o], sum[(s - a) / apart], mask[o]);
+          if (s - a < 0 || s - a >= T) continue;
+          sum[s - a] = multiply_add<S, L>(v[o], weight[a][o], sum[s - a], mask[o]);
         }
     }
     line += x_line;

@@ -36,6 +36,7 @@ Planned<Correlation> plan_planar(const Facts& f, const LatticeView& lat, const K
   const int64_t phase_outs = ceil_div(job.out.cross_size, cross_out_step(lat));
   const int64_t widest = std::clamp<int64_t>(phase_outs, 1, widest_strip(job, f, one_row));
   const int64_t whole = ceil_div(widest, f.N) * f.N;
+  job.pairs = direct && f.pairs;
   job.interleaved = joins_phases(f, lat);
   job.channels_together = form == Form::converted ? f.planes_together : 0;
   job.ring = one_row ? 1 : lat.max_set_taps + 3 * f.k.max_lines;  // so that the window seldom has to slide

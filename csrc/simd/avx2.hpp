@@ -13,7 +13,7 @@ struct F32 {
   using E = float;
   using V = __m256;
   using M = __m256i;
-  static constexpr int N = 8, max_taps = 5, registers = 16;
+  static constexpr int N = 8, max_taps = 5, most_chunk_taps = 7, registers = 16;
   static constexpr bool masked_fma = false;
 
   static V zero() { return _mm256_setzero_ps(); }
