@@ -71,7 +71,7 @@ inline bool spreads(const Correlation& job) { return job.in.direct && job.divide
 // Additions into one lane of a weight gradient's sums before it is emptied: the bound of their error hangs on it.
 constexpr int64_t steps_kept = 512;
 
-// Rows of gy that a planar weight gradient takes at once where neither bands nor packed rows want fewer.
+// Rows of gy that a planar weight gradient takes at once at most.
 constexpr int64_t gradient_tile = 32;
 
 // gW[o % divide, o / divide] = sum over planes n of the products of gy[n, o] with x[n, o / divide] under each tap.
@@ -95,6 +95,7 @@ struct WeightGradient {
   int64_t band = 1, bands = 1;               // rows of gy in a cell, cells in an image
   int64_t parts = 1;                         // shares of the batch * bands cells
   int64_t group = 1, groups = 1;             // channels last: vectors of channels of a unit
+  int64_t tile = 1;                          // planar: rows of gy that are taken at once at most
   int64_t channels_together = 0, spare = 0;  // planar: as above
   bool fetches = false;  // the arrays come from memory, and what follows a tile is fetched meanwhile
   // Channels last: columns of a band, and of these vectors of channels, that are summed before the next are. Packed

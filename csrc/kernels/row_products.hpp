@@ -17,14 +17,11 @@ enum class Beside {
   masked,  // their products are left out
 };
 
-// Rows of a tile at most.
-constexpr int64_t product_lines_kept = depthwise::gradient_tile;
-
-// Rows [begin, end) of a phase in tiles.
+// Rows [begin, end) of a phase in tiles of so many at most.
 struct TilesOfRows {
   int64_t first;
   depthwise::Heights heights;
-  TilesOfRows(int64_t begin, int64_t end) : first(begin), heights(end - begin, product_lines_kept) {}
+  TilesOfRows(int64_t begin, int64_t end, int64_t most) : first(begin), heights(end - begin, most) {}
   int64_t count() const { return heights.count(); }
   int64_t begin(int64_t tile) const { return first + heights.begin(tile); }
   int64_t lines(int64_t tile) const { return heights.height(tile); }

@@ -40,7 +40,7 @@ class WeightGradPlanar {
     sums_.take(arena, 1, taps_);
     x_rows_.take(arena, 1, lat_.max_sets, job.ring);
     runs_ = arena.take<ProductRun>(steps_kept);
-    if (!job.g.direct) g_rows_.take(arena, 1, 1, at_most(product_lines_kept, job.band));
+    if (!job.g.direct) g_rows_.take(arena, 1, 1, job.tile);
     scratch_bytes_ = arena.used_bytes();
     if (!scratch) return;
     strip_.set_offsets(x_rows_);
@@ -51,7 +51,7 @@ class WeightGradPlanar {
 
   void run(int64_t begin, int64_t end) {
     images_together_ = images_together();
-    const bool whole = job_.parts == 1 && images_together_ >= job_.batch;
+    const bool whole = images_together_ && job_.parts == 1 && images_together_ >= job_.batch;
     for (int64_t unit = begin; unit < end;) {
       const int64_t o = unit / job_.parts, part = unit % job_.parts;
       const int64_t planes = whole ? planes_together(o, end - unit) : 0;
@@ -130,8 +130,7 @@ class WeightGradPlanar {
   // How many images of a channel are so small that they are summed before sums are emptied, all rows of each at once; 0
   // where rows are packed or images are cut.
   int64_t images_together() {
-    if (!taps_ || !job_.batch || !job_.g.lines || !job_.g.cross_size || job_.g.lines > tiles_kept * product_lines_kept)
-      return 0;
+    if (!taps_ || !job_.batch || !job_.g.lines || !job_.g.cross_size || job_.g.lines > tiles_kept * job_.tile) return 0;
     if (!job_.x.direct || !job_.g.direct || lat_.line_phase_count != 1 || job_.g.cross_size > job_.strip ||
         (job_.bands > 1 && job_.parts > 1))
       return 0;
@@ -164,7 +163,7 @@ class WeightGradPlanar {
   // Whole images, in the same order whether their rows have to be packed or not, so that a channel's bits do not hang
   // on its place.
   void run_images(int64_t o, Range images) {
-    const TilesOfRows tiles(0, job_.g.lines);
+    const TilesOfRows tiles(0, job_.g.lines, job_.tile);
     const Step x = o / job_.divide * job_.x.channel, g = o * job_.g.channel;
     sums_.count(0, images.size() * job_.g.lines * strip_.vectors());
     if (lie_inside(o, images)) {
@@ -191,7 +190,7 @@ class WeightGradPlanar {
   }
 
   void run_planes(int64_t o, int64_t planes) {
-    const TilesOfRows tiles(0, job_.g.lines);
+    const TilesOfRows tiles(0, job_.g.lines, job_.tile);
     const Source from{.x = o / job_.divide * job_.x.channel, .g = o * job_.g.channel, .images = {0, job_.batch}};
     RowProducts<E> p = call(from);
     p.planes = planes;
@@ -233,7 +232,7 @@ class WeightGradPlanar {
         if (!job_.x.direct) x_rows_.forget(j0);
         for (int64_t band = bands.begin; band < bands.end; ++band) {
           const int64_t row0 = band * job_.band, row1 = at_most(job_.g.lines, row0 + job_.band);
-          const TilesOfRows tiles(first_of(c, row0), first_of(c, row1));
+          const TilesOfRows tiles(first_of(c, row0), first_of(c, row1), job_.tile);
           for (int64_t k = 0; k < tiles.count(); ++k) {
             sums_.count(0, tiles.lines(k) * strip_.vectors());
             run_tile_of_rows(c, tiles, k, x, g);
