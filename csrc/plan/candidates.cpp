@@ -41,9 +41,9 @@ const char* channels_do_not_fill(const Facts& f) {
 }
 
 // What the kernels of one line do not do.
-const char* not_a_sequence(const Facts& f) {
+const char* not_a_sequence(const Facts& f, bool lanes_of_channels) {
   if (!is_lacking(f.p.d) || !is_lacking(f.p.h)) return "an image has more than one line";
-  if (f.p.w.stride != 1) return "outputs are a stride apart";
+  if (f.p.w.stride > (lanes_of_channels ? 1 : numbers.fixed.widest_stride)) return "outputs are a stride apart";
   if ((f.p.w.kernel - 1) * f.p.w.dilate > numbers.fixed.widest_window) return "taps lie too far apart";
   return nullptr;
 }
@@ -75,7 +75,7 @@ const Candidate candidates[candidate_count] = {
                          .kernels = &Kernels::weight_grad_sequence,
                          .plan = plan_sequence,
                          .walk = walk_sequence},
-     .misfit = not_a_sequence,
+     .misfit = [](const Facts& f) -> const char* { return not_a_sequence(f, false); },
      .cost = by_columns_of_line},
     {.name = "channels last, one line",
      .channel_lanes = true,
@@ -93,7 +93,7 @@ const Candidate candidates[candidate_count] = {
          return "channels are not neighbours";
        if (f.read.dtype != f.written.dtype || (f.wide && f.read.dtype != DType::f64)) return "dtypes differ";
        if (f.outs < f.N) return "channels fill no vector";
-       return not_a_sequence(f);
+       return not_a_sequence(f, true);
      },
      .cost = by_channels_of_line},
     {.name = "planar, in place",

@@ -96,6 +96,8 @@ struct FixedNumbers {
   // Columns of an image of one line that a unit takes, and between the first and the last tap that it may have: what is
   // copied of a row stays in a first-level cache, or near it.
   int64_t line_strip = 2048, widest_window = 8192;
+  // The largest stride of such an image that lanes along the columns take: a row is copied apart.
+  int64_t widest_stride = 8;
   // Vectors of channels of a weight gradient of one line that a unit sums at least: less would be slices of pixels.
   int64_t least_line_group = 32;
   // Vectors of channels, and columns, that are copied together where their lines crowd a cache (AVX2, EPYC of the
