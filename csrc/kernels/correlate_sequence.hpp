@@ -60,7 +60,7 @@ class CorrelateSequence {
     edges_ = arena.take<RowEdges<S>>(lat_.cross_phase_count);
     for (int64_t i = 0; few_ && i < lat_.cross_phase_count; ++i) {
       RowEdges<S> edges;
-      edges.take(arena, job.strip, job.sum * taps_of(phase(i)), job.strip);
+      edges.take(arena, job.strip, taps_of(phase(i)), job.sum, job.strip);
       if (scratch) edges_[i] = edges;
     }
     scratch_bytes_ = arena.used_bytes();
@@ -107,7 +107,7 @@ class CorrelateSequence {
     for (int64_t i = 0; i < lat_.cross_phase_count; ++i) all.end = at_least(all.end, outs_of(phase(i)).end);
     if (!few_ && all.size() < S::N) all.end = at + S::N;  // many taps store whole vectors
     window_.enter(staged_ && !few_ ? Range{at, at + stage_part_} : all, !few_);
-    const Step plane = window_.in_place() ? job_.in.channel : window_.copy_step();
+    const Step plane = window_.step(job_.in.channel);
     for (int64_t i = 0; few_ && i < lat_.cross_phase_count; ++i) {
       const Phase& p = phase(i);
       for (int64_t m = 0; m < job_.sum; ++m)
@@ -142,7 +142,10 @@ class CorrelateSequence {
                        .w_channel = job_.sum * count_,
                        .bias = bias_,
                        .channels = channels.size()};
-    sums.x = rows_of_input(n, channels, sums.x_channel);
+    const int64_t planes = ((channels.end - 1) / job_.divide - channels.begin / job_.divide + 1) * job_.sum;
+    const RowsThere x = window_.rows(in_row(n, channels.begin), job_.in.channel, planes);
+    sums.x = static_cast<const E*>(x.first);
+    sums.x_channel = job_.sum * x.step;
     E* const y = direct ? static_cast<E*>(job_.out.data) + out_row(n, channels.begin) + at_ : stage_;
     sums.y_channel = direct ? job_.out.channel : stage_row_;
     for (int64_t i = 0; i < lat_.cross_phase_count; ++i) {
@@ -158,24 +161,11 @@ class CorrelateSequence {
       finish(n, o, y + (o - channels.begin) * sums.y_channel, !direct);
   }
 
-  const E* rows_of_input(int64_t n, Range channels, Step& step) {
-    step = job_.sum * job_.in.channel;
-    if (window_.in_place()) return window_.where_it_lies(in_row(n, channels.begin));
-    step = job_.sum * window_.copy_step();
-    const E* first = nullptr;
-    const int64_t planes = ((channels.end - 1) / job_.divide - channels.begin / job_.divide + 1) * job_.sum;
-    for (int64_t i = 0; i < planes; ++i) {
-      const E* copy = window_.copy(i, in_row(n, channels.begin) + i * job_.in.channel);
-      if (!i) first = copy;
-    }
-    return first;
-  }
-
   // Many taps: one row.
   void run_row(int64_t n, int64_t o) {
     for (int64_t m = 0; m < job_.sum; ++m) {
       const Step row = in_row(n, o) + m * job_.in.channel;
-      const E* x = window_.in_place() ? window_.where_it_lies(row) : window_.copy(0, row);
+      const E* x = static_cast<const E*>(window_.rows(row, job_.in.channel, 1).first);
       for (int64_t i = 0; i < lat_.cross_phase_count; ++i) {
         const Phase& p = phase(i);
         const Range outs = outs_of(p);

@@ -18,11 +18,14 @@ struct RowEdges {
   int64_t count;
   Range inner;  // whole vectors of outputs, from the strip's first on
 
+  Range* inside;  // for each tap, the outputs that read inside the row
+
   // Of so many outputs at most; `spread` of them lie between what the first tap reads and what the last does.
-  void take(Arena& arena, int64_t outs, int64_t taps, int64_t spread) {
+  void take(Arena& arena, int64_t outs, int64_t taps, int64_t planes, int64_t spread) {
     const int64_t most = at_most(divide_up(outs, S::N), 2 * (divide_up(spread, S::N) + 2)) + 1;
     edges = arena.take<RowEdge>(most);
-    masks = arena.take<M>(most * taps);
+    masks = arena.take<M>(most * taps * planes);
+    inside = arena.take<Range>(taps);
   }
 };
 
@@ -39,22 +42,25 @@ void list_edges(RowEdges<S>& to, Listed listed, Range outs, const depthwise::Cro
                 int64_t stride, int64_t size, int64_t planes) {
   using M = typename S::M;
   const int64_t n = outs.size();
-  const auto column = [&](int64_t tap, int64_t output) { return taps[tap].in0 + (outs.begin + output) * stride; };
-  // Outputs from `first` on read at column 0 or behind it under a tap, those before `end` before column `size`.
-  const auto first = [&](int64_t tap) { return clamp(divide_up(at_least(-column(tap, 0), 0), stride), 0, n); };
-  const auto end = [&](int64_t tap) { return clamp(floor_div(size - 1 - column(tap, 0), stride) + 1, 0, n); };
-  const int64_t last = tap_count - 1;
-  to.inner.begin = at_most(n, divide_up(first(0), S::N) * S::N);
-  to.inner.end = to.inner.begin + at_least(end(last) - to.inner.begin, 0) / S::N * S::N;
+  for (int64_t k = 0; k < tap_count; ++k) {
+    const int64_t column = taps[k].in0 + outs.begin * stride;
+    const Range columns{at_least(-column, 0) + stride - 1, size - 1 - column + stride};
+    to.inside[k] = stride == 1 ? columns : Range{columns.begin / stride, floor_div(columns.end, stride)};
+    to.inside[k] = {clamp(to.inside[k].begin, 0, n), clamp(to.inside[k].end, 0, n)};
+  }
+  const Range first = to.inside[0], last = to.inside[tap_count - 1];
+  to.inner.begin = at_most(n, divide_up(first.begin, S::N) * S::N);
+  to.inner.end = to.inner.begin + at_least(last.end - to.inner.begin, 0) / S::N * S::N;
   to.count = 0;
-  const Range met = listed == Listed::all ? Range{0, n} : Range{first(last), end(0)};
+  const Range met = listed == Listed::all ? Range{0, n} : Range{last.begin, first.end};
   const auto add = [&](int64_t at) {
     if (listed == Listed::all && n >= S::N) at = at_most(at, n - S::N);
     const int64_t lanes = at_most(S::N, n - at);
     if (at >= met.end || at + lanes <= met.begin) return;
     M* mask = to.masks + to.count * planes * tap_count;
     for (int64_t m = 0; m < planes; ++m)
-      for (int64_t k = 0; k <= last; ++k) *mask++ = S::mask(first(k) - at, at_most(lanes, end(k) - at));
+      for (int64_t k = 0; k < tap_count; ++k)
+        *mask++ = S::mask(to.inside[k].begin - at, at_most(lanes, to.inside[k].end - at));
     to.edges[to.count++] = {at, lanes};
   };
   for (int64_t at = met.begin / S::N * S::N; at < at_most(to.inner.begin, met.end); at += S::N) add(at);

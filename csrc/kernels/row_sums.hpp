@@ -12,7 +12,7 @@ namespace {
 
 constexpr int few_taps = 8;
 
-// Rows are copied, or staged, together while they stay in a first-level cache.
+// What is copied, staged and summed of rows that are done together stays in a first-level cache.
 constexpr int64_t rows_together_bytes = 12 << 10;
 
 inline bool are_neighbours(const Step* offsets, int64_t count) {
@@ -122,22 +122,24 @@ struct RowSums {
   bool adds;  // to what y holds, else to `start`
   E* y;
   int64_t outs;
-  bool laps;  // the last vectors lap over those before them, else there is room behind the outputs
+  bool laps;  // the last vector laps over the one before, else there is room behind the outputs
 };
 
 template <class S, int count>
 DEPTHWISE_INLINE void sum_many(const RowSums<S>& r, Step at) {
+  const Step last = at + (count - 1) * S::N, lapped = r.laps ? at_most(last, r.outs - S::N) : last;
+  const auto place = [&](int i) { return i + 1 < count ? at + i * S::N : lapped; };
   typename S::V sum[count];
 #pragma GCC unroll 16
-  for (int i = 0; i < count; ++i) sum[i] = r.adds ? S::load(r.y + at + i * S::N) : S::set1(r.start);
+  for (int i = 0; i < count; ++i) sum[i] = r.adds ? S::load(r.y + place(i)) : S::set1(r.start);
   for (int64_t k = 0; k < r.taps; ++k) {
-    const auto* x = r.x + at + r.offsets[k];
+    const auto* x = r.x + r.offsets[k];
     const typename S::V weight = S::pin(S::set1(r.w[k]));
 #pragma GCC unroll 16
-    for (int i = 0; i < count; ++i) sum[i] = S::fma(S::load(x + i * S::N), weight, sum[i]);
+    for (int i = 0; i < count; ++i) sum[i] = S::fma(S::load(x + place(i)), weight, sum[i]);
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < count; ++i) S::store(r.y + at + i * S::N, sum[i]);
+  for (int i = 0; i < count; ++i) S::store(r.y + place(i), sum[i]);
 }
 
 // In nearly equal shares: alone, a few sums would wait for one another.
@@ -145,12 +147,10 @@ template <class S>
 DEPTHWISE_NOINLINE void sum_many(const RowSums<S>& r) {
   constexpr int most = S::registers - 4;
   const Cut shares = fewest_pieces(divide_up(r.outs, S::N), most);
-  for (int64_t i = 0; i < shares.count; ++i) {
-    const Step end = shares.end(i) * S::N, over = r.laps ? at_least(end - r.outs, 0) : 0;
+  for (int64_t i = 0; i < shares.count; ++i)
     with_number<most>(shares.length(i), [&](auto count) __attribute__((always_inline)) {
-      sum_many<S, decltype(count)::value>(r, shares.begin(i) * S::N - over);
+      sum_many<S, decltype(count)::value>(r, shares.begin(i) * S::N);
     });
-  }
 }
 
 }  // namespace

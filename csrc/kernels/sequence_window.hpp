@@ -30,6 +30,11 @@ DEPTHWISE_NOINLINE void take_apart(typename S::E* to, Step to_row, const T* from
   }
 }
 
+struct RowsThere {
+  const void* first;
+  Step step;  // elements from row to row
+};
+
 template <class S>
 class SequenceWindow {
   using E = typename S::E;
@@ -61,15 +66,16 @@ class SequenceWindow {
 
   // Outputs that are to be read for. `padded`: of lanes beside the row, too.
   void enter(Range outs, bool padded) {
+    copied_count_ = 0;
     if (!count_) return;
     const int64_t first = first_in_ + outs.begin, last = last_in_ + outs.end;
     in_place_ = lies_so() && (!padded || (first >= 0 && last <= side_.cross_size));
-    first_ = floor_div(first_in_, stride_) + outs.begin;
+    first_ = per_stride(first_in_) + outs.begin;
     length_ = outs.size() + spread();
     DEPTHWISE_REQUIRE(length_ <= part_, "the outputs fit");
     for (int64_t r = 0; r < stride_; ++r) is_met_[r] = false;
     for (int64_t k = 0; k < count_; ++k) {
-      const int64_t place = floor_div(taps_[k].in0, stride_), residue = taps_[k].in0 - place * stride_;
+      const int64_t place = per_stride(taps_[k].in0), residue = taps_[k].in0 - place * stride_;
       is_met_[residue] = true;
       offsets_[k] = in_place_ ? taps_[k].in0 + outs.begin : residue * part_ + place + outs.begin - first_;
     }
@@ -78,29 +84,32 @@ class SequenceWindow {
   bool in_place() const { return in_place_; }
   // Elements from a row, or its copy, to what each tap reads for the first output.
   const Step* offsets() const { return offsets_; }
-  Step copy_step() const { return copy_step_; }
-
-  // A row whose column 0 is element `row`.
-  const E* where_it_lies(Step row) const { return static_cast<const E*>(side_.data) + row; }
-  const E* copy(int64_t index, Step row) {
-    DEPTHWISE_REQUIRE(index < count_of_copies_, "the copies fit");
-    E* const to = copies_ + index * copy_step_;
-    if (count_)
+  // Rows of neighbouring channels, from the one whose column 0 is element `row` on. Copies of the same are there still.
+  RowsThere rows(Step row, Step channel, int64_t count) {
+    if (in_place_) return {static_cast<const E*>(side_.data) + row, channel};
+    DEPTHWISE_REQUIRE(count <= count_of_copies_, "the copies fit");
+    if (row != copied_row_ || count > copied_count_)
       with_type(side_.dtype, [&](auto type) {
         using T = typename decltype(type)::type;
-        copy_row(to, static_cast<const T*>(side_.data) + row);
+        for (int64_t i = 0; count_ && i < count; ++i)
+          copy_row(copies_ + i * copy_step_, static_cast<const T*>(side_.data) + row + i * channel);
       });
-    return to;
+    copied_row_ = row;
+    copied_count_ = count;
+    return {copies_, copy_step_};
   }
+  // Elements from row to row of several.
+  Step step(Step channel) const { return in_place_ ? channel : copy_step_; }
 
  private:
+  int64_t per_stride(int64_t columns) const { return stride_ == 1 ? columns : floor_div(columns, stride_); }
   // Places between the first and the last that an output reads.
-  int64_t spread() const { return floor_div(last_in_, stride_) - floor_div(first_in_, stride_); }
+  int64_t spread() const { return per_stride(last_in_) - per_stride(first_in_); }
 
   // Places of a residue that lie inside the row, of those of the copy.
   Range inside(int64_t residue) const {
     const int64_t begin = clamp(-first_, 0, length_);
-    return {begin, clamp(floor_div(side_.cross_size - 1 - residue, stride_) + 1 - first_, begin, length_)};
+    return {begin, clamp(per_stride(side_.cross_size - 1 - residue) + 1 - first_, begin, length_)};
   }
 
   template <class T>
@@ -140,6 +149,8 @@ class SequenceWindow {
   bool in_place_ = false;
   int64_t first_ = 0, length_ = 0;                          // first place of a copy's parts, and places
   int64_t part_ = 0, copy_step_ = 0, count_of_copies_ = 0;  // elements from part to part, and from copy to copy
+  Step copied_row_ = 0;
+  int64_t copied_count_ = 0;
   Step* offsets_ = nullptr;
   bool* is_met_ = nullptr;
   E* copies_ = nullptr;

@@ -14,18 +14,17 @@ namespace {
 
 using depthwise::WeightGradient;
 
+// Rows of neighbouring channels of gy.
 template <class S>
 struct ProductsOfRows {
   using E = typename S::E;
   const E *x, *g;
-  Step x_image, g_image, images;
-  Step x_channel, g_channel, channels;  // channels of gy
-  Step share, sharing;                  // so many of which share one of x; the first is so far in its share
-  const Step* offsets;                  // to what each tap reads of x for the first output
+  Step x_channel, g_channel, channels;
+  Step share, sharing;  // so many channels share one of x; the first is so far in its share
+  const Step* offsets;  // to what each tap reads of x for the first output
   RowEdges<S> edges;
-  E* sums;  // of one channel, vectors [tap], which are added to; or null and
-  E* totals;
-  Step totals_channel;
+  E* sums;  // vectors [channel][tap], added to
+  Step sums_channel;
 };
 
 template <class S, bool neighbours, int taps>
@@ -34,55 +33,49 @@ DEPTHWISE_NOINLINE void add_products_of_rows(const ProductsOfRows<S>& p) {
   using E = typename S::E;
   // Few taps are too few chains of sums: even and odd vectors are summed apart.
   constexpr int apart = taps <= 4 ? 2 : 1;
-  Step offset[taps];
+  Step offset[taps];  // from the first tap
 #pragma GCC unroll 8
-  for (int k = 0; k < taps; ++k) offset[k] = p.offsets[k];
-  const E *x_channel = p.x + offset[0], *g_channel = p.g;
+  for (int k = 0; k < taps; ++k) offset[k] = p.offsets[k] - p.offsets[0];
+  const E *x = p.x + p.offsets[0], *g = p.g;
+  E* sums = p.sums;
+  const Step inner = p.edges.inner.begin, inner_end = p.edges.inner.end;
   Step share = p.share;
-  E* totals = p.totals;
   for (Step channel = 0; channel < p.channels; ++channel) {
     V sum[apart][taps];
 #pragma GCC unroll 8
     for (int k = 0; k < taps; ++k) {
-      sum[0][k] = p.sums ? S::load(p.sums + k * S::N) : S::zero();
+      sum[0][k] = S::load(sums + k * S::N);
       if constexpr (apart > 1) sum[1][k] = S::zero();
     }
-    const E *x = x_channel, *g = g_channel;
-    for (Step image = 0; image < p.images; ++image, x += p.x_image, g += p.g_image) {
-      const typename S::M* mask = p.edges.masks;
-      for (const RowEdge* e = p.edges.edges; e < p.edges.edges + p.edges.count; ++e, mask += taps) {
-        // What lies beside the row is zero, and so is what it meets: zero times what is not finite would not be.
+    // What lies beside the row is zero, and so is what it meets: zero times what is not finite would not be.
+    const typename S::M* mask = p.edges.masks;
+    for (const RowEdge* e = p.edges.edges; e < p.edges.edges + p.edges.count; ++e, mask += taps)
 #pragma GCC unroll 8
-        for (int k = 0; k < taps; ++k)
-          sum[0][k] = S::fma(S::load(x + e->at + (neighbours ? k : offset[k] - offset[0]), mask[k]),
-                             S::load(g + e->at, mask[k]), sum[0][k]);
+      for (int k = 0; k < taps; ++k)
+        sum[0][k] =
+            S::fma(S::load(x + e->at + (neighbours ? k : offset[k]), mask[k]), S::load(g + e->at, mask[k]), sum[0][k]);
+    const auto add = [&](Step at, V(&to)[taps]) __attribute__((always_inline)) {
+      const V v = S::pin(S::load(g + at));
+#pragma GCC unroll 8
+      for (int k = 0; k < taps; ++k) to[k] = S::fma(S::load(x + at + (neighbours ? k : offset[k])), v, to[k]);
+    };
+    Step at = inner;
+    if constexpr (apart > 1)
+      for (; at + S::N < inner_end; at += 2 * S::N) {
+        add(at, sum[0]);
+        add(at + S::N, sum[1]);
       }
-      const auto add = [&](const E* at, const E* gy, V(&to)[taps]) __attribute__((always_inline)) {
-        const V v = S::pin(S::load(gy));
-#pragma GCC unroll 8
-        for (int k = 0; k < taps; ++k) to[k] = S::fma(S::load(at + (neighbours ? k : offset[k] - offset[0])), v, to[k]);
-      };
-      const E *at = x + p.edges.inner.begin, *gy = g + p.edges.inner.begin, *const end = g + p.edges.inner.end;
-      if constexpr (apart > 1)
-        for (; gy + S::N < end; at += 2 * S::N, gy += 2 * S::N) {
-          add(at, gy, sum[0]);
-          add(at + S::N, gy + S::N, sum[1]);
-        }
-      for (; gy < end; at += S::N, gy += S::N) add(at, gy, sum[0]);
-    }
+    for (; at < inner_end; at += S::N) add(at, sum[0]);
 #pragma GCC unroll 8
     for (int k = 0; k < taps; ++k) {
       if constexpr (apart > 1) sum[0][k] = S::add(sum[0][k], sum[1][k]);
-      if (p.sums)
-        S::store(p.sums + k * S::N, sum[0][k]);
-      else
-        totals[k] = S::sum(sum[0][k]);
+      S::store(sums + k * S::N, sum[0][k]);
     }
-    totals += p.totals_channel;
-    g_channel += p.g_channel;
+    sums += p.sums_channel;
+    g += p.g_channel;
     if (++share == p.sharing) {
       share = 0;
-      x_channel += p.x_channel;
+      x += p.x_channel;
     }
   }
 }
@@ -101,81 +94,70 @@ class WeightGradSequence {
         stride_(job.lattice.cross_in_step),
         chunks_(fewest_pieces(count_, few_taps)),
         x_(job.x, taps_, count_, stride_),
-        g_(job.g, &itself, 1, 1),
-        vectors_(divide_up(job.strip, S::N)),
-        images_(divide_up(job.batch, job.parts)) {
+        g_(job.g, &itself, 1, 1) {
     const int64_t copied = (x_.lies_so() ? 0 : x_.copy_size(job.strip)) + (g_.lies_so() ? 0 : g_.copy_size(job.strip));
-    const int64_t rows = copied ? at_least(1, rows_together_bytes / (copied * Step{sizeof(E)})) : most_rows;
-    // All rows of a channel at once, if its sums need not be emptied meanwhile.
-    at_once_ = job.strip >= job.g.cross_size && images_ * vectors_ <= steps_kept && images_ <= rows;
-    images_together_ = at_once_ ? images_ : clamp(steps_kept / vectors_, 1, rows);
-    channels_together_ = at_once_ ? clamp(rows / at_least(1, images_), 1, job.out_channels) : 1;
-    const int64_t copies = images_together_ * channels_together_;
+    const int64_t row_bytes = Step{sizeof(E)} * (copied + count_ * S::N);
+    together_ =
+        job.parts > 1 ? 1 : clamp(rows_together_bytes / at_least(1, row_bytes), 1, at_least(1, job.out_channels));
     Arena arena(scratch);
-    sums_.take(arena, 1, count_);
-    totals_ = arena.take<E>(channels_together_ * count_);
-    x_.take(arena, job.strip, x_.lies_so() ? 0 : copies);
-    g_.take(arena, job.strip, g_.lies_so() ? 0 : copies);
+    sums_.take(arena, together_, count_);
+    x_.take(arena, job.strip, x_.lies_so() ? 0 : together_);
+    g_.take(arena, job.strip, g_.lies_so() ? 0 : together_);
     edges_ = arena.take<RowEdges<S>>(chunks_.count);
     for (int64_t i = 0; i < chunks_.count; ++i) {
       RowEdges<S> edges;
       const CrossTap &first = taps_[chunks_.begin(i)], &last = taps_[chunks_.end(i) - 1];
-      edges.take(arena, job.strip, chunks_.length(i), divide_up(last.in0 - first.in0, stride_));
+      edges.take(arena, job.strip, chunks_.length(i), 1, divide_up(last.in0 - first.in0, stride_));
       if (scratch) edges_[i] = edges;
     }
     scratch_bytes_ = arena.used_bytes();
   }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
+  // Units are numbered by channel of gy and part, the last fastest.
   void run(int64_t begin, int64_t end) {
-    if (count_) job_.parts == 1 && at_once_ ? run_channels(begin, end) : run_units(begin, end);
-    if (!job_.gb_sums) return;
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const Cut images{job_.batch, job_.parts};
-      double total = 0;
-      for (int64_t n = images.begin(unit % job_.parts); n < images.end(unit % job_.parts); ++n)
-        total += sum_area<S>(job_.g, job_.g.plane(n) + unit / job_.parts * job_.g.channel, 1, job_.g.cross_size);
-      job_.gb_sums[unit % job_.parts * job_.out_channels + unit / job_.parts] = total;
+    for (int64_t unit = begin; unit < end;) {
+      const int64_t o = unit / job_.parts, part = unit % job_.parts;
+      const Range channels{o, at_most(o + together_, job_.parts > 1 ? o + 1 : end)};
+      const Cut cut{job_.batch, job_.parts};
+      const Range images{cut.begin(part), cut.end(part)};
+      if (count_) add_channels(channels, images, part);
+      if (job_.gb_sums)
+        for (int64_t c = channels.begin; c < channels.end; ++c) {
+          double total = 0;
+          for (int64_t n = images.begin; n < images.end; ++n)
+            total += sum_area<S>(job_.g, row(job_.g, n, c), 1, job_.g.cross_size);
+          job_.gb_sums[part * job_.out_channels + c] = total;
+        }
+      unit += channels.size();
     }
   }
 
  private:
-  static constexpr int64_t most_rows = 1024;  // that lie as they are read: of so many totals are kept
-
-  // Channels [begin, end), each summed at once.
-  void run_channels(int64_t begin, int64_t end) {
-    enter({0, job_.g.cross_size});
-    for (int64_t o = begin; o < end; o += channels_together_) {
-      const Range channels{o, at_most(end, o + channels_together_)};
-      add_rows(channels, {0, job_.batch}, nullptr);
-      for (int64_t c = channels.begin; c < channels.end; ++c)
-        for (int64_t k = 0; k < count_; ++k) store(0, c, k, static_cast<double>(totals_[(c - o) * count_ + k]));
-    }
+  static Step row(const depthwise::Side& side, int64_t n, int64_t channel) {
+    return side.plane(n) + channel * side.channel;
   }
 
-  void run_units(int64_t begin, int64_t end) {
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t o = unit / job_.parts, part = unit % job_.parts;
-      const Cut images{job_.batch, job_.parts};
-      sums_.clear();
+  // Image by image, as memory lies.
+  void add_channels(Range channels, Range images, int64_t part) {
+    sums_.clear();
+    for (int64_t n = images.begin; n < images.end; ++n)
       for (int64_t at = 0; at < job_.g.cross_size; at += job_.strip) {
         enter({at, at_most(job_.g.cross_size, at + job_.strip)});
-        for (int64_t n = images.begin(part); n < images.end(part); n += images_together_) {
-          const Range some{n, at_most(images.end(part), n + images_together_)};
-          sums_.count(0, some.size() * divide_up(outs_.size(), S::N));
-          add_rows({o, o + 1}, some, sums_.set(0));
-        }
+        for (int64_t i = 0; i < channels.size(); ++i) sums_.count(i, divide_up(outs_.size(), S::N));
+        add_rows(channels, n);
       }
-      for (int64_t k = 0; k < count_; ++k) store(part, o, k, sums_.all_lanes(0, k));
+    E* const gW = static_cast<E*>(job_.gW);
+    for (int64_t i = 0; i < channels.size(); ++i) {
+      const int64_t o = channels.begin + i;
+      const Step to = gW ? o % job_.divide * job_.gW_multiplier + o / job_.divide * job_.gW_channel
+                         : (part * job_.out_channels + o) * count_;
+      for (int64_t k = 0; k < count_; ++k)
+        if (gW)
+          gW[to + k] = static_cast<E>(sums_.all_lanes(i, k));
+        else
+          job_.sums[to + k] = sums_.all_lanes(i, k);
     }
-  }
-
-  void store(int64_t part, int64_t o, int64_t tap, double total) const {
-    if (job_.gW)
-      static_cast<E*>(job_.gW)[o % job_.divide * job_.gW_multiplier + o / job_.divide * job_.gW_channel + tap] =
-          static_cast<E>(total);
-    else
-      job_.sums[(part * job_.out_channels + o) * count_ + tap] = total;
   }
 
   void enter(Range outs) {
@@ -188,48 +170,32 @@ class WeightGradSequence {
                     job_.x.cross_size, 1);
   }
 
-  void add_rows(Range channels, Range images, E* sums) {
-    ProductsOfRows<S> p{.images = images.size(),
-                        .channels = channels.size(),
+  void add_rows(Range channels, int64_t n) {
+    ProductsOfRows<S> p{.channels = channels.size(),
                         .share = channels.begin % job_.divide,
                         .sharing = job_.divide,
-                        .sums = sums,
-                        .totals_channel = count_};
-    p.g = rows(g_, channels, images, job_.g, p.g_image, p.g_channel) + g_.offsets()[0];
-    const Range of_x{channels.begin / job_.divide, (channels.end - 1) / job_.divide + 1};
-    p.x = rows(x_, of_x, images, job_.x, p.x_image, p.x_channel);
+                        .sums_channel = count_ * S::N};
+    const int64_t first_of_x = channels.begin / job_.divide;
+    const RowsThere x =
+        x_.rows(row(job_.x, n, first_of_x), job_.x.channel, (channels.end - 1) / job_.divide + 1 - first_of_x);
+    const RowsThere g = g_.rows(row(job_.g, n, channels.begin), job_.g.channel, channels.size());
+    p.x = static_cast<const E*>(x.first);
+    p.x_channel = x.step;
+    p.g = static_cast<const E*>(g.first) + g_.offsets()[0];
+    p.g_channel = g.step;
     for (int64_t i = 0; i < chunks_.count; ++i) {
       const int64_t first = chunks_.begin(i);
       p.offsets = x_.offsets() + first;
       p.edges = edges_[i];
-      p.sums = sums ? sums + first * S::N : nullptr;
-      p.totals = totals_ + first;
+      p.sums = sums_.set(0) + first * S::N;
       with_number<few_taps>(chunks_.length(i), [&](auto taps) {
-        constexpr int n = decltype(taps)::value;
-        if (are_neighbours(p.offsets, n))
-          add_products_of_rows<S, true, n>(p);
+        constexpr int number = decltype(taps)::value;
+        if (are_neighbours(p.offsets, number))
+          add_products_of_rows<S, true, number>(p);
         else
-          add_products_of_rows<S, false, n>(p);
+          add_products_of_rows<S, false, number>(p);
       });
     }
-  }
-
-  // Rows of some channels and images, and the steps from one to the next.
-  static const E* rows(SequenceWindow<S>& window, Range channels, Range images, const depthwise::Side& side,
-                       Step& image, Step& channel) {
-    const auto row = [&](int64_t c, int64_t n) { return side.plane(n) + c * side.channel; };
-    channel = side.channel;
-    image = side.batch;
-    if (window.in_place()) return window.where_it_lies(row(channels.begin, images.begin));
-    image = window.copy_step();
-    channel = images.size() * image;
-    const E* first = nullptr;
-    for (int64_t c = channels.begin, i = 0; c < channels.end; ++c)
-      for (int64_t n = images.begin; n < images.end; ++n, ++i) {
-        const E* copy = window.copy(i, row(c, n));
-        if (!i) first = copy;
-      }
-    return first;
   }
 
   const WeightGradient& job_;
@@ -238,11 +204,8 @@ class WeightGradSequence {
   const Cut chunks_;  // of taps
   Sums<S> sums_;
   SequenceWindow<S> x_, g_;
-  const int64_t vectors_, images_;  // of a strip, of a part
-  bool at_once_ = false;
-  int64_t images_together_ = 1, channels_together_ = 1;
+  int64_t together_ = 1;   // channels
   Range outs_ = {-1, -1};  // that the edges are of
-  E* totals_ = nullptr;
   RowEdges<S>* edges_ = nullptr;
   int64_t scratch_bytes_ = 0;
 };
