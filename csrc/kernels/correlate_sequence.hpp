@@ -8,6 +8,7 @@
 #include "plane_weights.hpp"
 #include "row_sums.hpp"
 #include "sequence_window.hpp"
+#include "skewed_sums.hpp"
 #include "walk.hpp"
 
 namespace {
@@ -107,6 +108,9 @@ class CorrelateSequence {
     for (int64_t i = 0; i < lat_.cross_phase_count; ++i) all.end = at_least(all.end, outs_of(phase(i)).end);
     if (!few_ && all.size() < S::N) all.end = at + S::N;  // many taps store whole vectors
     window_.enter(staged_ && !few_ ? Range{at, at + stage_part_} : all, !few_);
+    neighbours_ = true;
+    for (int64_t i = 0; i < lat_.cross_phase_count; ++i)
+      neighbours_ &= are_neighbours(window_.offsets() + phase(i).taps_begin, taps_of(phase(i)));
     const Step plane = window_.step(job_.in.channel);
     for (int64_t i = 0; few_ && i < lat_.cross_phase_count; ++i) {
       const Phase& p = phase(i);
@@ -183,7 +187,7 @@ class CorrelateSequence {
         if (careful_)
           sum_inside(sums, outs, taps(p));
         else
-          sum_many(sums);
+          sum_row(sums);
         if (m + 1 == job_.sum && i + 1 == lat_.cross_phase_count)
           finish(n, o, direct(outs) ? sums.y : stage_, !direct(outs));
       }
@@ -250,7 +254,8 @@ class CorrelateSequence {
   int64_t scratch_bytes_ = 0;
   int64_t at_ = -1;  // the strip's first output of each phase
   Range channels_ = {-1, -1};
-  bool careful_ = false;  // some weight of the channel is not finite
+  bool neighbours_ = false;  // what taps read for an output
+  bool careful_ = false;     // some weight of the channel is not finite
 };
 
 }  // namespace

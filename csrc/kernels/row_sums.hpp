@@ -116,6 +116,7 @@ struct RowSums {
   using E = typename S::E;
   const E* x;
   const Step* offsets;
+  bool neighbours;  // whether the offsets are
   const E* w;
   int64_t taps;
   E start;
@@ -127,19 +128,20 @@ struct RowSums {
 
 template <class S, int count>
 DEPTHWISE_INLINE void sum_many(const RowSums<S>& r, Step at) {
-  const Step last = at + (count - 1) * S::N, lapped = r.laps ? at_most(last, r.outs - S::N) : last;
-  const auto place = [&](int i) { return i + 1 < count ? at + i * S::N : lapped; };
+  const Step end = at + (count - 1) * S::N, last = r.laps ? at_most(end, r.outs - S::N) - at : end - at;
+  auto* const y = r.y + at;
   typename S::V sum[count];
 #pragma GCC unroll 16
-  for (int i = 0; i < count; ++i) sum[i] = r.adds ? S::load(r.y + place(i)) : S::set1(r.start);
+  for (int i = 0; i < count; ++i) sum[i] = r.adds ? S::load(y + (i + 1 < count ? i * S::N : last)) : S::set1(r.start);
   for (int64_t k = 0; k < r.taps; ++k) {
-    const auto* x = r.x + r.offsets[k];
+    const auto* x = r.x + at + r.offsets[k];
+    DEPTHWISE_PIN_INTEGER(x);  // GCC would keep an address for each vector
     const typename S::V weight = S::pin(S::set1(r.w[k]));
 #pragma GCC unroll 16
-    for (int i = 0; i < count; ++i) sum[i] = S::fma(S::load(x + place(i)), weight, sum[i]);
+    for (int i = 0; i < count; ++i) sum[i] = S::fma(S::load(x + (i + 1 < count ? i * S::N : last)), weight, sum[i]);
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < count; ++i) S::store(r.y + place(i), sum[i]);
+  for (int i = 0; i < count; ++i) S::store(y + (i + 1 < count ? i * S::N : last), sum[i]);
 }
 
 // In nearly equal shares: alone, a few sums would wait for one another.

@@ -15,17 +15,29 @@ using depthwise::CrossTap;
 template <class S>
 concept TakesThreeApart = requires(typename S::V (&v)[3]) { S::deinterleave(v, v); };
 
+template <class S, int apart>
+constexpr bool takes_apart = apart == 2 || apart == 4 || (apart == 3 && TakesThreeApart<S>);
+
 // to[r * to_row + i] = from[i * apart + r] for i < count and r < apart. count >= S::N.
 template <class S, int apart, class T>
 DEPTHWISE_NOINLINE void take_apart(typename S::E* to, Step to_row, const T* from, int64_t count) {
   for (int64_t i = 0; i < count; i += S::N) {
     const int64_t at = at_most(i, count - S::N);
     typename S::V mixed[apart], rows[apart];
-    for (int r = 0; r < apart; ++r) mixed[r] = S::load(from + apart * at + r * S::N);
-    if constexpr (apart == 2)
+#pragma GCC unroll 4
+    for (int r = 0; r < apart; ++r) mixed[r] = S::pin(S::load(from + apart * at + r * S::N));
+    if constexpr (apart == 2) {
       S::deinterleave(mixed[0], mixed[1], rows[0], rows[1]);
-    else
+    } else if constexpr (apart == 4) {
+      typename S::V even[2], odd[2];
+      S::deinterleave(mixed[0], mixed[1], even[0], odd[0]);
+      S::deinterleave(mixed[2], mixed[3], even[1], odd[1]);
+      S::deinterleave(even[0], even[1], rows[0], rows[2]);
+      S::deinterleave(odd[0], odd[1], rows[1], rows[3]);
+    } else {
       S::deinterleave(mixed, rows);
+    }
+#pragma GCC unroll 4
     for (int r = 0; r < apart; ++r) S::store(to + r * to_row + at, rows[r]);
   }
 }
@@ -127,15 +139,15 @@ class SequenceWindow {
     const int64_t together = inside(stride_ - 1).end - begin;  // places that all residues have
     if constexpr (vector_converts<S, T>)
       if (side_.cross == 1 && together >= S::N) {
-        if (stride_ == 2) {
-          take_apart<S, 2>(to + begin, part_, first(0, begin), together);
-          begin += together;
-        }
-        if constexpr (TakesThreeApart<S>)
-          if (stride_ == 3) {
-            take_apart<S, 3>(to + begin, part_, first(0, begin), together);
+        const auto take = [&](auto apart) {
+          if constexpr (takes_apart<S, decltype(apart)::value>) {
+            take_apart<S, decltype(apart)::value>(to + begin, part_, first(0, begin), together);
             begin += together;
           }
+        };
+        if (stride_ == 2) take(Number<2>());
+        if (stride_ == 3) take(Number<3>());
+        if (stride_ == 4) take(Number<4>());
       }
     for (int64_t r = 0; r < stride_; ++r)
       if (is_met_[r] && begin < inside(r).end)

@@ -68,7 +68,7 @@ Planned<WeightGradient> plan_sequence_pixels(const Facts& f, const LatticeView& 
 Planned<WeightGradient> plan_sequence(const Facts& f, const LatticeView& lat, const Kernel<WeightGradient>&, Form) {
   Planned<WeightGradient> planned{.job = weight_gradient_of(f, lat, false, true, true)};
   WeightGradient& job = planned.job;
-  const int64_t widest = std::min(numbers.fixed.line_strip, steps_kept * f.N);
+  const int64_t most = steps_kept * f.N, widest = f.rows_in_place ? most : std::min(numbers.fixed.line_strip, most);
   job.strip = ceil_div(std::clamp<int64_t>(job.g.cross_size, 1, widest), f.N) * f.N;
   job.groups = job.out_channels;
   job.parts = parts_of(f, job);
