@@ -215,6 +215,7 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "row_cost": (HALVES, LINES),
     "line_cost": (HALVES, LINES),
     "lone_cost": (HALVES, LINE_GRADIENTS),
+    "transposed_sums_cost": ((0.7, 1.5), LINE_GRADIENTS),
     "transposed_row_cost": (HALVES, LINE_GRADIENTS),
     "first_row_cost": (HALVES, LINES),
     "first_pixel_cost": (HALVES, LINES),

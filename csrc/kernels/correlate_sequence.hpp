@@ -147,8 +147,8 @@ class CorrelateSequence {
                        .bias = bias_,
                        .channels = channels.size()};
     const int64_t planes = ((channels.end - 1) / job_.divide - channels.begin / job_.divide + 1) * job_.sum;
-    const RowsThere x = window_.rows(in_row(n, channels.begin), job_.in.channel, planes);
-    sums.x = static_cast<const E*>(x.first);
+    const auto x = window_.rows(in_row(n, channels.begin), job_.in.channel, planes);
+    sums.x = x.first;
     sums.x_channel = job_.sum * x.step;
     E* const y = direct ? static_cast<E*>(job_.out.data) + out_row(n, channels.begin) + at_ : stage_;
     sums.y_channel = direct ? job_.out.channel : stage_row_;
@@ -169,7 +169,7 @@ class CorrelateSequence {
   void run_row(int64_t n, int64_t o) {
     for (int64_t m = 0; m < job_.sum; ++m) {
       const Step row = in_row(n, o) + m * job_.in.channel;
-      const E* x = static_cast<const E*>(window_.rows(row, job_.in.channel, 1).first);
+      const E* x = window_.rows(row, job_.in.channel, 1).first;
       for (int64_t i = 0; i < lat_.cross_phase_count; ++i) {
         const Phase& p = phase(i);
         const Range outs = outs_of(p);

@@ -42,16 +42,16 @@ DEPTHWISE_NOINLINE void take_apart(typename S::E* to, Step to_row, const T* from
   }
 }
 
-struct RowsThere {
-  const void* first;
-  Step step;  // elements from row to row
-};
-
 template <class S>
 class SequenceWindow {
   using E = typename S::E;
 
  public:
+  struct Rows {
+    const E* first;
+    Step step;  // elements from row to row
+  };
+
   // Of taps that neighbouring outputs read `stride` columns apart.
   SequenceWindow(const depthwise::Side& side, const CrossTap* taps, int64_t count, int64_t stride)
       : side_(side), taps_(taps), count_(count), stride_(stride) {
@@ -97,7 +97,7 @@ class SequenceWindow {
   // Elements from a row, or its copy, to what each tap reads for the first output.
   const Step* offsets() const { return offsets_; }
   // Rows of neighbouring channels, from the one whose column 0 is element `row` on. Copies of the same are there still.
-  RowsThere rows(Step row, Step channel, int64_t count) {
+  Rows rows(Step row, Step channel, int64_t count) {
     if (in_place_) return {static_cast<const E*>(side_.data) + row, channel};
     DEPTHWISE_REQUIRE(count <= count_of_copies_, "the copies fit");
     if (row != copied_row_ || count > copied_count_)

@@ -176,12 +176,12 @@ class WeightGradSequence {
                         .sharing = job_.divide,
                         .sums_channel = count_ * S::N};
     const int64_t first_of_x = channels.begin / job_.divide;
-    const RowsThere x =
+    const auto x =
         x_.rows(row(job_.x, n, first_of_x), job_.x.channel, (channels.end - 1) / job_.divide + 1 - first_of_x);
-    const RowsThere g = g_.rows(row(job_.g, n, channels.begin), job_.g.channel, channels.size());
-    p.x = static_cast<const E*>(x.first);
+    const auto g = g_.rows(row(job_.g, n, channels.begin), job_.g.channel, channels.size());
+    p.x = x.first;
     p.x_channel = x.step;
-    p.g = static_cast<const E*>(g.first) + g_.offsets()[0];
+    p.g = g.first + g_.offsets()[0];
     p.g_channel = g.step;
     for (int64_t i = 0; i < chunks_.count; ++i) {
       const int64_t first = chunks_.begin(i);

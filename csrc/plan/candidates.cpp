@@ -44,7 +44,9 @@ const char* channels_do_not_fill(const Facts& f) {
 const char* not_a_sequence(const Facts& f, bool lanes_of_channels) {
   if (!is_lacking(f.p.d) || !is_lacking(f.p.h)) return "an image has more than one line";
   if (f.p.w.stride > (lanes_of_channels ? 1 : numbers.fixed.widest_stride)) return "outputs are a stride apart";
-  if ((f.p.w.kernel - 1) * f.p.w.dilate > numbers.fixed.widest_window) return "taps lie too far apart";
+  const int64_t widest = numbers.fixed.widest_window;
+  if ((f.p.w.kernel - 1) * f.p.w.dilate > widest) return "taps lie too far apart";
+  if (f.p.pass == Pass::weight_grad && !lanes_of_channels && 4 * f.p.w.kernel > widest) return "taps are too many";
   return nullptr;
 }
 

@@ -20,8 +20,8 @@ double idle_in_rows(const Facts& f) {
   const double taps = static_cast<double>(p.w.kernel) / phases;
   const bool alone = p.h.size == 1 && p.h.out == 1, chains = outs < 8 * f.N + 2 * p.w.kernel;
   const bool strided = f.gradient && p.w.stride > 1;
-  const double one = strided ? numbers.fixed.lone_cost : numbers.fixed.stack_cost;
-  const double cost = !alone ? 1 : chains ? numbers.fixed.chains_cost : strided || p.w.stride == 1 ? one : 1;
+  const double stacked = p.w.stride == 1 ? numbers.fixed.stack_cost : 1;
+  const double cost = !alone ? 1 : strided ? numbers.fixed.lone_cost : chains ? numbers.fixed.chains_cost : stacked;
   return cost * phases * lanes * taps / std::max(1.0, f.taps_w);
 }
 
@@ -145,7 +145,8 @@ double by_channels(const Facts& f) {
   const double transposing = far(f) * n.transposing_cost * planar_elements(f) / std::max(1.0, f.products);
   const double rows = products ? transposed_line ? each_row(f, n.transposed_row_cost) : 0
                                : before_row(f, n.line_cost) / static_cast<double>(f.N);
-  return (1 + transposing + rows) / filled + before_all(f, n.first_pixel_cost);
+  const double sums = products && transposed_line ? n.transposed_sums_cost : 1;
+  return (sums + transposing + rows) / filled + before_all(f, n.first_pixel_cost);
 }
 
 namespace {

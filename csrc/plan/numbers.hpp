@@ -51,7 +51,9 @@ struct FixedNumbers {
   // Of an image of one line: multiply-adds that a row takes before its first sum as an image, and transposed (shared by
   // a vector of rows); of a weight gradient transposed; and that these take before the first row (the same machine, 1x2
   // rows of 108 with 9 taps: 1.8 us as an image, 1.6 transposed and 0.3 by the kernels for lines).
-  double row_cost = 14, line_cost = 110, transposed_row_cost = 35, first_row_cost = 3500, first_pixel_cost = 1000;
+  double row_cost = 14, line_cost = 250, transposed_row_cost = 60, first_row_cost = 3500, first_pixel_cost = 1000;
+  // Times the multiply-adds of use that such a weight gradient's sums take (8x96 rows of 103 with 65 taps 354 us).
+  double transposed_sums_cost = 1.4;
   // The same by the kernels for lines, of few taps and of many, and a weight gradient's for each tap, whose sums at a
   // row's ends are masked (the same machine, us: 16x1024 rows of 56 with 3 taps 248, as an image 401 and transposed
   // 835; 4x24 rows of 29 with 9 taps 9.3, 5.7 and 3.2).
@@ -60,7 +62,7 @@ struct FixedNumbers {
   // Multiply-adds that it takes to copy a row of outputs a stride apart, and each vector of it; to write a vector to
   // every so many columns (the same machine, 1x1024x909 with 3 taps and stride 2: 217 us, packed for tiles 449 and
   // transposed 493).
-  double apart_line_cost = 80, apart_vector_cost = 2.5, scattered_cost = 11;
+  double apart_line_cost = 80, apart_vector_cost = 2.5, scattered_cost = 5;
   // A planar weight gradient on targets that cannot mask products at no cost: the ends of a row cost as much as so many
   // vectors of it, a stride adds so many times the multiply-adds of use, and lanes along the channels take so many
   // times them in all. Set when columns of taps were taken one by one at a row's ends (AVX2, EPYC of the second
