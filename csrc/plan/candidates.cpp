@@ -178,17 +178,13 @@ double cycles(const Candidate& c, const Facts& f) {
   return (c.cost(f) + packed_by_all(f)) * std::max(1.0, f.products) / static_cast<double>(f.N);
 }
 
-namespace {
-bool reads_as_it_lies(Form form) { return form == Form::in_place || form == Form::one_line; }
-}  // namespace
-
 const Candidate& cheapest(const Facts& f) {
   const Candidate* best = nullptr;
   double least = 0;
   for (const Candidate& c : candidates) {
     // Beside one that reads as memory lies, copies with the same lanes only add to its cost.
-    const bool copies = !reads_as_it_lies(c.form);
-    if (best && reads_as_it_lies(best->form) && best->channel_lanes == c.channel_lanes && copies) continue;
+    const bool copies = c.form == Form::packed || c.form == Form::converted;
+    if (best && best->form == Form::in_place && best->channel_lanes == c.channel_lanes && copies) continue;
     if (why_not(c, f)) continue;
     const double cost = c.cost(f);
     if (best && cost >= least) continue;

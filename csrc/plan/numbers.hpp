@@ -62,7 +62,7 @@ struct FixedNumbers {
   // Multiply-adds that it takes to copy a row of outputs a stride apart, and each vector of it; to write a vector to
   // every so many columns (the same machine, 1x1024x909 with 3 taps and stride 2: 217 us, packed for tiles 449 and
   // transposed 493).
-  double apart_line_cost = 80, apart_vector_cost = 2.5, scattered_cost = 5;
+  double apart_line_cost = 120, apart_vector_cost = 2.5, scattered_cost = 5;
   // A planar weight gradient on targets that cannot mask products at no cost: the ends of a row cost as much as so many
   // vectors of it, a stride adds so many times the multiply-adds of use, and lanes along the channels take so many
   // times them in all. Set when columns of taps were taken one by one at a row's ends (AVX2, EPYC of the second

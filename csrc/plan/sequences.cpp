@@ -22,7 +22,7 @@ Planned<Correlation> plan_sequence(const Facts& f, const LatticeView& lat, const
   const bool written_in_place = f.written.dtype == f.sums && f.written.strides[width_axis] == 1;
   Planned<Correlation> planned{.job = correlation_of(f, lat, false, f.rows_in_place, written_in_place)};
   Correlation& job = planned.job;
-  const int64_t outs = f.gradient ? ceil_div(job.out.cross_size, f.p.w.stride) : job.out.cross_size;  // of a phase
+  const int64_t outs = ceil_div(job.out.cross_size, cross_out_step(lat));  // of a phase
   job.strip = std::clamp<int64_t>(outs, 1, numbers.fixed.line_strip);
   job.strips = ceil_div(outs, job.strip);
   job.units = job.batch * job.out_channels * job.strips;
