@@ -83,13 +83,20 @@ TRANSPOSED = every(BOTH, planar(1, 512, 14, 14), planar(1, 384, 14, 14, kernel=7
     planar(1, 1024, 7, 7, kernel=13)
 ]
 ROWS = every(BOTH, planar(8, 64, 1, 1000, kernel=(1, 31)), planar(8, 64, 1, 100, kernel=(1, 9)))
-LINES = every(
-    BOTH,
+ONE_LINE = (
     planar(1, 8192, 1, 8, kernel=(1, 4)),
     planar(1, 2048, 1, 128, kernel=(1, 4)),
     planar(1, 512, 1, 1000, kernel=(1, 4)),
     planar(1, 2048, 1, 16, kernel=(1, 31)),
     planar(1, 512, 1, 128, kernel=(1, 31)),
+    planar(1, 2, 1, 108, kernel=(1, 9)),
+)
+LINES, LINE_GRADIENTS = every(BOTH, *ONE_LINE), every(GRADIENT, *ONE_LINE)
+STRIDED_LINES = every(
+    (*BOTH, *GRADIENT),
+    planar(1, 1024, 1, 909, kernel=(1, 3), stride=2),
+    planar(16, 32, 1, 1782, kernel=(1, 3), stride=3),
+    planar(1, 144, 1, 15, kernel=(1, 3), stride=2),
 )
 LONG_LINES = every((*BOTH, *GRADIENT), planar(1, 64, 1, 16000, kernel=(1, 31)), planar(1, 64, 1, 16000, kernel=(1, 4)))
 PIXEL_LINES = every((*BOTH, *GRADIENT), last(1, 1024, 1, 500, kernel=(1, 31)), last(1, 1024, 1, 1000, kernel=(1, 9)))
@@ -216,6 +223,19 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "stack_cost": ((0.6, 1.5), LINES),
     "row_cost": (HALVES, LINES),
     "line_cost": (HALVES, LINES),
+    "lone_cost": (HALVES, LINE_GRADIENTS),
+    "transposed_sums_cost": ((0.7, 1.5), LINE_GRADIENTS),
+    "transposed_row_cost": (HALVES, LINE_GRADIENTS),
+    "first_row_cost": (HALVES, LINES),
+    "first_pixel_cost": (HALVES, LINES),
+    "few_taps_cost": (HALVES, LINES),
+    "many_taps_cost": (HALVES, LINES),
+    "ends_cost": (HALVES, LINE_GRADIENTS),
+    "few_taps": ((0.5,), LINES),
+    "apart_line_cost": (HALVES, STRIDED_LINES),
+    "apart_vector_cost": (HALVES, STRIDED_LINES),
+    "scattered_cost": (HALVES, STRIDED_LINES),
+    "widest_stride": ((0.25, 2), STRIDED_LINES),
     "line_strip": (HALVES, LONG_LINES),
     "least_line_group": (HALVES, PIXEL_LINES),
     "staged_line_group": (HALVES, PIXEL_LINES),

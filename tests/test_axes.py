@@ -178,6 +178,18 @@ def test_explain_counts_what_is_not_padding(x_shape, W_shape, pad, products):
         assert depthwise.explain(x_shape, W_shape, pad=pad, kind=kind)["flop"] == 2 * products
 
 
+@pytest.mark.parametrize("taps", [4, 9, 31, 49, 128])
+def test_a_line_has_the_bits_of_its_pieces(target, taps):
+    """Sums begin with the bias and meet the taps in their order, however many vectors are summed together."""
+    rng = np.random.default_rng(taps)
+    x, W = rng.normal(size=(1, 9, 1500)).astype("f"), rng.normal(size=(1, 9, taps)).astype("f")
+    b = rng.normal(size=9).astype("f")
+    whole = ops.forward(x, W, b)
+    for begin, columns in (0, 1), (3, 20), (200, 300), (whole.shape[2] - 9, 9):
+        piece = ops.forward(np.ascontiguousarray(x[:, :, begin : begin + columns + taps - 1]), W, b)
+        assert piece.tobytes() == whole[:, :, begin : begin + columns].tobytes()
+
+
 @pytest.mark.parametrize(("size", "kernel"), [((3000,), (4,)), ((700,), (31,)), ((6, 20, 40), (3, 3, 3))])
 def test_same_bits_for_any_number_of_threads(target, size, kernel):
     rng = np.random.default_rng(24)

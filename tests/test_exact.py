@@ -209,6 +209,7 @@ def test_rows_of_pixels_a_power_of_two_long(target, columns, kernel, dtype):
         (5, 2, (700,), (3,), 1, "causal", 16),
         (3, 1, (2500,), (31,), 1, "same", 1),
         (3, 1, (400,), (128,), 1, "same", 1),
+        (3, 2, (1100,), (49,), 1, "same", 1),
         (3, 2, (1000,), (9,), 4, "same", 3),
         (40, 1, (1,), (4,), 1, "causal", 1),
         (40, 1, (4,), (4,), 1, 0, 1),
@@ -408,6 +409,16 @@ def test_single_rows(target, columns):
             check(rng, 2, 3, m, (columns, 1), (kernel, 1), stride, (kernel // 2, 0), 1)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("stride", [2, 3, 4, 7])
+@pytest.mark.parametrize("columns", [5, 39, 700, 9001])
+def test_lines_a_stride_apart(target, columns, stride, dtype):
+    """Rows are copied as one for each residue of columns, which short and long ones, few and many taps meet."""
+    rng = np.random.default_rng(columns)
+    for kernel, m, dilate in (1, 1, 1), (3, 1, 1), (4, 2, 3), (21, 1, 1), (40, 2, 1):
+        check(rng, 2, 9, m, (columns,), (kernel,), stride, kernel * dilate // 2, dilate, LAYOUTS[0], (dtype,) * 3)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("value", [np.inf, np.nan])
@@ -422,7 +433,7 @@ def test_what_is_not_finite_reaches_nothing_through_the_padding(target, axes, la
         return layout(np.where(where, value, 1).astype(dtype)), where.astype(np.float64)
 
     problems = {
-        1: (((6,), (40,)), (((3,), 1, 1), ((4,), 2, 1), ((7,), 1, 2), ((31,), 1, 1))),
+        1: (((6,), (40,)), (((3,), 1, 1), ((4,), 2, 1), ((7,), 1, 2), ((31,), 1, 1), ((19,), 2, 1), ((2,), 3, 2))),
         2: (
             ((6, 21), (3, 8), (1, 40), (40, 1), (7, 7)),
             (((3, 3), 1, 1), ((3, 3), 2, 1), ((5, 4), 1, 2), ((1, 7), 3, 1), ((2, 5), (1, 2), 3)),

@@ -68,10 +68,12 @@ const char* channels_do_not_fill(const Facts& f) {
 }
 
 // What the kernels of one line do not do.
-const char* not_a_sequence(const Facts& f) {
+const char* not_a_sequence(const Facts& f, bool lanes_of_channels) {
   if (!is_lacking(f.p.d) || !is_lacking(f.p.h)) return "an image has more than one line";
-  if (f.p.w.stride != 1) return "outputs are a stride apart";
-  if ((f.p.w.kernel - 1) * f.p.w.dilate > numbers.fixed.widest_window) return "taps lie too far apart";
+  if (f.p.w.stride > (lanes_of_channels ? 1 : numbers.fixed.widest_stride)) return "outputs are a stride apart";
+  const int64_t widest = numbers.fixed.widest_window;
+  if ((f.p.w.kernel - 1) * f.p.w.dilate > widest) return "taps lie too far apart";
+  if (f.p.pass == Pass::weight_grad && !lanes_of_channels && 4 * f.p.w.kernel > widest) return "taps are too many";
   return nullptr;
 }
 
@@ -102,7 +104,7 @@ const Candidate candidates[candidate_count] = {
                          .kernels = &Kernels::weight_grad_sequence,
                          .plan = plan_sequence,
                          .walk = walk_sequence},
-     .misfit = not_a_sequence,
+     .misfit = [](const Facts& f) -> const char* { return not_a_sequence(f, false); },
      .cost = by_columns_of_line},
     {.name = "channels last, one line",
      .channel_lanes = true,
@@ -120,7 +122,7 @@ const Candidate candidates[candidate_count] = {
          return "channels are not neighbours";
        if (f.read.dtype != f.written.dtype || (f.wide && f.read.dtype != DType::f64)) return "dtypes differ";
        if (f.outs < f.N) return "channels fill no vector";
-       return not_a_sequence(f);
+       return not_a_sequence(f, true);
      },
      .cost = by_channels_of_line},
     {.name = "planar, in place",
@@ -203,17 +205,13 @@ double cycles(const Candidate& c, const Facts& f) {
   return (c.cost(f) + packed_by_all(f)) * std::max(1.0, f.products) / static_cast<double>(f.N);
 }
 
-namespace {
-bool reads_as_it_lies(Form form) { return form == Form::in_place || form == Form::one_line; }
-}  // namespace
-
 const Candidate& cheapest(const Facts& f) {
   const Candidate* best = nullptr;
   double least = 0;
   for (const Candidate& c : candidates) {
     // Beside one that reads as memory lies, copies with the same lanes only add to its cost.
-    const bool copies = !reads_as_it_lies(c.form);
-    if (best && reads_as_it_lies(best->form) && best->channel_lanes == c.channel_lanes && copies) continue;
+    const bool copies = c.form == Form::packed || c.form == Form::converted;
+    if (best && best->form == Form::in_place && best->channel_lanes == c.channel_lanes && copies) continue;
     if (why_not(c, f)) continue;
     const double cost = c.cost(f);
     if (best && cost >= least) continue;

@@ -19,7 +19,9 @@ double idle_in_rows(const Facts& f) {
   const double phases = f.gradient ? static_cast<double>(p.w.stride) : 1;
   const double taps = static_cast<double>(p.w.kernel) / phases;
   const bool alone = p.h.size == 1 && p.h.out == 1, chains = outs < 8 * f.N + 2 * p.w.kernel;
-  const double cost = !alone ? 1 : chains ? numbers.fixed.chains_cost : p.w.stride == 1 ? numbers.fixed.stack_cost : 1;
+  const bool strided = f.gradient && p.w.stride > 1;
+  const double stacked = p.w.stride == 1 ? numbers.fixed.stack_cost : 1;
+  const double cost = !alone ? 1 : strided ? numbers.fixed.lone_cost : chains ? numbers.fixed.chains_cost : stacked;
   return cost * phases * lanes * taps / std::max(1.0, f.taps_w);
 }
 
@@ -41,13 +43,27 @@ double idle_unmasked(const Facts& f) {
 
 namespace {
 
-double idle_by_columns(const Facts& f) { return weight_gradient_without_masks(f) ? idle_unmasked(f) : idle_in_rows(f); }
+bool is_one_line(const Facts& f) { return is_lacking(f.p.d) && is_lacking(f.p.h); }
 
-// What a row of an image of one line costs before its first sum, for each multiply-add of use.
+double idle_by_columns(const Facts& f) {
+  if (!weight_gradient_without_masks(f)) return idle_in_rows(f);
+  return idle_unmasked(f) * (is_one_line(f) ? numbers.fixed.lone_cost : 1);
+}
+
+// What each row of the output of an image of one line costs beside its sums, for each multiply-add of use.
+double each_row(const Facts& f, double cost) {
+  const auto rows = static_cast<double>(f.out_channels()) / static_cast<double>(std::max<int64_t>(1, f.outs));
+  return cost * static_cast<double>(f.N) * rows / std::max(1.0, f.taps_w);
+}
+
+// The same of what comes before its first sum where it is done by tiles.
 double before_row(const Facts& f, double cost) {
-  const bool one_line = is_lacking(f.p.d) && is_lacking(f.p.h) && f.p.w.stride == 1;
-  if (!one_line || f.p.pass == Pass::weight_grad) return 0;
-  return cost * static_cast<double>(f.N) / std::max(1.0, f.taps_w);
+  return is_one_line(f) && f.p.pass != Pass::weight_grad ? each_row(f, cost) : 0;
+}
+
+// What tiles take for an image of one line before its first row, however many there are.
+double before_all(const Facts& f, double cost) {
+  return is_one_line(f) && !f.channels_closest ? cost * static_cast<double>(f.N) / std::max(1.0, f.products) : 0;
 }
 
 // Elements of x or y alone that some tap meets.
@@ -113,7 +129,10 @@ double gathered(const Facts& f, double idle) {
 
 }  // namespace
 
-double by_columns(const Facts& f) { return gathered(f, idle_by_columns(f)) + before_row(f, numbers.fixed.row_cost); }
+double by_columns(const Facts& f) {
+  return gathered(f, idle_by_columns(f)) + before_row(f, numbers.fixed.row_cost) +
+         before_all(f, numbers.fixed.first_row_cost);
+}
 
 namespace {
 
@@ -125,25 +144,53 @@ double filled_by_channels(const Facts& f) {
 }  // namespace
 
 double by_channels(const Facts& f) {
+  const FixedNumbers& n = numbers.fixed;
   const double filled = filled_by_channels(f);
-  const double transposing = far(f) * numbers.fixed.transposing_cost * planar_elements(f) / std::max(1.0, f.products);
-  if (weight_gradient_without_masks(f))
-    return f.channels_closest ? 1 / filled : numbers.fixed.transposed_cost + transposing;
-  return (1 + transposing + before_row(f, numbers.fixed.line_cost) / static_cast<double>(f.N)) / filled;
+  const bool products = f.p.pass == Pass::weight_grad, transposed_line = is_one_line(f) && !f.channels_closest;
+  const double transposing = far(f) * n.transposing_cost * planar_elements(f) / std::max(1.0, f.products);
+  if (weight_gradient_without_masks(f) && !transposed_line)
+    return f.channels_closest ? 1 / filled : n.transposed_cost + transposing;
+  const double rows = products ? transposed_line ? each_row(f, n.transposed_row_cost) : 0
+                               : before_row(f, n.line_cost) / static_cast<double>(f.N);
+  const double sums = products && transposed_line ? n.transposed_sums_cost : 1;
+  return (sums + transposing + rows) / filled + before_all(f, n.first_pixel_cost);
 }
 
+namespace {
+
+// What the columns of a line are copied apart for where outputs read a stride apart, and put together where they are
+// written so.
+double columns_apart(const Facts& f) {
+  const FixedNumbers& n = numbers.fixed;
+  if (f.p.w.stride == 1) return 0;
+  const auto vectors = static_cast<double>(ceil_div(f.p.w.size, f.N));
+  if (f.gradient)
+    return each_row(f, n.apart_line_cost / 2 + vectors * (f.p.w.stride == 2 ? n.apart_vector_cost : n.scattered_cost));
+  const double vector = f.p.w.stride <= 4 ? n.apart_vector_cost : 12 * n.apart_vector_cost;
+  return each_row(f, n.apart_line_cost + vectors * vector) / static_cast<double>(f.p.multiplier);
+}
+
+}  // namespace
+
 double by_columns_of_line(const Facts& f) {
-  const int64_t outs = f.gradient ? f.p.w.size : f.p.w.out;
+  const FixedNumbers& n = numbers.fixed;
+  const bool products = f.p.pass == Pass::weight_grad;
+  const int64_t outs = f.gradient ? ceil_div(f.p.w.size, f.p.w.stride) : f.p.w.out;
   const auto lanes = static_cast<double>(ceil_div(outs, f.N) * f.N * f.p.w.kernel);
-  return gathered(f, std::min(lanes / std::max(1.0, f.taps_w), idle_by_columns(f))) +
-         before_row(f, numbers.fixed.line_cost);
+  const int64_t phases = f.gradient ? f.p.w.stride : 1;
+  const int64_t taps = ceil_div(f.p.w.kernel, phases) * (f.gradient ? f.p.multiplier : 1);
+  const double row = products ? n.few_taps_cost + n.ends_cost * static_cast<double>(f.p.w.kernel)
+                              : static_cast<double>(phases) * (taps <= n.few_taps ? n.few_taps_cost : n.many_taps_cost);
+  const double sums = lanes / std::max(1.0, f.taps_w) + each_row(f, row);
+  if (f.channels_closest) return gathered(f, sums) + columns_apart(f);
+  return sums + scattered(f) + (f.p.w.stride == 1 ? rows_apart(f) : columns_apart(f));
 }
 
 double by_channels_of_line(const Facts& f) { return 1 / filled_by_channels(f); }
 
 double packed_by_columns(const Facts& f) {
   return gathered(f, idle_by_columns(f)) + before_row(f, numbers.fixed.line_cost) +
-         (!f.channels_closest && f.rows_in_place ? packing(f) : 0);
+         before_all(f, numbers.fixed.first_row_cost) + (!f.channels_closest && f.rows_in_place ? packing(f) : 0);
 }
 
 double packed_by_channels(const Facts& f) { return by_channels(f) + (f.channels_closest ? packing(f) : 0); }

@@ -44,12 +44,25 @@ struct FixedNumbers {
   // Times the multiply-adds of use that a single row takes as an image: summed by chains of one vector where taps reach
   // beside it, else as a stack.
   double chains_cost = 2.5, stack_cost = 1.7;
-  // Of an image of one line: multiply-adds that a row takes before its first sum as an image, and by the kernels for
-  // lines, of which a vector of transposed rows shares them (AVX2, EPYC of the fourth generation, one thread, float32,
-  // as an image, as a line and transposed, us: 8192 channels with 4 taps, 8 columns 68, 338 and 91, 32 columns 230, 495
-  // and 231; 2048 channels, 128 columns 133, 166 and 214; 512 channels, 1000 columns 158, 123 and 566; 31 taps, 16
-  // columns 116, 251 and 59, 128 columns 151, 126 and 102).
-  double row_cost = 14, line_cost = 110;
+  // ... and that a weight gradient of such rows, or an input gradient of a stride, takes so (AVX2, EPYC of the fourth
+  // generation, one thread, float32, as images and by the kernels for lines, us: 16x1024 rows of 56 with 3 taps 1028
+  // and 213, 16x2x9024 963 and 53; 1x1024x909 with stride 2 358 and 206).
+  double lone_cost = 4;
+  // Of an image of one line: multiply-adds that a row takes before its first sum as an image, and transposed (shared by
+  // a vector of rows); of a weight gradient transposed; and that these take before the first row (the same machine, 1x2
+  // rows of 108 with 9 taps: 1.8 us as an image, 1.6 transposed and 0.3 by the kernels for lines).
+  double row_cost = 14, line_cost = 250, transposed_row_cost = 60, first_row_cost = 3500, first_pixel_cost = 1000;
+  // Times the multiply-adds of use that such a weight gradient's sums take (8x96 rows of 103 with 65 taps 354 us).
+  double transposed_sums_cost = 1.4;
+  // The same by the kernels for lines, of few taps and of many, and a weight gradient's for each tap, whose sums at a
+  // row's ends are masked (the same machine, us: 16x1024 rows of 56 with 3 taps 248, as an image 401 and transposed
+  // 835; 4x24 rows of 29 with 9 taps 9.3, 5.7 and 3.2).
+  double few_taps_cost = 25, many_taps_cost = 200, ends_cost = 4;
+  int64_t few_taps = 8;
+  // Multiply-adds that it takes to copy a row of outputs a stride apart, and each vector of it; to write a vector to
+  // every so many columns (the same machine, 1x1024x909 with 3 taps and stride 2: 217 us, packed for tiles 449 and
+  // transposed 493).
+  double apart_line_cost = 120, apart_vector_cost = 2.5, scattered_cost = 5;
   // A weight gradient of planar memory on targets that cannot mask products at no cost: by columns it takes so many
   // times the multiply-adds of all lanes, idle ones too, and so many more under a stride; by channels so many times
   // those of use, and transposing_cost (AVX2, EPYC of the fourth generation, one thread, by columns and by channels,
@@ -105,6 +118,8 @@ struct FixedNumbers {
   // Columns of an image of one line that a unit takes, and between the first and the last tap that it may have: what is
   // copied of a row stays in a first-level cache, or near it.
   int64_t line_strip = 2048, widest_window = 8192;
+  // The largest stride of such an image that lanes along the columns take: a row is copied apart.
+  int64_t widest_stride = 8;
   // Vectors of channels of a weight gradient of one line that a unit sums at least: less would be slices of pixels.
   int64_t least_line_group = 32;
   // Vectors of channels, and columns, that are copied together where their lines crowd a cache (AVX2, EPYC of the

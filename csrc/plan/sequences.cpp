@@ -22,8 +22,9 @@ Planned<Correlation> plan_sequence(const Facts& f, const LatticeView& lat, const
   const bool written_in_place = f.written.dtype == f.sums && f.written.strides[width_axis] == 1;
   Planned<Correlation> planned{.job = correlation_of(f, lat, false, f.rows_in_place, written_in_place)};
   Correlation& job = planned.job;
-  job.strip = std::clamp<int64_t>(job.out.cross_size, 1, numbers.fixed.line_strip);
-  job.strips = ceil_div(job.out.cross_size, job.strip);
+  const int64_t outs = ceil_div(job.out.cross_size, cross_out_step(lat));  // of a phase
+  job.strip = std::clamp<int64_t>(outs, 1, numbers.fixed.line_strip);
+  job.strips = ceil_div(outs, job.strip);
   job.units = job.batch * job.out_channels * job.strips;
   return planned;
 }
@@ -67,7 +68,7 @@ Planned<WeightGradient> plan_sequence_pixels(const Facts& f, const LatticeView& 
 Planned<WeightGradient> plan_sequence(const Facts& f, const LatticeView& lat, const Kernel<WeightGradient>&, Form) {
   Planned<WeightGradient> planned{.job = weight_gradient_of(f, lat, false, true, true)};
   WeightGradient& job = planned.job;
-  const int64_t widest = std::min(numbers.fixed.line_strip, steps_kept * f.N);
+  const int64_t most = steps_kept * f.N, widest = f.rows_in_place ? most : std::min(numbers.fixed.line_strip, most);
   job.strip = ceil_div(std::clamp<int64_t>(job.g.cross_size, 1, widest), f.N) * f.N;
   job.groups = job.out_channels;
   job.parts = parts_of(f, job);

@@ -55,7 +55,16 @@ struct F32 {
     even = _mm256_shuffle_ps(low, high, 0x88);
     odd = _mm256_shuffle_ps(low, high, 0xdd);
   }
-  // The same in the order 0 1 4 5 2 3 6 7, for which a shuffle each is enough; and to that order or back.
+  // Of three vectors that follow one another every third element, from each of the first three on.
+  static void deinterleave(const V (&v)[3], V (&apart)[3]) {
+    const V a = _mm256_blend_ps(_mm256_blend_ps(v[0], v[1], 0x92), v[2], 0x24);
+    const V b = _mm256_blend_ps(_mm256_blend_ps(v[0], v[1], 0x24), v[2], 0x49);
+    const V c = _mm256_blend_ps(_mm256_blend_ps(v[0], v[1], 0x49), v[2], 0x92);
+    apart[0] = _mm256_permutevar8x32_ps(a, _mm256_setr_epi32(0, 3, 6, 1, 4, 7, 2, 5));
+    apart[1] = _mm256_permutevar8x32_ps(b, _mm256_setr_epi32(1, 4, 7, 2, 5, 0, 3, 6));
+    apart[2] = _mm256_permutevar8x32_ps(c, _mm256_setr_epi32(2, 5, 0, 3, 6, 1, 4, 7));
+  }
+  // Even and odd elements in the order 0 1 4 5 2 3 6 7, for which a shuffle each is enough; and to that order or back.
   static void split(V a, V b, V& even, V& odd) {
     even = _mm256_shuffle_ps(a, b, 0x88);
     odd = _mm256_shuffle_ps(a, b, 0xdd);

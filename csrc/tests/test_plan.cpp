@@ -109,7 +109,7 @@ void check_correlation(const Plan& plan) {
       check(covers(job.group, job.groups, job.out_channels / plan.facts.N), "groups do not cover the channels", plan);
       check(job.units == job.batch * job.bands * job.groups, "units are not all pieces", plan);
     } else {
-      check(covers(job.strip, job.strips, outs), "strips do not cover the columns", plan);
+      check(covers(job.strip, job.strips, ceil_div(outs, out_step)), "strips do not cover a phase's columns", plan);
       check(job.units == job.batch * job.out_channels * job.strips, "units are not all pieces", plan);
     }
   } else if (plan.candidate.channel_lanes) {
