@@ -100,6 +100,7 @@ STRIDED_LINES = every(
 )
 LONG_LINES = every((*BOTH, *GRADIENT), planar(1, 64, 1, 16000, kernel=(1, 31)), planar(1, 64, 1, 16000, kernel=(1, 4)))
 PIXEL_LINES = every((*BOTH, *GRADIENT), last(1, 1024, 1, 500, kernel=(1, 31)), last(1, 1024, 1, 1000, kernel=(1, 9)))
+PAIRS = [planar(1, 96, 134, 134, kernel=9, stride=2), planar(2, 192, 102, 102, kernel=7, stride=2)]
 APART = every(
     ("forward",),
     planar(1, 64, 56, 56, stride=3),
@@ -217,6 +218,9 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "gathering_cost": ((0.1, 0.7), every(BOTH, last(1, 4, 64, 64), last(1, 6, 64, 64), last(1, 8, 64, 64))),
     "scattering_cost": (HALVES, [planar(8, 64, 28, 28, kind="input_grad", crossed=True)]),
     "written_apart_cost": (HALVES, [planar(1, 192, 56, 56, kind="input_grad", stride=s) for s in (3, 4)]),
+    "pairs_cost": ((0.8, 1.3), every(BOTH, *PAIRS)),
+    "interleaved_cost": ((0.7, 1.4), every(BOTH, *PAIRS)),
+    "pixel_line_cost": ((0.7, 2), PIXEL_LINES),
     "apart_cost": (HALVES, APART),
     "apart_row_cost": (HALVES, APART),
     "chains_cost": ((0.4, 0.7, 1.5), ROWS),

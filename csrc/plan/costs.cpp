@@ -19,10 +19,12 @@ double idle_in_rows(const Facts& f) {
   const double phases = f.gradient ? static_cast<double>(p.w.stride) : 1;
   const double taps = static_cast<double>(p.w.kernel) / phases;
   const bool alone = p.h.size == 1 && p.h.out == 1, chains = outs < 8 * f.N + 2 * p.w.kernel;
-  const bool strided = f.gradient && p.w.stride > 1;
+  const bool lone = f.gradient && p.w.stride > 1;
   const double stacked = p.w.stride == 1 ? numbers.fixed.stack_cost : 1;
-  const double cost = !alone ? 1 : strided ? numbers.fixed.lone_cost : chains ? numbers.fixed.chains_cost : stacked;
-  return cost * phases * lanes * taps / std::max(1.0, f.taps_w);
+  const double cost = !alone ? 1 : lone ? numbers.fixed.lone_cost : chains ? numbers.fixed.chains_cost : stacked;
+  const bool interleaved = f.gradient && p.w.stride == 2 && f.row_is_written_in_steps();
+  const double strided = interleaved ? numbers.fixed.interleaved_cost : f.pairs ? numbers.fixed.pairs_cost : 1;
+  return cost * strided * phases * lanes * taps / std::max(1.0, f.taps_w);
 }
 
 // The same of a weight gradient on targets that cannot mask products at no cost: see idle_cost.
@@ -124,7 +126,9 @@ double written_apart(const Facts& f) {
 double gathered(const Facts& f, double idle) {
   if (!f.channels_closest) return idle + rows_apart(f) + scattered(f) + written_apart(f);
   const auto summed = static_cast<double>(f.gradient ? f.p.multiplier : 1);  // planes that are gathered for an output
-  return std::max(idle, numbers.fixed.gathering_cost * summed) + packing(f);
+  const double rows = numbers.fixed.apart_row_cost * static_cast<double>(f.N) / columns_met(f);
+  return std::max(idle, numbers.fixed.gathering_cost * summed) + packing(f) +
+         rows * elements_of(f, !f.gradient) / std::max(1.0, f.products);
 }
 
 }  // namespace
@@ -150,8 +154,8 @@ double by_channels(const Facts& f) {
   const double transposing = far(f) * n.transposing_cost * planar_elements(f) / std::max(1.0, f.products);
   if (weight_gradient_without_masks(f) && !transposed_line)
     return f.channels_closest ? 1 / filled : n.transposed_cost + transposing;
-  const double rows = products ? transposed_line ? each_row(f, n.transposed_row_cost) : 0
-                               : before_row(f, n.line_cost) / static_cast<double>(f.N);
+  const double before = f.channels_closest ? 0 : before_row(f, n.line_cost) / static_cast<double>(f.N);
+  const double rows = products && transposed_line ? each_row(f, n.transposed_row_cost) : before;
   const double sums = products && transposed_line ? n.transposed_sums_cost : 1;
   return (sums + transposing + rows) / filled + before_all(f, n.first_pixel_cost);
 }
@@ -186,7 +190,11 @@ double by_columns_of_line(const Facts& f) {
   return sums + scattered(f) + (f.p.w.stride == 1 ? rows_apart(f) : columns_apart(f));
 }
 
-double by_channels_of_line(const Facts& f) { return 1 / filled_by_channels(f); }
+double by_channels_of_line(const Facts& f) {
+  const bool packed = pixels_crowd(f) && f.p.w.kernel > numbers.fixed.crowding_taps;  // tiles would have to be
+  const double sums = f.p.pass == Pass::weight_grad || packed ? 1 : numbers.fixed.pixel_line_cost;
+  return sums / filled_by_channels(f);
+}
 
 double packed_by_columns(const Facts& f) {
   return gathered(f, idle_by_columns(f)) + before_row(f, numbers.fixed.line_cost) +

@@ -41,6 +41,14 @@ struct FixedNumbers {
   // stride 3 5417 and 1330, 384x112x112 with 3x3 and stride 4 5537 and 1697, 192x8x112 with 15x15 and stride 3 471 and
   // 189, 16x32x1782 with 3 taps and stride 3 2240 and 1011).
   double written_apart_cost = 30;
+  // Times the multiply-adds of use that planar rows take under a stride of two, forward and input gradient (the same
+  // machine, by columns and by channels, us: 96x134x134 with 9x9 forward 1732 and 1358, 2x192x102x102 with 7x7 input
+  // gradient 3894 and 2816, 16x24x28x28 with 7x7 and multiplier 2 input gradient 506 and 321).
+  double pairs_cost = 1.25, interleaved_cost = 1.45;
+  // Times the multiply-adds of use that the kernels for lines take with lanes along the channels; tiles take them once
+  // (the same machine, us, by lines and by tiles: 16x256 channels of 15 columns with 7 taps 48 and 17, 8x64x674 with 4
+  // 108 and 81, 16x1024x56 with 3 293 and 191, 768x158 with 9 48 and 35).
+  double pixel_line_cost = 1.4;
   // Times the multiply-adds of use that a single row takes as an image: summed by chains of one vector where taps reach
   // beside it, else as a stack.
   double chains_cost = 2.5, stack_cost = 1.7;
@@ -69,7 +77,7 @@ struct FixedNumbers {
   // us: 128x56x56 with 3x3 112 and 259, 512x14x14 34 and 62, 1024x7x7 24 and 46; 240x28x28 with 5x5 179 and 241,
   // 960x7x7 74 and 70; 192x28x28 with 7x7 249 and 369, 32x768x7x7 4400 and 3600; 1024x7x7 with 13x13 456 and 335;
   // 64x28x28 with 31x31 1030 and 1560; 128x56x56 with stride 2 66 and 131, 48x56x56 with 7x7 and stride 2 106 and 119).
-  double idle_cost = 1.5, strided_cost = 0.5, transposed_cost = 1.9;
+  double idle_cost = 1.5, strided_cost = 0.5, transposed_cost = 1.4;
   // Pixels a power of two apart are copied together for a kernel of so many taps (AVX-512, EPYC of the fifth
   // generation, one thread: 128x56x56 with 31x31 4.9 ms as they lie and 3.1 copied, 1024x7x7 with 13x13 144 us and 73;
   // but 512x56x56 with 3x3 0.56 ms and 0.93, 32x384x14x14 with 7x7 1.8 and 2.1), if they are more than fill the ways,

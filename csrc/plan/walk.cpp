@@ -74,8 +74,9 @@ int64_t vectors_of_unit(const Facts& f, const Correlation& job, int threads) {
 }
 
 bool stages_pixels(const Facts& f, const Correlation& job) {
-  return job.streams && job.fold == 1 && tiles_are_whole(job.lattice) && job.groups == 1 && job.in.line == job.out_channels &&
-         job.out.line == job.out_channels && job.out_channels * f.item <= numbers.machine.widest_staged_bytes;
+  return job.streams && job.fold == 1 && tiles_are_whole(job.lattice) && job.groups == 1 &&
+         job.in.line == job.out_channels && job.out.line == job.out_channels &&
+         job.out_channels * f.item <= numbers.machine.widest_staged_bytes;
 }
 
 // Bytes of input to one vector of output, where dense planes are so large that they are fetched ahead; else 0.
@@ -112,7 +113,8 @@ void walk_channels_last(const Facts& f, const Machine& m, int threads, Correlati
   job.group = vectors_of_unit(f, job, threads);
   job.groups = ceil_div(ceil_div(job.out_channels, f.N), job.group);
   job.non_temporal = stages_pixels(f, job);
-  job.paired = in_place && !spreads(job) && f.k.has_pairs && job.lattice.max_set_taps <= f.k.most_paired_taps && pixels_crowd(f);
+  job.paired =
+      in_place && !spreads(job) && f.k.has_pairs && job.lattice.max_set_taps <= f.k.most_paired_taps && pixels_crowd(f);
   job.vectors_together = job.non_temporal || job.fold > 1 ? job.group : vectors_taken_down(f, job, m);
   job.units = planes_of(job) * job.strips * job.bands * job.groups;
 }
