@@ -411,7 +411,7 @@ def test_single_rows(target, columns):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("stride", [2, 3, 4, 7])
-@pytest.mark.parametrize("columns", [5, 39, 700, 9001])
+@pytest.mark.parametrize("columns", [5, 39, 700, 4097, 9001])
 def test_lines_a_stride_apart(target, columns, stride, dtype):
     """Rows are copied as one for each residue of columns, which short and long ones, few and many taps meet."""
     rng = np.random.default_rng(columns)

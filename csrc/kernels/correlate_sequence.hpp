@@ -167,33 +167,33 @@ class CorrelateSequence {
 
   // Many taps: one row.
   void run_row(int64_t n, int64_t o) {
+    if (!lat_.cross_phase_count) return;
+    const bool laps = !staged_ && outs_of(phase(0)).size() >= S::N;
+    E* const y = laps ? static_cast<E*>(job_.out.data) + out_row(n, o) + at_ : stage_;
     for (int64_t m = 0; m < job_.sum; ++m) {
-      const Step row = in_row(n, o) + m * job_.in.channel;
-      const E* x = window_.rows(row, job_.in.channel, 1).first;
+      const E* x = window_.rows(in_row(n, o) + m * job_.in.channel, job_.in.channel, 1).first;
       for (int64_t i = 0; i < lat_.cross_phase_count; ++i) {
         const Phase& p = phase(i);
         const Range outs = outs_of(p);
         if (outs.empty()) continue;
-        const RowSums<S> sums{
-            .x = x,
-            .offsets = window_.offsets() + p.taps_begin,
-            .w = w_ + p.taps_begin * job_.sum + m * taps_of(p),
-            .taps = taps_of(p),
-            .start = bias_[0],
-            .adds = m > 0,
-            .y = direct(outs) ? static_cast<E*>(job_.out.data) + out_row(n, o) + at_ : stage_ + i * stage_part_,
-            .outs = outs.size(),
-            .laps = direct(outs)};
+        const RowSums<S> sums{.x = x,
+                              .offsets = window_.offsets() + p.taps_begin,
+                              .neighbours = neighbours_,
+                              .w = w_ + p.taps_begin * job_.sum + m * taps_of(p),
+                              .taps = taps_of(p),
+                              .start = bias_[0],
+                              .adds = m > 0,
+                              .y = y + i * stage_part_,
+                              .outs = outs.size(),
+                              .laps = laps};
         if (careful_)
           sum_inside(sums, outs, taps(p));
         else
           sum_row(sums);
-        if (m + 1 == job_.sum && i + 1 == lat_.cross_phase_count)
-          finish(n, o, direct(outs) ? sums.y : stage_, !direct(outs));
       }
     }
+    finish(n, o, y, !laps);
   }
-  bool direct(Range outs) const { return !staged_ && outs.size() >= S::N; }
 
   // Zero times a weight that is not finite would not be zero: tap by tap, of the outputs that read inside the row.
   void sum_inside(const RowSums<S>& sums, Range outs, const CrossTap* tap) const {
