@@ -191,8 +191,9 @@ double by_columns_of_line(const Facts& f) {
 }
 
 double by_channels_of_line(const Facts& f) {
-  const bool packed = pixels_crowd(f) && f.p.w.kernel > numbers.fixed.crowding_taps;  // tiles would have to be
-  const double sums = f.p.pass == Pass::weight_grad || packed ? 1 : numbers.fixed.pixel_line_cost;
+  // Those kernels copy lines that crowd, where they are too many for a cache anyway.
+  const bool crowds = 2 * crowding_of_pixels(f) > 1 && f.bytes > numbers.fixed.most_converted_bytes;
+  const double sums = f.p.pass == Pass::weight_grad || crowds ? 1 : numbers.fixed.pixel_line_cost;
   return sums / filled_by_channels(f);
 }
 

@@ -17,8 +17,9 @@ struct FixedNumbers {
   // Multiply-adds that it takes to bring a vector's worth of planar memory into channel order, or back (AVX-512, EPYC
   // of the fourth generation, one thread: 512x14x14 with 3x3 36 us in channel order, 23 by columns; with 27x27 430 and
   // 950; 384x14x14 with 7x7 67 and 73; 960x7x7 with 5x5 30 and 28). Twice as much where no cache holds the arrays
-  // (32x384x14x14 with 7x7: 3.5 ms and 2.4), which is so from `uncached_bytes` on.
-  double transposing_cost = 5;
+  // (32x384x14x14 with 7x7: 3.5 ms and 2.4), which is so from `uncached_bytes` on. On AVX2 (EPYC of the fourth
+  // generation) 32x384x14x14 with 7x7 takes 4.9 ms in channel order and 4.0 by columns, 768x7x7 70 us and 57.
+  double transposing_cost = 8;
   double uncached_bytes = 20 << 20;
   // Multiply-adds that it takes to convert or copy a vector's worth of what cannot be read in place (AVX2, one thread,
   // what could be read in place packed: 32x56x56 with 3x3 77 us in place of 66 by columns, 60 in place of 38 by
