@@ -10,8 +10,8 @@ namespace {
 // Whether tiles do: lines of a tile are then columns of an image.
 bool runs_along_columns(const Candidate& c) { return c.channel_lanes && c.form != Form::one_line; }
 
-// Whether a stride of two along the lines is left to the tiles: a weight gradient's, since the tap sets of a correlation
-// fill the registers as well apart, and so do more than three taps of pixels.
+// Whether a stride of two along the lines is left to the tiles: a weight gradient's, since the tap sets of a
+// correlation fill the registers as well apart, and so do more than three taps of pixels.
 bool keeps_stride(const Candidate& c, const Problem& p, const Facts& f) {
   if (p.pass != Pass::weight_grad) return false;
   if (c.channel_lanes) return p.w.stride == 2 && p.w.dilate == 1 && p.w.kernel > 1 && p.w.kernel <= 3;

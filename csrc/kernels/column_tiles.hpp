@@ -90,10 +90,10 @@ class ColumnTiles {
   Cut tiles_of(const LinePhase& phase, Range outputs) const {
     const int64_t columns = outputs_of(phase, outputs).size();
     const bool spread = spreads(job_);
-    const int most = job_.paired                   ? columns_at_once<Reads::whole, 2>
-                     : spread                      ? columns_at_once<Reads::spread, 1>
+    const int most = job_.paired         ? columns_at_once<Reads::whole, 2>
+                     : spread            ? columns_at_once<Reads::spread, 1>
                      : job_.non_temporal ? max_lines
-                                                   : most_columns;
+                                         : most_columns;
     return {columns, divide_up(columns, most)};
   }
 

@@ -133,7 +133,8 @@ class CorrelateChannelsLast {
     const Step *const x_offset = rows.x_offset + taps.begin, *const w_offset = slab.rows.w_offset + taps.begin;
     const int64_t vector = vectors.begin - slab.group.vectors.begin, ahead = vectors.begin - slab.vectors.begin;
     PixelSums<S> tile;
-    tile.x = slab.x + (spread_ ? -slab.vectors.begin : ahead) * S::N + (u.begin - rows.u.begin) * in_.row() + (taps.empty() ? 0 : x_offset[0]);
+    tile.x = slab.x + (spread_ ? -slab.vectors.begin : ahead) * S::N + (u.begin - rows.u.begin) * in_.row() +
+             (taps.empty() ? 0 : x_offset[0]);
     if (spread_) tile.spread = spread_ + vectors.begin;
     tile.x_line = lat_.line_in_step * in_.line();
     tile.x_row = in_.row();
@@ -288,7 +289,7 @@ class CorrelateChannelsLast {
   BandTaps<S> taps_;
   TileRuns<S> runs_;
   PackedWeights<S> weights_;
-  E* streamed_ = nullptr;  // a tile's pixels, by way of which these reach memory
+  E* streamed_ = nullptr;        // a tile's pixels, by way of which these reach memory
   Spread<S>* spread_ = nullptr;  // where a channel feeds several
   int64_t scratch_bytes_ = 0;
 };

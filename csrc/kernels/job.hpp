@@ -35,7 +35,7 @@ struct Correlation {
   DType b_dtype;
   int64_t b_stride;
   int64_t batch, out_channels, divide, sum;
-  int64_t fold = 1;       // channels last: of so many neighbouring out_channels the sums are added: each a channel of `out`
+  int64_t fold = 1;  // channels last: of so many neighbouring out_channels the sums are added: each a channel of `out`
   Activation activation;  // of a forward pass: of each sum, while it is in a cache
   LatticeView lattice;
   RowLayoutView rows = {};  // planar: how input rows are packed

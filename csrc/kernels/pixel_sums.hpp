@@ -66,7 +66,9 @@ constexpr int spread_block<S> = S::spread;
 
 // Columns of a tile at most. Which lanes take a channel fills one more register.
 template <Reads R, int P>
-constexpr int columns_at_once = P == 2 ? 4 : R == Reads::spread ? max_lines : most_columns;
+constexpr int columns_at_once = P == 2               ? 4
+                                : R == Reads::spread ? max_lines
+                                                     : most_columns;
 
 // Where a vector of channels finds those that it is made of.
 template <class S>
@@ -85,7 +87,7 @@ struct PixelSums {
   Step w_vector, vectors;  // vectors of channels lie S::N apart
   const Run* runs = nullptr;
   const Runs *alike = nullptr, *alike_end = nullptr;
-  int64_t lanes = S::N;                // to store, where a vector is not whole
+  int64_t lanes = S::N;               // to store, where a vector is not whole
   const Spread<S>* spread = nullptr;  // of each vector
   Fetched<E> fetched;
 };
@@ -178,7 +180,8 @@ DEPTHWISE_NOINLINE void fetch(const PixelSums<S>& tile, const typename S::E* x, 
   asm volatile("");  // GCC takes a function that but fetches for one that does nothing
 }
 
-// Every row and vector of a tile, P vectors at once, whose runs add(sum, x, w, lanes) adds. Steps stay in registers meanwhile.
+// Every row and vector of a tile, P vectors at once, whose runs add(sum, x, w, lanes) adds. Steps stay in registers
+// meanwhile.
 template <class S, Reads R, int P, int T, class Add>
 DEPTHWISE_INLINE void sum_pixels(const PixelSums<S>& tile, const Add& add) {
   using E = typename S::E;
@@ -229,9 +232,10 @@ DEPTHWISE_NOINLINE void run_alike(const PixelSums<S>& tile) {
   const Run *const first = tile.runs, *const end = first + alike.count;
   const EvenPlaces columns(tile.x_line * item), weights(alike.w_tap);
   const Step w_vector = tile.w_vector * item;
-  sum_pixels<S, Reads::whole, P, T>(tile, [&](auto& sum, uintptr_t x, uintptr_t w, const typename S::M& lanes) __attribute__((always_inline)) {
-    add_runs<S, Reads::whole, C, P, T, A>(sum, first, end, alike.live, columns, weights, w_vector, lanes, x, w);
-  });
+  sum_pixels<S, Reads::whole, P, T>(
+      tile, [&](auto& sum, uintptr_t x, uintptr_t w, const typename S::M& lanes) __attribute__((always_inline)) {
+        add_runs<S, Reads::whole, C, P, T, A>(sum, first, end, alike.live, columns, weights, w_vector, lanes, x, w);
+      });
 }
 
 template <class S, Reads R, int P, int T>
@@ -239,7 +243,8 @@ DEPTHWISE_NOINLINE void run_unlike(const PixelSums<S>& tile) {
   constexpr Step item = sizeof(typename S::E);
   const EvenPlaces columns(tile.x_line * item);
   const Step w_vector = tile.w_vector * item;
-  sum_pixels<S, R, P, T>(tile, [&](auto& sum, uintptr_t x, uintptr_t w, const typename S::M& lanes) __attribute__((always_inline)) {
+  sum_pixels<S, R, P, T>(tile, [&](auto& sum, uintptr_t x, uintptr_t w,
+                                   const typename S::M& lanes) __attribute__((always_inline)) {
     const Run* run = tile.runs;
     for (const Runs* alike = tile.alike; alike != tile.alike_end; ++alike) {
       const Run *const first = run, *const end = run += alike->count;
