@@ -126,6 +126,25 @@ def test_same_bits_for_any_number_of_threads_and_from_run_to_run(target, dtype, 
                 assert a.tobytes() == b.tobytes()
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_same_bits_for_any_number_of_threads_beside_a_channel_that_is_not_finite(target, layout, stride):
+    """Planes that are summed together are not all done again because of one."""
+    rng = np.random.default_rng(13)
+    for size, k, pad in ((57, 57), 3, 2), ((29, 29), 7, 3), ((13, 14), 4, 3):
+        x = layout(rng.normal(size=(1, 64, *size)).astype(np.float32))
+        gy = ops.forward(x, np.ones((1, 64, k, k), np.float32), stride=stride, pad=pad)
+        gy[0, 1, 2, 3] = np.inf
+        results = []
+        for n_threads in (1, 2, 4):
+            with depthwise.threads(n_threads):
+                results.append(ops.weight_grad(x, gy, (k, k), stride=stride, pad=pad))
+        finite = ops.weight_grad(x, np.where(np.isfinite(gy), gy, 0), (k, k), stride=stride, pad=pad)
+        for other in results:
+            np.testing.assert_array_equal(np.delete(other, 1, axis=1), np.delete(finite, 1, axis=1))
+            assert other.tobytes() == results[0].tobytes()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_hang_on_the_plan_alone(target, dtype, layout):

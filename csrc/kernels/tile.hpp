@@ -236,15 +236,6 @@ DEPTHWISE_INLINE void with_height(int64_t lines, const F& f) {
   if constexpr (depthwise::is_tile_height(most, max_lines)) f(Number<most>());
 }
 
-// Most taps across the lines that a weight gradient sums at once: their sums, eight gy lines and an x line fit the
-// registers.
-template <class S>
-constexpr int most_cross_taps(int taps) {
-  constexpr int registers = S::registers;
-  const int fit = (registers - 9) / taps;
-  return fit > 3 ? 3 : fit < 1 ? 1 : fit;
-}
-
 // How many tiles of so many chunks are kept once they are worked out.
 DEPTHWISE_INLINE int64_t tiles_that_fit(int64_t chunks) {
   constexpr int64_t bytes = 64 << 10;

@@ -56,7 +56,7 @@ class WeightGradPlanar {
       const int64_t o = unit / job_.parts, part = unit % job_.parts;
       const int64_t planes = whole ? planes_together(o, end - unit) : 0;
       if (planes)
-        with_care([&] { run_planes(o, planes); });
+        run_planes_with_care(o, planes);
       else if (taps_)
         with_care([&] { run_part(o, part); });
       if (job_.gb_sums)
@@ -75,6 +75,15 @@ class WeightGradPlanar {
     careful_ = !S::masked_fma && !finite_;
     if (careful_) sum();
     careful_ = false;
+  }
+
+  // Careful sums have another order, and which planes are done together hangs on the threads: each alone says whether
+  // it needs them.
+  void run_planes_with_care(int64_t o, int64_t planes) {
+    finite_ = true;
+    if (planes > 1) run_planes(o, planes);
+    if (planes > 1 && (S::masked_fma || finite_)) return;
+    for (int64_t i = 0; i < planes; ++i) with_care([&] { run_planes(o + i, 1); });
   }
 
   E* weights_of(int64_t o) {
