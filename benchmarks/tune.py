@@ -235,7 +235,6 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "few_taps_cost": (HALVES, LINES),
     "many_taps_cost": (HALVES, LINES),
     "ends_cost": (HALVES, LINE_GRADIENTS),
-    "few_taps": ((0.5,), LINES),
     "apart_line_cost": (HALVES, STRIDED_LINES),
     "apart_vector_cost": (HALVES, STRIDED_LINES),
     "scattered_cost": (HALVES, STRIDED_LINES),

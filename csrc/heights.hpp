@@ -13,7 +13,7 @@ constexpr bool is_tile_height(int64_t lines, int64_t most) {
 
 class Heights {
  public:
-  // Of `lines` lines in tiles of `most` at most: 8, or fewer than 5, where all heights are compiled.
+  // Of `lines` lines in tiles of `most` at most. Other numbers than 8 are those of kernels that take any height.
   constexpr Heights(int64_t lines, int64_t most)
       : count_((lines + most - 1) / most + (most == 8 && lines == 3)),
         least_(count_ ? lines / count_ : 0),

@@ -60,6 +60,19 @@ def test_scratch_of_31_by_31(name, size, layout, multiplier):
                 assert plan["scratch bytes a thread"] <= MIB + copies(W), (stride, dilate, plan)
 
 
+@pytest.mark.parametrize("name", depthwise.targets())
+@pytest.mark.parametrize("stride", [1, 2, 3, 8])
+@pytest.mark.parametrize("kernel", [3, 24, 31, 64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scratch_of_lines(name, dtype, kernel, stride):
+    """The same of rows whose outputs lie a stride apart, which are put together from a row for each residue."""
+    x, W = np.zeros((1, 3, 100_000), dtype), np.zeros((1, 3, kernel), dtype)
+    for kind in ("forward", "input_grad", "weight_grad"):
+        with depthwise.use_target(name):
+            plan = depthwise.explain(x, W, stride=stride, pad=kernel // 2, kind=kind)
+        assert plan["scratch bytes a thread"] <= MIB + copies(W), plan
+
+
 def test_an_output_in_the_padding():
     y = ops.forward(np.ones((1, 1, 3, 3), "f"), np.ones((1, 1, 3, 3), "f"), pad=10**8, stride=3 * 10**7)
     assert y.shape == (1, 1, 7, 7)

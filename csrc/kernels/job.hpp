@@ -74,6 +74,9 @@ constexpr int64_t steps_kept = 512;
 // Rows of gy that a planar weight gradient takes at once at most.
 constexpr int64_t gradient_tile = 32;
 
+// Taps of a line at most whose weights, or sums, stay in registers.
+constexpr int few_taps = 8;
+
 // gW[o % divide, o / divide] = sum over planes n of the products of gy[n, o] with x[n, o / divide] under each tap.
 // Of taps one behind another in depth each is a gradient of its own.
 // Images and bands of gy rows are dealt to a fixed number of parts, each summed alone, so that the order of summation

@@ -118,7 +118,7 @@ enum class Clipped { nowhere, at_the_ends, anywhere };
 // Whether column s, of those under T outputs and A taps, is to be asked.
 template <Clipped C, int T, int A>
 constexpr bool is_asked(int s) {
-  return C == Clipped::anywhere || (C == Clipped::at_the_ends && !(lines_of_all_taps(T, A, 1) & (1u << s)));
+  return C == Clipped::anywhere || (C == Clipped::at_the_ends && !(lines_of_all_taps(T, A) & (1u << s)));
 }
 
 // P vectors of channels at once.
@@ -266,7 +266,7 @@ inline void run_pixels(const PixelSums<S>& tile) {
   if (tile.alike_end - tile.alike != 1) return run_unlike<S, Reads::whole, P, T>(tile);
   with_number<most_taps_at_once<S, P>>(tile.alike->taps, [&](auto taps) {
     constexpr int A = decltype(taps)::value;
-    constexpr uint32_t all = (1u << (T + A - 1)) - 1u, not_asked = lines_of_all_taps(T, A, 1);
+    constexpr uint32_t all = (1u << (T + A - 1)) - 1u, not_asked = lines_of_all_taps(T, A);
     const uint32_t live = tile.alike->live;
     if (live == all) return run_alike<S, Clipped::nowhere, P, T, A>(tile);
     if constexpr (A > 1 && not_asked != 0)

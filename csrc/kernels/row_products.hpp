@@ -123,8 +123,8 @@ DEPTHWISE_INLINE void store_totals(const RowProducts<typename S::E>& p, typename
 
 // What lies behind a tile's lines, the share of one vector.
 template <class S>
-DEPTHWISE_NOINLINE void fetch_behind(const RowProducts<typename S::E>& p, const ProductRun& run, const typename S::E* x,
-                                     const typename S::E* gy) {
+DEPTHWISE_NOINLINE void fetch_next_rows(const RowProducts<typename S::E>& p, const ProductRun& run,
+                                        const typename S::E* x, const typename S::E* gy) {
   constexpr int apart = lines_per_out<S>;
   const Step lanes = S::N * run.vector, bytes = run.lines * S::N * Step{sizeof(typename S::E)};
   fetch_span(x - lanes * apart + run.lines * apart * p.x_line, bytes * apart * apart, run.vector, false);
@@ -255,7 +255,7 @@ DEPTHWISE_NOINLINE bool add_row_products(const RowProducts<typename S::E>& p) {
       for (int i = 0; i < O * A; ++i) sum[i / A][i % A] = G::load(p.sums + i / A * p.sums_cross + i % A * p.sums_tap);
     }
     for (const ProductRun* run = p.runs; run < p.runs_end; ++run) {
-      if (__builtin_expect(p.fetch, 0)) fetch_behind<S>(p, *run, x + run->x, gy + run->g);
+      if (__builtin_expect(p.fetch, 0)) fetch_next_rows<S>(p, *run, x + run->x, gy + run->g);
       if (!S::masked_fma && !run->masks)
         add_run<S, B, false, A, O>(p, *run, x + run->x, gy + run->g, sum);
       else

@@ -10,7 +10,7 @@
 
 namespace {
 
-constexpr int few_taps = 8;
+using depthwise::few_taps;
 
 // What is copied, staged and summed of rows that are done together stays in a first-level cache.
 constexpr int64_t rows_together_bytes = 12 << 10;

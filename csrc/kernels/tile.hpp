@@ -110,8 +110,8 @@ DEPTHWISE_INLINE typename S::V multiply_add(typename S::V v, typename S::V weigh
 
 // A tile's first and last lines do not meet all taps of a chunk. They alone lie beside the image, mostly: then the
 // others, whose bits these are, need not be asked about.
-constexpr uint32_t lines_of_all_taps(int64_t outs, int64_t taps, int64_t apart = 1) {
-  const int64_t first = taps - 1, last = (outs - 1) * apart;
+constexpr uint32_t lines_of_all_taps(int64_t outs, int64_t taps) {
+  const int64_t first = taps - 1, last = outs - 1;
   return first > last ? 0 : (1u << (last + 1)) - (1u << first);
 }
 constexpr bool ends_alone(uint32_t live, int64_t outs, int64_t taps) {

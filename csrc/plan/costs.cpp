@@ -184,7 +184,7 @@ double by_columns_of_line(const Facts& f) {
   const int64_t phases = f.gradient ? f.p.w.stride : 1;
   const int64_t taps = ceil_div(f.p.w.kernel, phases) * (f.gradient ? f.p.multiplier : 1);
   const double row = products ? n.few_taps_cost + n.ends_cost * static_cast<double>(f.p.w.kernel)
-                              : static_cast<double>(phases) * (taps <= n.few_taps ? n.few_taps_cost : n.many_taps_cost);
+                              : static_cast<double>(phases) * (taps <= few_taps ? n.few_taps_cost : n.many_taps_cost);
   const double sums = lanes / std::max(1.0, f.taps_w) + each_row(f, row);
   if (f.channels_closest) return gathered(f, sums) + columns_apart(f);
   return sums + scattered(f) + (f.p.w.stride == 1 ? rows_apart(f) : columns_apart(f));

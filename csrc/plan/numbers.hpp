@@ -67,7 +67,6 @@ struct FixedNumbers {
   // row's ends are masked (the same machine, us: 16x1024 rows of 56 with 3 taps 248, as an image 401 and transposed
   // 835; 4x24 rows of 29 with 9 taps 9.3, 5.7 and 3.2).
   double few_taps_cost = 25, many_taps_cost = 200, ends_cost = 4;
-  int64_t few_taps = 8;
   // Multiply-adds that it takes to copy a row of outputs a stride apart, and each vector of it; to write a vector to
   // every so many columns (the same machine, 1x1024x909 with 3 taps and stride 2: 217 us, packed for tiles 449 and
   // transposed 493).

@@ -23,7 +23,8 @@ Planned<Correlation> plan_sequence(const Facts& f, const LatticeView& lat, const
   Planned<Correlation> planned{.job = correlation_of(f, lat, false, f.rows_in_place, written_in_place)};
   Correlation& job = planned.job;
   const int64_t outs = ceil_div(job.out.cross_size, cross_out_step(lat));  // of a phase
-  job.strip = std::clamp<int64_t>(outs, 1, numbers.fixed.line_strip);
+  // All phases of a strip are put together in a stage, and keep masks.
+  job.strip = std::clamp<int64_t>(outs, 1, std::max<int64_t>(1, numbers.fixed.line_strip / cross_out_step(lat)));
   job.strips = ceil_div(outs, job.strip);
   job.units = job.batch * job.out_channels * job.strips;
   return planned;

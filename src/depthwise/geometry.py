@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, wraps
 from math import prod
 from typing import Any
 
@@ -171,21 +172,27 @@ def axes(
     return _axes(x_shape, W_shape, stride, pad, dilate, spatial)
 
 
+def _known(function: Callable[..., Geometry]) -> Callable[..., Geometry]:
+    """The same, asked once for arguments that are plain: checks of a small array would take longer than its sums."""
+    asked_before = lru_cache(maxsize=4096)(function)
+
+    @wraps(function)
+    def answer(*args: Any) -> Geometry:
+        return (asked_before if _core.is_plain(args) else function)(*args)
+
+    return answer
+
+
+@_known
 def input_grad_geometry(
     gy_shape: tuple[int, ...], W_shape: tuple[int, ...], input_size: Any, stride: Any, pad: Any, dilate: Any
 ) -> Geometry:
     """The forward pass's :func:`geometry`, from what the input gradient is given; whether gy fits is not asked."""
-    values = input_size, stride, pad, dilate
-    return (_known_input_grad if _core.is_plain(values) else _input_grad)(gy_shape, W_shape, *values)
-
-
-def _input_grad(
-    gy_shape: tuple[int, ...], W_shape: tuple[int, ...], input_size: Any, stride: Any, pad: Any, dilate: Any
-) -> Geometry:
     size = per_axis("input_size", input_size, 0, spatial_axes(W=W_shape, gy=gy_shape))
     return geometry((gy_shape[0], W_shape[1], *size), W_shape, stride, pad, dilate)
 
 
+@_known
 def weight_grad_geometry(
     x_shape: tuple[int, ...],
     gy_shape: tuple[int, ...],
@@ -199,20 +206,6 @@ def weight_grad_geometry(
 
     `multiplier` counts where x has no channels, which tell it otherwise.
     """
-    values = kernel_size, stride, pad, dilate
-    known = _known_weight_grad if _core.is_plain(values) else _weight_grad
-    return known(x_shape, gy_shape, *values, multiplier)
-
-
-def _weight_grad(
-    x_shape: tuple[int, ...],
-    gy_shape: tuple[int, ...],
-    kernel_size: Any,
-    stride: Any,
-    pad: Any,
-    dilate: Any,
-    multiplier: int,
-) -> Geometry:
     count = spatial_axes(x=x_shape, gy=gy_shape)
     channels, outputs = x_shape[1], gy_shape[1]
     if outputs % channels if channels else outputs:
@@ -222,10 +215,6 @@ def _weight_grad(
     if channels:
         multiplier = outputs // channels
     return geometry(x_shape, (multiplier, channels, *kernel), stride, pad, dilate)
-
-
-# Checks of a small convolution's arguments would take as long as the convolution.
-_known_input_grad, _known_weight_grad = lru_cache(maxsize=4096)(_input_grad), lru_cache(maxsize=4096)(_weight_grad)
 
 
 def output_size(
