@@ -25,9 +25,11 @@ struct Piece {
 template <class S>
 class GradientPieces {
  public:
-  GradientPieces(const WeightGradient& job, const InputRows<S>& x)
+  // `edge`: channels are fewer than lanes.
+  GradientPieces(const WeightGradient& job, const InputRows<S>& x, bool edge)
       : job_(job),
         x_(x),
+        edge_(edge),
         most_(job.kernel_cross * job.lattice.max_sets * fewest_pieces(job.lattice.max_set_taps, S::max_taps).count) {}
 
   void take(Arena& arena) { pieces_ = arena.take<Piece>(most_); }
@@ -48,7 +50,7 @@ class GradientPieces {
       for (int64_t k = 0; k < chunks.count; ++k) {
         const int taps = static_cast<int>(chunks.length(k));
         // As many taps as fill the registers: the few that are left have shares.
-        const int64_t most = most_products_across<S>(taps);
+        const int64_t most = most_products_across<S>(taps, edge_);
         for (int64_t o = 0; o < rows.tap_count; o += most) {
           const Range cross{o, at_most(o + most, rows.tap_count)};
           add_group(rows, set, chunks.begin(k), taps, cross, k == 0 && cross.end == rows.tap_count);
@@ -93,6 +95,7 @@ class GradientPieces {
 
   const WeightGradient& job_;
   const InputRows<S>& x_;
+  const bool edge_;
   const int64_t most_;
   Piece* pieces_ = nullptr;
   int64_t count_ = 0;

@@ -13,7 +13,8 @@ namespace {
 // Most taps across the lines that are summed at once, and of any target.
 constexpr int most_across = 5;
 template <class S>
-constexpr int most_products_across(int taps) {
+constexpr int most_products_across(int taps, bool edge) {
+  if (edge) return 1;  // fewer channels than lanes are not worth a function for each
   constexpr int sums = S::registers >= 32 ? 15 : 10, most = S::registers >= 32 ? 3 : most_across;
   const int fit = sums / taps;
   return fit > most ? most : fit < 1 ? 1 : fit;
@@ -195,12 +196,13 @@ DEPTHWISE_NOINLINE void add_products(const Products<typename S::E>& p) {
 // The products of tiles of `lines` gy lines under `taps` by `cross_taps` taps.
 template <class S, bool Edge>
 inline void add_products_of(int lines, int apart, int taps, int cross_taps, const Products<typename S::E>& p) {
-  DEPTHWISE_REQUIRE(taps > 0 && taps <= S::max_taps && cross_taps > 0 && cross_taps <= most_products_across<S>(taps),
-                    "the sums fit the registers");
+  DEPTHWISE_REQUIRE(
+      taps > 0 && taps <= S::max_taps && cross_taps > 0 && cross_taps <= most_products_across<S>(taps, Edge),
+      "the sums fit the registers");
   DEPTHWISE_REQUIRE(apart == 1 || (apart == 2 && taps <= 3), "a stride is left to the tile for few taps alone");
   with_number<S::max_taps>(taps, [&](auto A) {
     constexpr int a = decltype(A)::value;
-    with_number<most_products_across<S>(a)>(cross_taps, [&](auto O) {
+    with_number<most_products_across<S>(a, Edge)>(cross_taps, [&](auto O) {
       constexpr int o = decltype(O)::value;
       with_number<product_lines<S>(a * o)>(lines, [&](auto T) {
         constexpr int t = decltype(T)::value;

@@ -156,14 +156,16 @@ void run_rows(const Rows<S>& r) {
     if constexpr (L == Lanes::columns && (pairs_columns<S> || chunk_taps<S> > S::max_taps))
       if (!f) f = long_chunks_function<S>(chunks, end, lines);
     RowRun<S> run{.rows = &r, .tile = tile, .chunks = chunks, .chunks_end = end, .adds = r.adds};
-    if (f) {
+    if constexpr (L == Lanes::columns && pairs_columns<S>) {
       f(run);
-      continue;
-    }
-    for (; run.chunks < end; ++run.chunks) {
-      if (run.adds && !run.chunks->live) continue;
-      chunk_function<S, L>(*run.chunks, lines)(run);
-      run.adds = true;
+    } else if (f) {
+      f(run);
+    } else {
+      for (; run.chunks < end; ++run.chunks) {
+        if (run.adds && !run.chunks->live) continue;
+        chunk_function<S, L>(*run.chunks, lines)(run);
+        run.adds = true;
+      }
     }
   }
 }

@@ -23,7 +23,7 @@ class WeightGradChannelsLast {
         x_(job.x, lat_, {.channels = job.out_channels, .divide = job.divide, .sum = 1}, job.vectors_together,
            job.rows_packed, job.columns_packed),
         g_(job.g, job.out_channels, job.band, job.strip, job.vectors_together),
-        pieces_(job, x_),
+        pieces_(job, x_, edge()),
         bias_(job) {
     DEPTHWISE_REQUIRE(job.band > 0 && job.strip > 0 && job.group > 0 && job.parts > 0, "a unit has products");
     DEPTHWISE_REQUIRE(job.columns_together > 0 && job.vectors_together > 0, "some are summed at once");
@@ -187,12 +187,12 @@ class WeightGradChannelsLast {
     const bool last = vectors.end == slab.vectors.end;
     p.x_ahead = last ? columns * apart * p.x_line - first * S::N : p.vectors * S::N;
     p.g_ahead = last ? columns * p.g_line - first * S::N : p.vectors * S::N;
-    if (direct() && p.lanes < S::N)
-      return add_products_of<S, true>(tiles.lines, apart, piece.taps, piece.cross_taps, p);
+    if (edge()) return add_products_of<S, true>(tiles.lines, apart, piece.taps, piece.cross_taps, p);
     add_products_of<S, false>(tiles.lines, apart, piece.taps, piece.cross_taps, p);
   }
 
   bool direct() const { return job_.x.direct && job_.g.direct; }
+  bool edge() const { return direct() && job_.out_channels < S::N; }
   // Lanes of vector v that lap over the vector before: where pixels are read as they lie, the last one's do.
   int64_t lapping(int64_t v) const {
     return direct() && job_.out_channels >= S::N ? at_least(0, (v + 1) * S::N - job_.out_channels) : 0;

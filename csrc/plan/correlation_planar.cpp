@@ -5,11 +5,6 @@
 namespace depthwise {
 namespace {
 
-// Two phases of columns that are summed side by side, to be stored together.
-bool joins_phases(const Facts& f, const LatticeView& lat) {
-  return f.sums == DType::f32 && cross_out_step(lat) == 2 && lat.cross_phase_count == 2;
-}
-
 bool rows_are_written_in_place(const Facts& f) {
   return f.written.dtype == f.sums && (f.written.strides[width_axis] == 1 || f.written_width() <= 1) &&
          f.row_is_written_in_steps();
@@ -37,7 +32,7 @@ Planned<Correlation> plan_planar(const Facts& f, const LatticeView& lat, const K
   const int64_t widest = std::clamp<int64_t>(phase_outs, 1, widest_strip(job, f, one_row));
   const int64_t whole = ceil_div(widest, f.N) * f.N;
   job.pairs = direct && f.pairs;
-  job.interleaved = joins_phases(f, lat);
+  job.interleaved = f.joins_phases();
   job.channels_together = form == Form::converted ? f.planes_together : 0;
   job.ring = one_row ? 1 : lat.max_set_taps + 3 * f.k.max_lines;  // so that the window seldom has to slide
   job.strip = direct ? whole : packed_strip(whole, job, job.planes_summed(), f);

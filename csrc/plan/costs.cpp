@@ -22,8 +22,7 @@ double idle_in_rows(const Facts& f) {
   const bool lone = f.gradient && p.w.stride > 1;
   const double stacked = p.w.stride == 1 ? numbers.fixed.stack_cost : 1;
   const double cost = !alone ? 1 : lone ? numbers.fixed.lone_cost : chains ? numbers.fixed.chains_cost : stacked;
-  const bool interleaved = f.gradient && p.w.stride == 2 && f.row_is_written_in_steps();
-  const double strided = interleaved ? numbers.fixed.interleaved_cost : f.pairs ? numbers.fixed.pairs_cost : 1;
+  const double strided = f.joins_phases() ? numbers.fixed.interleaved_cost : f.pairs ? numbers.fixed.pairs_cost : 1;
   return cost * strided * phases * lanes * taps / std::max(1.0, f.taps_w);
 }
 

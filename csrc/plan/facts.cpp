@@ -160,10 +160,10 @@ Problem normalised(const Problem& asked) {
 }
 
 bool Facts::row_is_written_in_steps() const {
-  if (!gradient || p.w.stride == 1) return true;
-  const int64_t phases = phases_met(p.w);
-  return phases == 0 || (p.w.stride == 2 && phases == 2 && sums == DType::f32);
+  return !gradient || p.w.stride == 1 || phases_met(p.w) == 0 || joins_phases();
 }
+
+bool Facts::joins_phases() const { return gradient && sums == DType::f32 && p.w.stride == 2 && phases_met(p.w) == 2; }
 
 Side Facts::side(const Array& a, bool image, bool channel_lanes, bool direct) const {
   const int line = channel_lanes ? width_axis : height_axis, cross = channel_lanes ? height_axis : width_axis;

@@ -43,6 +43,8 @@ struct Facts {
   // Neighbouring outputs of a row read columns, and are written to columns, that are neighbours or every other one.
   bool row_is_read_in_steps() const { return gradient || p.w.stride == 1 || pairs; }
   bool row_is_written_in_steps() const;
+  // Lanes along the columns: two phases of columns are summed side by side, to be stored together.
+  bool joins_phases() const;
 
   // An array as a kernel with lanes along channels, or along columns, walks it.
   Side side(const Array&, bool image, bool channel_lanes, bool direct) const;
