@@ -327,7 +327,7 @@ class WeightGradPlanar {
   };
 
   // The columns of a chunk of taps, of which the first has its sum at `tap`.
-  void run_columns(const RowProducts<E>& all, const Tiles& tiles, int64_t taps, Step tap) {
+  void run_columns(RowProducts<E>& all, const Tiles& tiles, int64_t taps, Step tap) {
     const Step x_vector = tiles.packed && !job_.x.direct ? S::N : S::N * lat_.cross_in_step;
     const Cut columns = fewest_pieces(job_.kernel_cross, most_columns(taps));
     for (int64_t k = 0; k < columns.count; ++k) {
@@ -355,6 +355,7 @@ class WeightGradPlanar {
       p.sums = sums_.set(0) + (tap + o0 * job_.sum_cross) * S::N;
       if (p.totals) p.totals += tap + o0 * job_.sum_cross;
       with_vectors([&]<class V, Beside B, int most>() { finite_ &= add_row_products<V, B, most>(taps, count, p); });
+      all.fetch = false;  // what lies behind these tiles is at hand for the other taps
     }
   }
 

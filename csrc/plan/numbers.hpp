@@ -176,11 +176,12 @@ struct MachineNumbers {
   // one thread: 16x32x112x112 with 3x3 8.0 ms in bands of 16 rows, 5.0 in rows; AVX-512, EPYC of the fifth:
   // 32x96x56x56 with 7x7 12.4 and 7.2, but 1x96x202x201 with 9x1 1.5 and 2.0).
   double streamed_share = 0.625, window_share = 0.5;
-  // Fetching ahead costs a fifth where a cache holds the arrays, in last-level caches (AVX-512, EPYC of the fourth
-  // generation, one thread, channels last, 3x3: 128x56x56 101 us with and 82 without, 512x56x56 844 and 702; but
-  // 88x128x256 1.2 ms and 2.1). Planes of a
-  // weight gradient are fetched ahead from so many second-level caches on.
-  double fetched_share = 0.4375, fetched_planes_share = 2;
+  // What follows is fetched ahead where arrays take so many second-level caches. Where they come from memory that is
+  // faster by a half, and planes are even where they lie in a last-level cache; pixels lose up to an eighth there
+  // (AVX2, EPYC of the fourth generation, one thread, float32, forward, without and with: planes of 144x128x128 with
+  // 5x5 and stride two 1332 us and 604 from memory, 800 and 401 from the cache, 128x56x56 with 3x3 231 and 152, 84 and
+  // 91; pixels of 128x56x56 312 and 212, 95 and 99, of 512x56x56 998 and 972, 688 and 781).
+  double fetched_share = 2;
   // Outputs that no cache holds are staged by the tile and stored past the caches where a plane is so large, and a
   // pixel so small, in bytes (AVX-512, EPYC of the fourth generation, one thread, 3x3: 88x128x256 1.6 ms into the
   // caches and 0.8 past them, 64x300x300 channels last 3.5 and 1.9; but 512x56x56, which a cache holds, 0.35 and 0.60).

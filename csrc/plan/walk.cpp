@@ -83,7 +83,7 @@ bool stages_pixels(const Facts& f, const Correlation& job) {
 int64_t fetched_ahead(const Facts& f, const Machine& m, const Correlation& job) {
   const bool dense = job.in.line == job.in.cross_size && job.out.line == job.out.cross_size;
   const bool in_place = job.in.direct && job.out.direct && !job.channels_together;
-  if (f.bytes <= of(numbers.machine.fetched_share, m.last_cache) || !dense || !in_place) return 0;
+  if (f.bytes <= of(numbers.machine.fetched_share, m.second_cache) || !dense || !in_place) return 0;
   if (!job.out.lines || !job.out.cross_size) return 0;
   return std::max<int64_t>(1, job.in.lines / job.out.lines) *
          std::max<int64_t>(1, job.in.cross_size / job.out.cross_size) * f.N * f.item;
@@ -109,7 +109,7 @@ void walk_channels_last(const Facts& f, const Machine& m, int threads, Correlati
   job.streams = in_place && streams(f, m);
   if (in_place) job.band = std::min(job.band, rows_of_band(job, threads) * cross_out_step(job.lattice));
   job.bands = ceil_div(job.out.cross_size, job.band);
-  job.fetches = f.bytes > of(numbers.machine.fetched_share, m.last_cache) && (job.in.direct || job.out.direct);
+  job.fetches = f.bytes > of(numbers.machine.fetched_share, m.second_cache) && (job.in.direct || job.out.direct);
   job.group = vectors_of_unit(f, job, threads);
   job.groups = ceil_div(ceil_div(job.out_channels, f.N), job.group);
   job.non_temporal = stages_pixels(f, job);
@@ -148,12 +148,12 @@ void walk_converted_pixels(const Facts& f, const Machine& m, int threads, Correl
 
 void walk_planar(const Facts& f, const Machine& m, int, WeightGradient& job) {
   const bool dense = job.x.line == job.x.cross_size && job.g.line == job.g.cross_size;
-  job.fetches = f.bytes > of(numbers.machine.fetched_planes_share, m.second_cache) && dense &&
+  job.fetches = f.bytes > of(numbers.machine.fetched_share, m.second_cache) && dense &&
                 job.lattice.line_phase_count == 1 && !job.channels_together;
 }
 
 void walk_channels_last(const Facts& f, const Machine& m, int, WeightGradient& job) {
-  job.fetches = job.x.direct && f.bytes > of(numbers.machine.fetched_share, m.last_cache);
+  job.fetches = job.x.direct && f.bytes > of(numbers.machine.fetched_share, m.second_cache);
 }
 
 int threads_for(const Facts& f, int64_t units, int most_threads) {
