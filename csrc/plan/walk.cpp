@@ -109,7 +109,9 @@ void walk_channels_last(const Facts& f, const Machine& m, int threads, Correlati
   job.streams = in_place && streams(f, m);
   if (in_place) job.band = std::min(job.band, rows_of_band(job, threads) * cross_out_step(job.lattice));
   job.bands = ceil_div(job.out.cross_size, job.band);
-  job.fetches = f.bytes > of(numbers.machine.fetched_share, m.second_cache) && (job.in.direct || job.out.direct);
+  // Pixels that crowd a first-level cache would be pushed out of it by those to come.
+  job.fetches = f.bytes > of(numbers.machine.fetched_share, m.second_cache) && !pixels_crowd(f) &&
+                (job.in.direct || job.out.direct);
   job.group = vectors_of_unit(f, job, threads);
   job.groups = ceil_div(ceil_div(job.out_channels, f.N), job.group);
   job.non_temporal = stages_pixels(f, job);
