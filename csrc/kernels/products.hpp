@@ -120,8 +120,7 @@ struct TileProducts {
     x += row * p.x_row;
     gy += row * p.g_row;
     for (; row < end; ++row, x += p.x_row, gy += p.g_row) {
-      if constexpr (missing == Missing::nothing)
-        if (p.taps_fetched) fetch(p, x, gy);
+      if (p.taps_fetched) fetch(p, x, gy);
       add_row<missing>(p, x, gy, live, row, load);
     }
   }
