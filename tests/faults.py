@@ -254,10 +254,10 @@ FAULTS = [
         "tile.sum[0][o][a] = FAULT ? tile.sum[0][o][a] : S::add(tile.sum[0][o][a], tile.sum[i][o][a]);",
     ),
     Fault(
-        "channels-last weight gradient: lanes that lap over are stored",
+        "channels-last weight gradient: the first lane behind those that lap over is not stored",
         K + "weight_grad_channels_last.hpp",
-        "own = v * S::N - first;",
-        "own = FAULT ? 0 : v * S::N - first;",
+        "for (int64_t l = own; l < end; ++l)",
+        "for (int64_t l = own + (FAULT && own > 0); l < end; ++l)",
     ),
     Fault(
         "pixels copied in pairs of vectors: the second's lanes are the first's",

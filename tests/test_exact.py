@@ -345,6 +345,13 @@ def test_arrays_that_no_cache_holds(target, layout, stride):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
+def test_large_images_of_pixels_a_power_of_two_apart(target, stride):
+    """Their vectors of channels are summed in pairs, each with its own weights."""
+    rng = np.random.default_rng(12)
+    check(rng, 1, 1024, 1, (28, 27), (3, 3), stride, 1, 1, LAYOUTS[1])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("rows", [7, 10, 11, 14, 19, 23])
 def test_small_planes_of_many_channels(target, rows, stride):
     """Several planes a call, first and last of the array apart, rows that do and do not divide into equal tiles."""
