@@ -192,14 +192,27 @@ struct RowRun {
   bool adds;  // to what y holds
 };
 
-// Fetches the share of what lies behind a tile that falls to one of its vectors.
+// What lies behind a tile in a plane, of x and, to be written, of y; each of the tile's vectors fetches its share.
 template <class S, int T>
-DEPTHWISE_INLINE void fetch_behind(const RowRun<S>& run, int64_t plane, int64_t vector) {
-  const Rows<S>& r = *run.rows;
-  fetch_span(r.x + plane * r.x_plane + run.tile->ahead, T * r.fetch_bytes, vector, false);
-  if (r.fetch_y)
-    fetch_span(r.y + plane * r.y_plane + run.tile->y_ahead, T * S::N * Step{sizeof(typename S::E)}, vector, true);
-}
+class Behind {
+ public:
+  DEPTHWISE_INLINE Behind(const RowRun<S>& run, int64_t plane)
+      : x_(reinterpret_cast<const char*>(run.rows->x + plane * run.rows->x_plane + run.tile->ahead)),
+        y_(reinterpret_cast<const char*>(run.rows->y + plane * run.rows->y_plane + run.tile->y_ahead)),
+        x_bytes_(T * run.rows->fetch_bytes),
+        y_bytes_(run.rows->fetch_y ? T * S::N * Step{sizeof(typename S::E)} : 0) {}
+
+  DEPTHWISE_INLINE void fetch() {
+    for (int64_t i = 0; i < x_bytes_; i += 64) __builtin_prefetch(x_ + i, 0);
+    for (int64_t i = 0; i < y_bytes_; i += 64) __builtin_prefetch(y_ + i, 1);
+    x_ += x_bytes_;
+    y_ += y_bytes_;
+  }
+
+ private:
+  const char *x_, *y_;
+  const int64_t x_bytes_, y_bytes_;
+};
 
 // Chunks one by one, since their numbers of taps differ.
 template <class S, Lanes L, Ask ask, int T, int A>
@@ -208,6 +221,7 @@ DEPTHWISE_NOINLINE void add_chunk(const RowRun<S>& run) {
   const Rows<S>& r = *run.rows;
   const Chunk chunk = *run.chunks;
   for (int64_t plane = 0; plane < r.planes; ++plane) {
+    Behind<S, T> behind(run, plane);
     Taps<S> taps[phases];
     for (int i = 0; i < phases; ++i) taps[i] = r.taps[i];
     const auto *x = r.x + plane * r.x_plane + chunk.x, *w = r.w + plane * r.w_plane + chunk.w;
@@ -215,7 +229,7 @@ DEPTHWISE_NOINLINE void add_chunk(const RowRun<S>& run) {
     const typename S::V start = r.bias ? S::set1(r.bias[plane * r.bias_plane]) : S::zero();
     int64_t lanes = (r.vectors - 1) * S::N * phases + r.last_lanes;  // left in the row
     for (int64_t v = 0; v < r.vectors; ++v, lanes -= S::N * phases) {
-      if (r.fetch_bytes) fetch_behind<S, T>(run, plane, v);
+      if (r.fetch_bytes) behind.fetch();
       typename S::V sum[phases][T];
       if (run.adds) {
         load_lines<S, T>(y, r.y_line, lanes, sum);
@@ -241,12 +255,13 @@ DEPTHWISE_NOINLINE void add_chunks(const RowRun<S>& run) {
   constexpr int phases = phases_of<S>, most = chunk_taps<S>;
   const Rows<S>& r = *run.rows;
   for (int64_t plane = 0; plane < r.planes; ++plane) {
+    Behind<S, T> behind(run, plane);
     const auto *x = r.x + plane * r.x_plane, *w = r.w + plane * r.w_plane;
     auto* y = r.y + plane * r.y_plane + run.tile->y;
     const typename S::V start = r.bias ? S::set1(r.bias[plane * r.bias_plane]) : S::zero();
     int64_t lanes = (r.vectors - 1) * S::N * phases + r.last_lanes;  // left in the row
     for (int64_t v = 0; v < r.vectors; ++v, lanes -= S::N * phases) {
-      if (r.fetch_bytes) fetch_behind<S, T>(run, plane, v);
+      if (r.fetch_bytes) behind.fetch();
       typename S::V sums[phases][T];
       if (run.adds) {
         load_lines<S, T>(y, r.y_line, lanes, sums);

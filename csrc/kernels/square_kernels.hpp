@@ -66,6 +66,7 @@ DEPTHWISE_NOINLINE void add_square(const RowRun<S>& run) {
   const Taps<S>& taps = r.taps[0];
   const Step x_line = taps.x_line, y_line = r.y_line, w_column = taps.w_offset[1] - taps.w_offset[0];
   for (int64_t plane = 0; plane < r.planes; ++plane) {
+    Behind<S, T> behind(run, plane);
     const auto *x = r.x + plane * r.x_plane + taps.x_offset[0], *w_plane = r.w + plane * r.w_plane + taps.w_offset[0];
     auto* y = r.y + plane * r.y_plane + run.tile->y;
     const auto* masks = taps.masks;
@@ -78,7 +79,7 @@ DEPTHWISE_NOINLINE void add_square(const RowRun<S>& run) {
     Step w_line = chunk->w_tap * Step{sizeof(typename S::E)};
     int64_t lanes = (r.vectors - 1) * S::N + r.last_lanes;  // left in the row
     for (; lanes > 0; lanes -= S::N) {
-      if (r.fetch_bytes) fetch_behind<S, T>(run, plane, r.vectors - divide_up(lanes, S::N));
+      if (r.fetch_bytes) behind.fetch();
       typename S::V sum[T];
       if (run.adds) {
         load_lines<S, T>(y, y_line, lanes, sum);
@@ -132,13 +133,14 @@ DEPTHWISE_INLINE void each_vector(const RowRun<S>& run, const Enter& enter, cons
   const Rows<S>& r = *run.rows;
   const InnerVectors inner = r.taps[0].inner;
   for (int64_t plane = 0; plane < r.planes; ++plane) {
+    Behind<S, T> behind(run, plane);
     const auto* x = r.x + plane * r.x_plane + r.taps[0].x_offset[0];
     auto* y = r.y + plane * r.y_plane + run.tile->y;
     const typename S::V start = r.bias ? S::set1(r.bias[plane * r.bias_plane]) : S::zero();
     enter(r.w + plane * r.w_plane);
     const auto run_vector = [&](auto is_inner, int64_t v) __attribute__((always_inline)) {
       const int64_t lanes = v + 1 < r.vectors ? S::N : r.last_lanes;
-      if (r.fetch_bytes) fetch_behind<S, T>(run, plane, v);
+      if (r.fetch_bytes) behind.fetch();
       typename S::V sum[T];
       if (__builtin_expect(run.adds, 0)) {
         load_lines<S, T>(y, r.y_line, lanes, sum);
@@ -231,6 +233,7 @@ DEPTHWISE_NOINLINE void add_interleaved(const RowRun<S>& run) {
   const Chunk& chunk = *run.chunks;
   const Step x_line = r.taps[0].x_line;
   for (int64_t plane = 0; plane < r.planes; ++plane) {
+    Behind<S, T> behind(run, plane);
     const E *x = r.x + plane * r.x_plane + chunk.x, *w = r.w + plane * r.w_plane + chunk.w;
     E* y = r.y + plane * r.y_plane + run.tile->y;
     const V start = r.bias ? S::set1(r.bias[plane * r.bias_plane]) : S::zero();
@@ -242,7 +245,7 @@ DEPTHWISE_NOINLINE void add_interleaved(const RowRun<S>& run) {
         weights[o][a] = S::set1(w[(o < C0 ? r.taps[0].w_offset[o] : r.taps[1].w_offset[o - C0]) + a * chunk.w_tap]);
     const auto run_vector = [&](auto inner, int64_t v) __attribute__((always_inline)) {
       const int64_t lanes = v + 1 < r.vectors ? 2 * S::N : r.last_lanes;
-      if (r.fetch_bytes) fetch_behind<S, T>(run, plane, v);
+      if (r.fetch_bytes) behind.fetch();
       V sum[2][T];
       if (__builtin_expect(run.adds, 0)) {
         load_lines<S, T>(y, r.y_line, lanes, sum);
