@@ -100,7 +100,7 @@ struct WeightGradient {
   int64_t group = 1, groups = 1;             // channels last: vectors of channels of a unit
   int64_t tile = 1;                          // planar: rows of gy that are taken at once at most
   int64_t channels_together = 0, spare = 0;  // planar: as above
-  bool fetches = false;  // the arrays come from memory, and what follows a tile is fetched meanwhile
+  bool fetches = false;                      // what follows a tile is fetched meanwhile
   // Channels last: columns of a band, and of these vectors of channels, that are summed before the next are. Packed
   // vectors are packed together.
   int64_t columns_together = 1, vectors_together = 1;

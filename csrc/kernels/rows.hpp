@@ -203,8 +203,8 @@ class Behind {
         y_bytes_(run.rows->fetch_y ? T * S::N * Step{sizeof(typename S::E)} : 0) {}
 
   DEPTHWISE_INLINE void fetch() {
-    for (int64_t i = 0; i < x_bytes_; i += 64) __builtin_prefetch(x_ + i, 0);
-    for (int64_t i = 0; i < y_bytes_; i += 64) __builtin_prefetch(y_ + i, 1);
+    fetch_span(x_, x_bytes_, 0, false);
+    fetch_span(y_, y_bytes_, 0, true);
     x_ += x_bytes_;
     y_ += y_bytes_;
   }

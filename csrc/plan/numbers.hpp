@@ -176,8 +176,8 @@ struct MachineNumbers {
   // one thread: 16x32x112x112 with 3x3 8.0 ms in bands of 16 rows, 5.0 in rows; AVX-512, EPYC of the fifth:
   // 32x96x56x56 with 7x7 12.4 and 7.2, but 1x96x202x201 with 9x1 1.5 and 2.0).
   double streamed_share = 0.625, window_share = 0.5;
-  // What follows is fetched ahead where arrays take so many second-level caches. Where they come from memory that is
-  // faster by a half, and planes are even where they lie in a last-level cache; pixels lose up to an eighth there
+  // What follows is fetched ahead where arrays take so many second-level caches. Out of memory they take down
+  // to half the time, planes out of a last-level cache too; there wide pixels take up to an eighth more
   // (AVX2, EPYC of the fourth generation, one thread, float32, forward, without and with: planes of 144x128x128 with
   // 5x5 and stride two 1332 us and 604 from memory, 800 and 401 from the cache, 128x56x56 with 3x3 231 and 152, 84 and
   // 91; pixels of 128x56x56 312 and 212, 95 and 99, of 512x56x56 998 and 972, 688 and 781).
