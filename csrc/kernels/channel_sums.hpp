@@ -26,7 +26,10 @@ class ChannelSums {
       each_band(cells, first, [&](Step at, int64_t rows) {
         for (int64_t row = 0; row < rows; ++row) add_pixels<S>(g_, at + row * g_.cross, g_.lines, sums_, whole);
       });
-    for (int64_t i = 0; i < whole * S::N; ++i) totals[first + i] = sums_.lane(i / S::N, i % S::N);
+    for (int64_t v = 0; v < whole; ++v) {
+      const double* exact = sums_.exact(v);
+      for (int64_t l = 0; l < S::N; ++l) totals[first + v * S::N + l] = exact[l];
+    }
     for (int64_t o = first + whole * S::N; o < end; ++o) {
       totals[o] = 0;
       each_band(cells, o, [&](Step at, int64_t rows) { totals[o] += sum_area<S>(g_, at, g_.lines, rows); });

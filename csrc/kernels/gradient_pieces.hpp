@@ -1,5 +1,5 @@
-// The taps of a weight gradient in pieces that are summed together, each in the rows of gy in which some of them are
-// inside the image; the same for all tiles of a phase's columns.
+// The taps of a weight gradient in pieces that are summed together, each in the rows of gy in which all of them are
+// inside the image; the same for all of a phase's columns.
 #pragma once
 #include "cut.hpp"
 #include "input_rows.hpp"
@@ -14,12 +14,11 @@ using depthwise::WeightGradient;
 struct Piece {
   int taps, cross_taps;
   const Step* x_offset;
-  int64_t first, last;        // x lines inside the image, numbered from the one of gy's line 0
-  Range u, whole;             // rows of gy in which some tap is inside the image, and all are
-  Range inside[most_across];  // ... and each
-  Step x;                     // elements from the x of the first row of all, column 0
-  Step sums, sums_tap;        // elements from a set's start, and from tap to tap
-  bool fetches;               // it is the first to read some rows of x, and of its tap set the first piece
+  int64_t first, last;  // x lines inside the image, numbered from the one of gy's line 0
+  Range u;              // rows of gy in which these taps are inside the image
+  Step x;               // elements from the x of the first row of all, column 0
+  Step sums, sums_tap;  // elements from a set's start, and from tap to tap
+  bool fetches;         // it is the first to read some rows of x, and of its tap set the first piece
 };
 
 template <class S>
@@ -30,7 +29,8 @@ class GradientPieces {
       : job_(job),
         x_(x),
         edge_(edge),
-        most_(job.kernel_cross * job.lattice.max_sets * fewest_pieces(job.lattice.max_set_taps, S::max_taps).count) {}
+        most_(3 * job.kernel_cross * job.lattice.max_sets *
+              fewest_pieces(job.lattice.max_set_taps, S::max_taps).count) {}
 
   void take(Arena& arena) { pieces_ = arena.take<Piece>(most_); }
 
@@ -57,33 +57,38 @@ class GradientPieces {
         }
       }
     }
-    DEPTHWISE_REQUIRE(count_ <= most_, "the pieces fit");
     return *this;
   }
 
  private:
-  // Taps [a, a + taps) of a tap set under some taps across the rows.
+  // Taps [a, a + taps) of a tap set under some taps across the rows: those that are inside the image in the same rows.
   void add_group(const PhaseRows& rows, const TapSet& set, int64_t a, int taps, Range cross, bool fetches) {
-    Piece piece = {.taps = taps,
-                   .cross_taps = static_cast<int>(cross.size()),
-                   .x_offset = rows.x_offset + cross.begin,
-                   .first = set.first - a,
-                   .last = set.last - a,
-                   .u = {u_.end, u_.begin},
-                   .whole = u_,
-                   .fetches = fetches};
-    for (int64_t o = cross.begin; o < cross.end; ++o) {
-      const Range one = rows_inside(rows.taps[o]);
-      piece.inside[o - cross.begin] = one;
-      if (!one.empty()) piece.u = {at_most(piece.u.begin, one.begin), at_least(piece.u.end, one.end)};
-      piece.whole = {at_least(piece.whole.begin, one.begin), at_most(piece.whole.end, one.end)};
+    for (int64_t begin = u_.begin, end; begin < u_.end; begin = end) {
+      Range inside{cross.end, cross.begin};
+      end = u_.end;
+      for (int64_t o = cross.begin; o < cross.end; ++o) {
+        const Range one = rows_inside(rows.taps[o]);
+        if (begin >= one.end) continue;
+        end = at_most(end, begin < one.begin ? one.begin : one.end);
+        if (begin >= one.begin) inside = {at_most(inside.begin, o), o + 1};
+      }
+      if (!inside.empty()) add_piece(rows, set, a, taps, inside, {begin, end}, fetches);
     }
-    if (piece.u.empty()) return;
-    if (piece.whole.empty()) piece.whole = {piece.u.end, piece.u.end};
-    piece.x = (set.in0 + a * job_.lattice.line_in_step) * x_.line() + (piece.u.begin - u_.begin) * x_.row();
-    piece.sums = ((set.tap0 + a * set.tap_step) * job_.sum_line + rows.taps[cross.begin].tap * job_.sum_cross) * S::N;
-    piece.sums_tap = set.tap_step * job_.sum_line * S::N;
-    pieces_[count_++] = piece;
+  }
+
+  void add_piece(const PhaseRows& rows, const TapSet& set, int64_t a, int taps, Range cross, Range u, bool fetches) {
+    DEPTHWISE_REQUIRE(count_ < most_, "the pieces fit");
+    pieces_[count_++] = {
+        .taps = taps,
+        .cross_taps = static_cast<int>(cross.size()),
+        .x_offset = rows.x_offset + cross.begin,
+        .first = set.first - a,
+        .last = set.last - a,
+        .u = u,
+        .x = (set.in0 + a * job_.lattice.line_in_step) * x_.line() + (u.begin - u_.begin) * x_.row(),
+        .sums = ((set.tap0 + a * set.tap_step) * job_.sum_line + rows.taps[cross.begin].tap * job_.sum_cross) * S::N,
+        .sums_tap = set.tap_step * job_.sum_line * S::N,
+        .fetches = fetches};
   }
 
   // The rows in which a tap is inside the image.

@@ -1,50 +1,49 @@
-// The register tile under a weight gradient whose lanes hold channels: the sums of A x O taps stay in registers while
-// gy and x stream past.
+// The innermost loop of a weight gradient whose lanes hold channels: the sums of A x O taps stay in registers while gy
+// and x stream past.
 //
-// A tile is T neighbouring lines of gy, image columns, one vector each, held in registers. Each x line is loaded once
-// for each of O taps of the axis across the lines, and meets every gy line t with t + a == s, where a is one of A taps
-// along the lines.
+// It walks along rows of gy, whose pixels, a vector each, meet the A x O pixels of x under the taps: some neighbours at
+// once where all taps are inside the image, so that each pixel of x is loaded once for all of them; else one by one, and
+// the multiply-adds read x from memory themselves.
 #pragma once
 #include "require.hpp"
 #include "tile.hpp"
 
 namespace {
 
-// Most taps across the lines that are summed at once, and of any target.
-constexpr int most_across = 5;
+// Most taps across the lines that are summed at once.
 template <class S>
 constexpr int most_products_across(int taps, bool edge) {
   if (edge) return 1;  // fewer channels than lanes are not worth a function for each
-  constexpr int sums = S::registers >= 32 ? 15 : 10, most = S::registers >= 32 ? 3 : most_across;
+  constexpr int sums = S::registers >= 32 ? 15 : 10, most = S::registers >= 32 ? 3 : 5;
   const int fit = sums / taps;
   return fit > most ? most : fit < 1 ? 1 : fit;
 }
 
-// A sum waits four cycles for its last addend, and two multiply-adds start in a cycle: so few sums are split, line t of
-// gy adding to share t modulo their number.
+// A sum waits four cycles for its last addend, and two multiply-adds start in a cycle: so few sums are split, pixels of
+// gy adding to one share after another.
 constexpr int shares_of(int sums) { return sums >= 7 ? 1 : sums >= 4 ? 2 : sums == 3 ? 3 : 4; }
 
-// Lines of gy in a tile at most: as many as stand in registers beside the sums.
+// Pixels of gy that stand in registers beside the sums, an even number.
 template <class S>
-constexpr int product_lines(int sums) {
+constexpr int pixels_together(int sums) {
   constexpr int most = S::registers >= 32 ? 8 : 4;
-  const int fit = S::registers - 2 - sums * shares_of(sums);
-  return fit > max_lines ? max_lines : fit > most ? most : fit < 1 ? 1 : fit;
+  const int fit = (S::registers - 1 - sums * shares_of(sums)) & ~1;
+  return fit > most ? most : fit;
 }
 
 template <class E>
 struct Products {
-  const E *x, *g;                                      // the first tile's x line under tap 0, and gy line, in row 0
-  Step tiles;                                          // how many follow one another
-  int64_t first, last;                                 // x lines inside the image, numbered from the first tile's first
-  Step x_row, g_row, rows;                             // steps from row to row of tiles, and how many
-  Step whole, whole_end;                               // rows in which all O taps are inside the image
-  Step inside[most_across], inside_rows[most_across];  // those of each: the first, and how many
-  Step vectors;  // the same for so many of them, and the elements from one to the next
+  const E *x, *g;                 // in the first row, the x under the first pixel's tap 0, and the pixel
+  Step columns;                   // pixels of gy in a row
+  Step whole, whole_end;          // those that have all A taps inside the image
+  Step first, last;               // lines of x inside the image, numbered from the first pixel's tap 0
+  Step x_line, x_pixel, g_pixel;  // elements from line to line of x, and from pixel to pixel of gy
+  Step lines_apart;               // lines of x from one pixel of gy to the next
+  Step x_row, g_row, rows;        // elements from row to row, and how many
+  Step vectors;                   // the same for so many of them, and the elements from one to the next
   Step x_vector, g_vector, sums_vector;
   Step x_last, g_last;        // elements to the last one, which may lap over the one before
-  Step g_line, x_line;        // elements between lines
-  const Step* x_offset;       // elements to each of the O taps
+  const Step* x_offset;       // elements to each of the O taps, inside the image in all rows
   E* sums;                    // vectors [O][A]
   Step sums_cross, sums_tap;  // elements between them
   int64_t lanes;              // edge: so many count
@@ -52,164 +51,179 @@ struct Products {
   Step x_ahead, g_ahead, taps_fetched;
 };
 
-// What of a row of a tile is beside the image.
-enum class Missing { nothing, lines, taps };
+// Lines that lie ahead, `step` elements apart.
+template <class E>
+inline void fetch_lines(const E* at, Step step, Step lines) {
+  for (; lines > 0; --lines, at += step) __builtin_prefetch(at, 0, 2);
+}
 
-// `apart`: lines of x from one line of gy to the next, 1 or a stride of 2.
-template <class S, int T, int A, int O, int apart>
-struct TileProducts {
+// What lies ahead of a row.
+template <class E>
+DEPTHWISE_NOINLINE void fetch_row(const Products<E>& p, Step taps, const E* x, const E* gy) {
+  for (Step o = taps - p.taps_fetched; o < taps; ++o)
+    fetch_lines(x + (p.x_offset[o] + p.x_ahead), p.x_line, p.columns * p.lines_apart);
+  fetch_lines(gy + p.g_ahead, p.g_pixel, p.columns);
+  asm volatile("");  // GCC takes a function that but fetches for one that does nothing
+}
+
+// Walks over pixels of gy and what lies under the taps.
+template <class S, int A, int O, bool Edge>
+class PixelWalk {
   using E = typename S::E;
   using V = typename S::V;
-  static constexpr int shares = shares_of(A * O) < T ? shares_of(A * O) : T;
-  static constexpr int lines_in = (T - 1) * apart + A;
-  static constexpr uint32_t all = (1u << lines_in) - 1u;
-  V sum[shares][O][A];
+  using M = typename S::M;
 
-  DEPTHWISE_INLINE void add_line(V v, const V (&g)[T], int s, int o) {
+ public:
+  static constexpr int shares = shares_of(A * O), together = pixels_together<S>(A * O);
+  using Sums = V[shares][O][A];
+
+  DEPTHWISE_INLINE PixelWalk(const Products<E>& p, const E* x, const E* gy, M lanes)
+      : p_(p), g_(gy), lanes_(lanes) {
 #pragma GCC unroll 16
-    for (int a = 0; a < A; ++a) {
-      if (s < a || (s - a) % apart || s - a >= T * apart) continue;
-      const int t = (s - a) / apart;
-      sum[t % shares][o][a] = S::fma(v, g[t], sum[t % shares][o][a]);
+    for (int o = 0; o < O; ++o) x_[o] = x + p.x_offset[o];
+#pragma GCC unroll 16
+    for (int a = 1; a < A || a < 2; ++a) {
+      line_[a] = a * p.x_line;
+      DEPTHWISE_PIN_INTEGER(line_[a]);  // a register each, or GCC would add to a pointer for each load
     }
   }
 
-  template <Missing missing, class Load>
-  DEPTHWISE_INLINE void add_row(const Products<E>& p, const E* x, const E* gy, uint32_t live, Step row,
-                                const Load& load) {
-    V g[T];
-    Walk<E> g_lines(gy, p.g_line);
+  // The products of a row.
+  DEPTHWISE_INLINE void add_row(Sums& sum) {
+    if (p_.whole) add_asked(sum, 0, p_.whole);
+    Step left = p_.whole_end - p_.whole;
+    if (together > 1 && p_.lines_apart == 1)
+      for (; left >= together; left -= together) add_together<1>(sum);
+    if (together > 1 && A > 1 && A < 4 && p_.lines_apart == 2)
+      for (; left >= together; left -= together) add_together<2>(sum);
+    for (; left >= shares; left -= shares)
 #pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) g[t] = S::pin(load(g_lines.line(t)));
-    if constexpr (missing != Missing::nothing) DEPTHWISE_PIN_INTEGER(live);
-    if constexpr (missing == Missing::taps) {
+      for (int i = 0; i < shares; ++i) {
+        const V pixel = S::pin(load(g_));
 #pragma GCC unroll 16
-      for (int o = 0; o < O; ++o) {
-        if (static_cast<size_t>(row - p.inside[o]) >= static_cast<size_t>(p.inside_rows[o])) continue;
-        Walk<E> lines(x + p.x_offset[o], p.x_line);
-#pragma GCC unroll 32
-        for (int s = 0; s < lines_in; ++s) {
-          const E* line = lines.line(s);
-          if (live & (1u << s)) add_line(S::pin(load(line)), g, s, o);
-        }
+        for (int a = 0; a < A; ++a) add_line(sum[i], pixel, a);
+        move(p_.x_pixel, p_.g_pixel);
       }
-      return;
-    }
-    const E* from[O];
-#pragma GCC unroll 16
-    for (int o = 0; o < O; ++o) from[o] = x + p.x_offset[o];
-    const Step step = p.x_line;
-#pragma GCC unroll 32
-    for (int s = 0; s < lines_in; ++s) {
-      if (missing == Missing::nothing || __builtin_expect(live & (1u << s), 1)) {
-#pragma GCC unroll 16
-        for (int o = 0; o < O; ++o) add_line(S::pin(load(from[o] + s % 2 * step)), g, s, o);
-      }
-      if (s % 2 == 0) continue;
-#pragma GCC unroll 16
-      for (int o = 0; o < O; ++o) {
-        from[o] += 2 * step;
-        DEPTHWISE_PIN_INTEGER(from[o]);
-      }
-    }
+    add_asked(sum, p_.whole_end - left, p_.columns);
   }
+  // From the end of a row to the next.
+  DEPTHWISE_INLINE void next_row() { move(p_.x_row - p_.columns * p_.x_pixel, p_.g_row - p_.columns * p_.g_pixel); }
 
-  template <Missing missing, class Load>
-  DEPTHWISE_INLINE void add_rows(const Products<E>& p, const E* x, const E* gy, uint32_t live, Step row, Step end,
-                                 const Load& load) {
-    x += row * p.x_row;
-    gy += row * p.g_row;
-    for (; row < end; ++row, x += p.x_row, gy += p.g_row) {
-      if (p.taps_fetched) fetch(p, x, gy);
-      add_row<missing>(p, x, gy, live, row, load);
-    }
-  }
-
-  DEPTHWISE_INLINE void fetch(const Products<E>& p, const E* x, const E* gy) {
-    for (int o = O - static_cast<int>(p.taps_fetched); o < O; ++o) {
-      const E* ahead = x + (p.x_offset[o] + p.x_ahead);
-#pragma GCC unroll 16
-      for (int s = 0; s < T * apart; ++s) __builtin_prefetch(ahead + s * p.x_line, 0, 2);
-    }
-    gy += p.g_ahead;
-#pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) __builtin_prefetch(gy + t * p.g_line, 0, 2);
-  }
-
-  template <class Load>
-  DEPTHWISE_INLINE void add(const Products<E>& p, const E* x, const E* gy, uint32_t live, const Load& load) {
-    for (Step row = 0; row < p.rows;) {
-      if (row == p.whole && row < p.whole_end) {
-        if (__builtin_expect(live == all, 1))
-          add_rows<Missing::nothing>(p, x, gy, all, row, p.whole_end, load);
-        else
-          add_rows<Missing::lines>(p, x, gy, live, row, p.whole_end, load);
-        row = p.whole_end;
-      } else {
-        const Step end = row < p.whole ? p.whole : p.rows;
-        add_rows<Missing::taps>(p, x, gy, live, row, end, load);
-        row = end;
-      }
-    }
-  }
-};
-
-template <class S, int T, int A, int O, int apart, bool Edge>
-DEPTHWISE_NOINLINE void add_products(const Products<typename S::E>& p) {
-  using E = typename S::E;
-  typename S::M mask{};
-  if constexpr (Edge) mask = S::mask(0, p.lanes);
-  const auto load = [&](const E* at) __attribute__((always_inline)) {
+ private:
+  DEPTHWISE_INLINE V load(const E* at) const {
     if constexpr (Edge)
-      return S::load(at, mask);
+      return S::load(at, lanes_);
     else
       return S::load(at);
-  };
+  }
+  DEPTHWISE_INLINE void add_line(V (&sum)[O][A], V pixel, int a) const {
+#pragma GCC unroll 16
+    for (int o = 0; o < O; ++o) sum[o][a] = S::fma(load(x_[o] + (a ? line_[a] : 0)), pixel, sum[o][a]);
+  }
+  // Some pixels whose taps lie so many lines apart: each pixel of x is loaded once for all of them.
+  template <int apart>
+  DEPTHWISE_INLINE void add_together(Sums& sum) {
+    constexpr int lines = together * apart;
+    V pixel[together > 1 ? together : 1];
+#pragma GCC unroll 16
+    for (int t = 0; t < together; ++t) {
+      pixel[t] = S::pin(load(g_));
+      g_ += p_.g_pixel;
+    }
+#pragma GCC unroll 32
+    for (int s = 0; s < lines + A - apart; ++s) {
+      const int behind = s < lines ? s % 2 : s - lines;  // lines from x_, which is two further down after two
+#pragma GCC unroll 16
+      for (int o = 0; o < O; ++o) {
+        const V x = S::pin(load(x_[o] + (behind ? line_[behind] : 0)));
+#pragma GCC unroll 16
+        for (int a = 0; a < A; ++a) {
+          const int t = (s - a) / apart;
+          if (s >= a && (s - a) % apart == 0 && t < together)
+            sum[t % shares][o][a] = S::fma(x, pixel[t], sum[t % shares][o][a]);
+        }
+      }
+      if (s < lines && s % 2) move_x(2 * line_[1]);
+    }
+  }
+  DEPTHWISE_INLINE void move(Step x, Step g) {
+    g_ += g;
+    DEPTHWISE_PIN_INTEGER(g_);
+    move_x(x);
+  }
+  DEPTHWISE_INLINE void move_x(Step x) {
+#pragma GCC unroll 16
+    for (int o = 0; o < O; ++o) {
+      x_[o] += x;
+      DEPTHWISE_PIN_INTEGER(x_[o]);
+    }
+  }
+  // Pixels [begin, end), some of whose taps may be beside the image.
+  DEPTHWISE_INLINE void add_asked(Sums& sum, Step begin, Step end) {
+    const size_t inside = static_cast<size_t>(p_.last - p_.first);
+    Step line = begin * p_.lines_apart - p_.first;
+    for (Step t = begin; t < end; ++t, line += p_.lines_apart) {
+      const V pixel = S::pin(load(g_));
+#pragma GCC unroll 16
+      for (int a = 0; a < A; ++a)
+        if (static_cast<size_t>(line + a) < inside) add_line(sum[0], pixel, a);
+      move(p_.x_pixel, p_.g_pixel);
+    }
+  }
+
+  const Products<E>& p_;
+  const E *x_[O], *g_;
+  Step line_[A > 1 ? A : 2];
+  const M lanes_;
+};
+
+template <class S, int A, int O, bool Edge>
+DEPTHWISE_NOINLINE void add_products(const Products<typename S::E>& p) {
+  using E = typename S::E;
+  using Pixels = PixelWalk<S, A, O, Edge>;
+  constexpr Step line = sizeof(typename S::V) < 64 ? Step{64 / sizeof(typename S::V)} : 1;  // of a cache, in vectors
+  typename S::M lanes{};
+  if constexpr (Edge) lanes = S::mask(0, p.lanes);
   for (Step vector = 0; vector < p.vectors; ++vector) {
-    TileProducts<S, T, A, O, apart> tile;
+    typename Pixels::Sums sum;
     E* sums = p.sums + vector * p.sums_vector;
 #pragma GCC unroll 16
     for (int o = 0; o < O; ++o)
 #pragma GCC unroll 16
       for (int a = 0; a < A; ++a) {
-        tile.sum[0][o][a] = S::load(sums + o * p.sums_cross + a * p.sums_tap);
+        sum[0][o][a] = S::load(sums + o * p.sums_cross + a * p.sums_tap);
 #pragma GCC unroll 16
-        for (int i = 1; i < tile.shares; ++i) tile.sum[i][o][a] = S::zero();
+        for (int i = 1; i < Pixels::shares; ++i) sum[i][o][a] = S::zero();
       }
     const E *x = p.x + at_most(vector * p.x_vector, p.x_last), *gy = p.g + at_most(vector * p.g_vector, p.g_last);
-    for (Step at = 0; at < p.tiles; ++at, x += T * apart * p.x_line, gy += T * p.g_line) {
-      const uint32_t live = live_lines(p.first - at * T * apart, p.last - at * T * apart, tile.lines_in);
-      if (live) tile.add(p, x, gy, live, load);
+    const bool fetches = p.taps_fetched && vector % line == 0;
+    Pixels pixels(p, x, gy, lanes);
+    for (Step row = 0; row < p.rows; ++row) {
+      if (__builtin_expect(fetches, 0)) fetch_row(p, O, x + row * p.x_row, gy + row * p.g_row);
+      pixels.add_row(sum);
+      pixels.next_row();
     }
 #pragma GCC unroll 16
     for (int o = 0; o < O; ++o)
 #pragma GCC unroll 16
       for (int a = 0; a < A; ++a) {
 #pragma GCC unroll 16
-        for (int i = 1; i < tile.shares; ++i) tile.sum[0][o][a] = S::add(tile.sum[0][o][a], tile.sum[i][o][a]);
-        S::store(sums + o * p.sums_cross + a * p.sums_tap, tile.sum[0][o][a]);
+        for (int i = 1; i < Pixels::shares; ++i) sum[0][o][a] = S::add(sum[0][o][a], sum[i][o][a]);
+        S::store(sums + o * p.sums_cross + a * p.sums_tap, sum[0][o][a]);
       }
   }
 }
 
-// The products of tiles of `lines` gy lines under `taps` by `cross_taps` taps.
+// The products under `taps` by `cross_taps` taps.
 template <class S, bool Edge>
-inline void add_products_of(int lines, int apart, int taps, int cross_taps, const Products<typename S::E>& p) {
+inline void add_products_of(int taps, int cross_taps, const Products<typename S::E>& p) {
   DEPTHWISE_REQUIRE(
       taps > 0 && taps <= S::max_taps && cross_taps > 0 && cross_taps <= most_products_across<S>(taps, Edge),
       "the sums fit the registers");
-  DEPTHWISE_REQUIRE(apart == 1 || (apart == 2 && taps <= 3), "a stride is left to the tile for few taps alone");
   with_number<S::max_taps>(taps, [&](auto A) {
     constexpr int a = decltype(A)::value;
-    with_number<most_products_across<S>(a, Edge)>(cross_taps, [&](auto O) {
-      constexpr int o = decltype(O)::value;
-      with_number<product_lines<S>(a * o)>(lines, [&](auto T) {
-        constexpr int t = decltype(T)::value;
-        if constexpr (a <= 3)
-          if (apart == 2) return add_products<S, t, a, o, 2, Edge>(p);
-        add_products<S, t, a, o, 1, Edge>(p);
-      });
-    });
+    with_number<most_products_across<S>(a, Edge)>(
+        cross_taps, [&](auto O) { add_products<S, a, decltype(O)::value, Edge>(p); });
   });
 }
 

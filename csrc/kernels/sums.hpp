@@ -4,6 +4,7 @@
 #include "job.hpp"
 #include "pack.hpp"
 #include "require.hpp"
+#include "transpose.hpp"
 
 namespace {
 
@@ -41,16 +42,19 @@ class Sums {
   // The set with what has been emptied added back, rounded once: no more is to be added.
   const E* rounded(int64_t set) {
     E* sums = this->set(set);
-    const double* totals = totals_ + set * size_;
-    if (state_[set].emptied)
-      for (int64_t i = 0; i < size_; ++i) sums[i] = static_cast<E>(static_cast<double>(sums[i]) + totals[i]);
+    if (!state_[set].emptied) return sums;
+    empty(set);
+    const double* totals = this->totals(set);
+    for (int64_t i = 0; i < size_; ++i) sums[i] = static_cast<E>(totals[i]);
     return sums;
   }
-
-  // The total of one lane, and of all lanes of a vector.
-  double lane(int64_t set, int64_t i) const {
-    return static_cast<double>(sums_[set * size_ + i]) + (state_[set].emptied ? totals_[set * size_ + i] : 0);
+  // The same, not rounded.
+  const double* exact(int64_t set) {
+    empty(set);
+    return totals(set);
   }
+
+  // The total of all lanes of a vector.
   double all_lanes(int64_t set, int64_t vector) const {
     const int64_t first = set * size_ + vector * S::N;
     double total = static_cast<double>(S::sum(S::load(sums_ + first)));
@@ -65,12 +69,16 @@ class Sums {
     bool emptied;  // the totals hold something
   };
 
+  double* totals(int64_t set) { return totals_ + set * size_; }
+
   void empty(int64_t set) {
     E* sums = this->set(set);
-    double* totals = totals_ + set * size_;
-    for (int64_t i = 0; i < size_; ++i) {
-      totals[i] = (state_[set].emptied ? totals[i] : 0) + static_cast<double>(sums[i]);
-      sums[i] = 0;
+    double* totals = this->totals(set);
+    if (!state_[set].emptied)
+      for (int64_t i = 0; i < size_; ++i) totals[i] = 0;
+    for (int64_t i = 0; i < size_; i += S::N) {
+      for (int l = 0; l < S::N; ++l) totals[i + l] += static_cast<double>(sums[i + l]);
+      S::store(sums + i, S::zero());
     }
     state_[set] = {0, true};
   }
@@ -80,5 +88,26 @@ class Sums {
   E* sums_ = nullptr;
   double* totals_ = nullptr;
 };
+
+// Stores a part's set of sums whose lanes hold the channels from `first` on, from channel `own` on: those before it are
+// another set's.
+template <class S>
+void store_channels(const depthwise::WeightGradient& job, int64_t part, int64_t first, int64_t own, int64_t taps,
+                    Sums<S>& sums, int64_t set) {
+  using E = typename S::E;
+  const int64_t end = at_most(S::N, job.out_channels - first);
+  E* gW = static_cast<E*>(job.gW);
+  if (gW && own == first && end == S::N)
+    return pixels_to_columns<S>(gW + first * job.gW_channel, job.gW_channel, sums.rounded(set), taps);
+  const double* totals = sums.exact(set);
+  for (int64_t l = own - first; l < end; ++l)
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      const double total = totals[tap * S::N + l];
+      if (gW)
+        gW[(first + l) * job.gW_channel + tap] = static_cast<E>(total);
+      else
+        job.sums[(part * job.out_channels + first + l) * taps + tap] = total;
+    }
+}
 
 }  // namespace

@@ -47,7 +47,8 @@ class WeightGradChannelsLast {
         sums_.clear();
         for (int64_t cell = cells.begin; cell < cells.end; ++cell)
           run_band(band_at(cell, job_.bands, job_.band, job_.g.cross_size), group);
-        for (int64_t v = group.begin; v < group.end; ++v) store_sums(part, v, v - first);
+        for (int64_t v = group.begin; v < group.end; ++v)
+          store_channels(job_, part, first_channel(v), v * S::N, taps_, sums_, v - first);
       }
       if (job_.gb_sums) bias_.add(cells, group, job_.gb_sums + part * job_.out_channels);
     }
@@ -64,31 +65,11 @@ class WeightGradChannelsLast {
     Pixels<E> g;
   };
 
-  // Neighbouring columns of a phase, and tiles of so many lines of them, each.
+  // Neighbouring columns of a phase.
   struct Columns {
     const LinePhase& phase;
     int64_t t, count;
   };
-  struct Tiles {
-    const LinePhase& phase;
-    int64_t t, count;
-    int lines;
-  };
-  void store_sums(int64_t part, int64_t v, int64_t set) {
-    const int64_t first = first_channel(v), own = v * S::N - first;
-    const int64_t end = at_most(S::N, job_.out_channels - first);
-    E* gW = static_cast<E*>(job_.gW);
-    if (gW && own == 0 && end == S::N)
-      return pixels_to_columns<S>(gW + first * job_.gW_channel, job_.gW_channel, sums_.rounded(set), taps_);
-    for (int64_t l = own; l < end; ++l)
-      for (int64_t tap = 0; tap < taps_; ++tap) {
-        const double total = sums_.lane(set, tap * S::N + l);
-        if (gW)
-          gW[(first + l) * job_.gW_channel + tap] = static_cast<E>(total);
-        else
-          job_.sums[(part * job_.out_channels + first + l) * taps_ + tap] = total;
-      }
-  }
 
   void run_band(const Band& band, Range group) {
     // Packed vectors of channels go outermost.
@@ -135,37 +116,23 @@ class WeightGradChannelsLast {
     }
   }
 
-  // Some columns are dealt to nearly equal tiles.
   void run_piece(const Slab& slab, const Piece& piece, const Columns& columns, Range vectors) {
-    const int64_t count = fewest_pieces(columns.count, product_lines<S>(piece.taps * piece.cross_taps)).count;
-    const int64_t longer = columns.count % count;
-    const int lines = static_cast<int>(columns.count / count);
-    const LinePhase& phase = columns.phase;
-    int64_t t = columns.t;
-    if (longer) run_tiles(slab, piece, {phase, t, longer, lines + 1}, vectors, columns.count);
-    t += longer * (lines + 1);
-    if (longer < count) run_tiles(slab, piece, {phase, t, count - longer, lines}, vectors, columns.count);
-  }
-
-  void run_tiles(const Slab& slab, const Piece& piece, const Tiles& tiles, Range vectors, int64_t columns) {
     const PhaseRows& rows = slab.rows;
+    const Step apart = lat_.lines_per_out;
     Products<E> p;
+    p.columns = columns.count;
+    p.lines_apart = apart;
+    p.first = piece.first - columns.t * apart;
+    p.last = piece.last - columns.t * apart;
+    if (p.last <= 0 || p.first >= (columns.count - 1) * apart + piece.taps) return;
+    p.whole = clamp(divide_up(p.first, apart), 0, columns.count);
+    p.whole_end = clamp(floor_div(p.last - piece.taps, apart) + 1, p.whole, columns.count);
     p.x_line = lat_.line_in_step * x_.line();
-    p.g_line = tiles.phase.out_step * slab.g.line;
-    p.tiles = tiles.count;
-    const int apart = static_cast<int>(lat_.lines_per_out);
-    p.first = piece.first - tiles.t * apart;
-    p.last = piece.last - tiles.t * apart;
-    if (p.last <= 0 || p.first >= tiles.count * tiles.lines * apart + piece.taps - 1) return;
+    p.x_pixel = apart * p.x_line;
+    p.g_pixel = columns.phase.out_step * slab.g.line;
     p.rows = piece.u.size();
     p.x_row = x_.row();
     p.g_row = rows.phase->out_step * slab.g.row;
-    p.whole = piece.whole.begin - piece.u.begin;
-    p.whole_end = piece.whole.end - piece.u.begin;
-    for (int o = 0; o < piece.cross_taps; ++o) {
-      p.inside[o] = piece.inside[o].begin - piece.u.begin;
-      p.inside_rows[o] = at_least(piece.inside[o].size(), 0);
-    }
     p.vectors = vectors.size();
     p.sums_vector = taps_ * S::N;
     // Where pixels are read as they lie vectors are neighbours.
@@ -174,9 +141,9 @@ class WeightGradChannelsLast {
     const Step first = vectors.begin - slab.vectors.begin, lap = lapping(vectors.end - 1);
     p.x_last = (p.vectors - 1) * p.x_vector - lap;
     p.g_last = (p.vectors - 1) * p.g_vector - lap;
-    p.x = slab.x + (first * p.x_vector + piece.x + tiles.t * apart * p.x_line - slab.inputs.begin * x_.line());
+    p.x = slab.x + (first * p.x_vector + piece.x + columns.t * p.x_pixel - slab.inputs.begin * x_.line());
     p.g = slab.g.at(rows.phase->out0 + piece.u.begin * rows.phase->out_step,
-                    tiles.phase.out0 + tiles.t * tiles.phase.out_step) +
+                    columns.phase.out0 + columns.t * columns.phase.out_step) +
           first * p.g_vector;
     p.x_offset = piece.x_offset;
     p.sums = sums_.set(vectors.begin - slab.first_of_group) + piece.sums;
@@ -184,11 +151,16 @@ class WeightGradChannelsLast {
     p.sums_tap = piece.sums_tap;
     p.lanes = job_.out_channels;
     p.taps_fetched = piece.fetches && job_.fetches ? at_most(at_most(lat_.cross_in_step, 2), piece.cross_taps) : 0;
-    const bool last = vectors.end == slab.vectors.end;
-    p.x_ahead = last ? columns * apart * p.x_line - first * S::N : p.vectors * S::N;
-    p.g_ahead = last ? columns * p.g_line - first * S::N : p.vectors * S::N;
-    if (edge()) return add_products_of<S, true>(tiles.lines, apart, piece.taps, piece.cross_taps, p);
-    add_products_of<S, false>(tiles.lines, apart, piece.taps, piece.cross_taps, p);
+    // The next vectors of channels, or the first ones of the next columns, or of the next rows.
+    p.x_ahead = p.g_ahead = p.vectors * S::N;
+    if (vectors.end == slab.vectors.end) {
+      const bool next_rows = columns.t + columns.count == outputs_of(columns.phase, slab.outputs).end;
+      const Step t = next_rows ? -columns.t : columns.count, u = next_rows ? rows.u.size() : 0;
+      p.x_ahead = u * p.x_row + t * p.x_pixel - first * S::N;
+      p.g_ahead = u * p.g_row + t * p.g_pixel - first * S::N;
+    }
+    if (edge()) return add_products_of<S, true>(piece.taps, piece.cross_taps, p);
+    add_products_of<S, false>(piece.taps, piece.cross_taps, p);
   }
 
   bool direct() const { return job_.x.direct && job_.g.direct; }

@@ -105,7 +105,8 @@ class WeightGradSequencePixels {
         sums_.clear();
         for (int64_t cell = cells.begin; cell < cells.end; ++cell)
           run_band(band_at(cell, job_.bands, job_.band, job_.g.cross_size), vectors);
-        for (int64_t v = vectors.begin; v < vectors.end; ++v) store_sums(part, v, v - first);
+        for (int64_t v = vectors.begin; v < vectors.end; ++v)
+          store_channels(job_, part, first_channel(v), v * S::N, line_.taps(), sums_, v - first);
       }
       if (job_.gb_sums) bias_.add(cells, vectors, job_.gb_sums + part * job_.out_channels);
     }
@@ -144,21 +145,6 @@ class WeightGradSequencePixels {
   }
 
   int64_t first_channel(int64_t vector) const { return at_most(vector * S::N, job_.out_channels - S::N); }
-
-  void store_sums(int64_t part, int64_t v, int64_t set) {
-    const int64_t first = first_channel(v), taps = line_.taps();
-    E* gW = static_cast<E*>(job_.gW);
-    if (gW && first == v * S::N)
-      return pixels_to_columns<S>(gW + first * job_.gW_channel, job_.gW_channel, sums_.rounded(set), taps);
-    for (int64_t l = v * S::N - first; l < S::N; ++l)
-      for (int64_t tap = 0; tap < taps; ++tap) {
-        const double total = sums_.lane(set, tap * S::N + l);
-        if (gW)
-          gW[(first + l) * job_.gW_channel + tap] = static_cast<E>(total);
-        else
-          job_.sums[(part * job_.out_channels + first + l) * taps + tap] = total;
-      }
-  }
 
   const WeightGradient& job_;
   LineTiles line_;

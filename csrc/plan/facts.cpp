@@ -214,16 +214,13 @@ double crowding_of_pixels(const Facts& f) {
   return static_cast<double>(pixels) / static_cast<double>(places);
 }
 
-namespace {
-
 // A weight gradient comes back to what a tile of a few columns reads: under the taps of the next row, and, where not
 // all sums fit the registers, for the next ones of a band. Whether many of these lines lie in one place of a
 // first-level cache's ways, and far more than in others.
-bool products_crowd(const Facts& f) {
+bool products_crowd(const Facts& f, int64_t columns) {
   constexpr int64_t most_sums = 10;
   const FixedNumbers& n = numbers.fixed;
   const Axis &h = f.p.h, &w = f.p.w;
-  const int64_t columns = n.gradient_columns;
   const bool once = h.kernel * w.kernel <= most_sums;
   const int64_t rows = std::min(h.out, once ? 1 : n.gradient_band);
   std::vector<int> count(static_cast<size_t>(n.way_bytes / cache_line));
@@ -244,12 +241,11 @@ bool products_crowd(const Facts& f) {
   return most > (once ? n.ways : 3 * n.ways / 2) && most * static_cast<int>(count.size()) > 2 * lines;
 }
 
-}  // namespace
-
 bool pixels_crowd(const Facts& f) {
   const FixedNumbers& n = numbers.fixed;
   if (f.p.pass == Pass::weight_grad)
-    return f.bytes > static_cast<double>(n.ways * n.way_bytes) && f.bytes <= n.uncached_bytes && products_crowd(f);
+    return f.bytes > static_cast<double>(n.ways * n.way_bytes) && f.bytes <= n.uncached_bytes &&
+           products_crowd(f, n.fewest_gradient_columns);
   const bool of_planes = 2 * places_of_pixels(f.read.strides[depth_axis], f.item) < f.p.d.kernel;
   return crowding_of_pixels(f) > 1 || of_planes;
 }

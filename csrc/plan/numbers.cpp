@@ -71,7 +71,8 @@ const Place fixed[] = {FIXED(transposing_cost),
                        FIXED(gradient_band),
                        FIXED(gradient_units),
                        FIXED(sums_bytes),
-                       FIXED(gradient_columns)};
+                       FIXED(gradient_columns),
+                       FIXED(fewest_gradient_columns)};
 #undef FIXED
 #define MACHINE(name) {#name, &numbers.machine.name}
 const Place of_machine[] = {MACHINE(tile_share),    MACHINE(sliced_share),       MACHINE(many_taps),

@@ -147,11 +147,11 @@ struct FixedNumbers {
   int64_t gradient_band = 8, gradient_units = 16;
   // Bytes of the running sums of one unit.
   int64_t sums_bytes = 24 << 10;
-  // Columns of a band of channels-last images that are summed before their neighbours: their lines stay in a
-  // first-level cache for the next row, the next taps and the next vector of channels (AVX2, EPYC of the fourth
-  // generation, one thread, float32, 4, 8 and 12 columns: 96x56x56 with 7x7 580 us, 537 and 556, 32x112x112 with 3x3
-  // 160, 150 and 149, 64x300x300 4.4 ms, 3.9 and 3.8).
-  int64_t gradient_columns = 8;
+  // Columns of a band of channels-last images that are summed before their neighbours, fewer where so many crowd a
+  // first-level cache, in which they should stay for the next taps and the next vector of channels (AVX2, EPYC of the
+  // fourth generation, one thread, float32, 8, 16 and 32 columns, us: 240x28x28 with 5x5 174, 152 and 138, 32x112x112
+  // with 3x3 163, 157 and 150; 8 and 32: 64x112x112 with 3x3, stride 2, 157 and 183).
+  int64_t gradient_columns = 32, fewest_gradient_columns = 8;
 };
 
 struct MachineNumbers {

@@ -31,6 +31,11 @@ int64_t vectors_that_stay(const Facts& f, int64_t bytes) {
   return std::max(line, cache / 2 / std::max<int64_t>(1, bytes) / line * line);
 }
 
+int64_t columns_that_stay(const Facts& f) {
+  const FixedNumbers& n = numbers.fixed;
+  return products_crowd(f, n.gradient_columns) ? n.fewest_gradient_columns : n.gradient_columns;
+}
+
 }  // namespace
 
 Planned<WeightGradient> plan_channels_last(const Facts& f, const LatticeView& lat, const Kernel<WeightGradient>&,
@@ -57,7 +62,8 @@ Planned<WeightGradient> plan_channels_last(const Facts& f, const LatticeView& la
   job.group = vectors_of_unit(f, job);
   job.groups = ceil_div(f.vectors(), job.group);
   // Neighbouring vectors share lines of the cache.
-  job.columns_together = job.group > 1 ? numbers.fixed.gradient_columns : steps_kept;
+  const bool shared = direct && job.group > 1;
+  job.columns_together = shared ? columns_that_stay(f) : steps_kept;
   const int64_t at_once =
       bytes({.band = cut.band, .strip = direct ? std::min(cut.strip, job.columns_together) : cut.strip});
   job.vectors_together = std::min(job.group, vectors_that_stay(f, at_once));
