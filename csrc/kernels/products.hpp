@@ -2,8 +2,8 @@
 // and x stream past.
 //
 // It walks along rows of gy, whose pixels, a vector each, meet the A x O pixels of x under the taps: some neighbours at
-// once where all taps are inside the image, so that each pixel of x is loaded once for all of them; else one by one, and
-// the multiply-adds read x from memory themselves.
+// once where all taps are inside the image, so that each pixel of x is loaded once for all of them; else one by one,
+// and the multiply-adds read x from memory themselves.
 #pragma once
 #include "require.hpp"
 #include "tile.hpp"
@@ -47,7 +47,8 @@ struct Products {
   E* sums;                    // vectors [O][A]
   Step sums_cross, sums_tap;  // elements between them
   int64_t lanes;              // edge: so many count
-  // What lies so many elements ahead is fetched meanwhile, of x under so many of the last taps; none: nothing.
+  // What lies so many elements ahead is fetched meanwhile, of x under so many of the last taps.
+  bool fetches;
   Step x_ahead, g_ahead, taps_fetched;
 };
 
@@ -77,8 +78,7 @@ class PixelWalk {
   static constexpr int shares = shares_of(A * O), together = pixels_together<S>(A * O);
   using Sums = V[shares][O][A];
 
-  DEPTHWISE_INLINE PixelWalk(const Products<E>& p, const E* x, const E* gy, M lanes)
-      : p_(p), g_(gy), lanes_(lanes) {
+  DEPTHWISE_INLINE PixelWalk(const Products<E>& p, const E* x, const E* gy, M lanes) : p_(p), g_(gy), lanes_(lanes) {
 #pragma GCC unroll 16
     for (int o = 0; o < O; ++o) x_[o] = x + p.x_offset[o];
 #pragma GCC unroll 16
@@ -196,7 +196,7 @@ DEPTHWISE_NOINLINE void add_products(const Products<typename S::E>& p) {
         for (int i = 1; i < Pixels::shares; ++i) sum[i][o][a] = S::zero();
       }
     const E *x = p.x + at_most(vector * p.x_vector, p.x_last), *gy = p.g + at_most(vector * p.g_vector, p.g_last);
-    const bool fetches = p.taps_fetched && vector % line == 0;
+    const bool fetches = p.fetches && vector % line == 0;
     Pixels pixels(p, x, gy, lanes);
     for (Step row = 0; row < p.rows; ++row) {
       if (__builtin_expect(fetches, 0)) fetch_row(p, O, x + row * p.x_row, gy + row * p.g_row);
@@ -222,8 +222,8 @@ inline void add_products_of(int taps, int cross_taps, const Products<typename S:
       "the sums fit the registers");
   with_number<S::max_taps>(taps, [&](auto A) {
     constexpr int a = decltype(A)::value;
-    with_number<most_products_across<S>(a, Edge)>(
-        cross_taps, [&](auto O) { add_products<S, a, decltype(O)::value, Edge>(p); });
+    with_number<most_products_across<S>(a, Edge)>(cross_taps,
+                                                  [&](auto O) { add_products<S, a, decltype(O)::value, Edge>(p); });
   });
 }
 

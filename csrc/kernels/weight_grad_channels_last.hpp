@@ -26,6 +26,7 @@ class WeightGradChannelsLast {
         pieces_(job, x_, edge()),
         bias_(job) {
     DEPTHWISE_REQUIRE(job.band > 0 && job.strip > 0 && job.group > 0 && job.parts > 0, "a unit has products");
+    DEPTHWISE_REQUIRE(direct() || !job.g.direct || job.out_channels % S::N == 0, "no vector of gy laps over another");
     DEPTHWISE_REQUIRE(job.columns_together > 0 && job.vectors_together > 0, "some are summed at once");
     Arena arena(scratch);
     x_.take(arena, job.kernel_cross);
@@ -136,8 +137,8 @@ class WeightGradChannelsLast {
     p.vectors = vectors.size();
     p.sums_vector = taps_ * S::N;
     // Where pixels are read as they lie vectors are neighbours.
-    p.x_vector = direct() ? S::N : x_.plane_size();
-    p.g_vector = direct() ? S::N : g_.vector_size();
+    p.x_vector = job_.x.direct ? S::N : x_.plane_size();
+    p.g_vector = job_.g.direct ? S::N : g_.vector_size();
     const Step first = vectors.begin - slab.vectors.begin, lap = lapping(vectors.end - 1);
     p.x_last = (p.vectors - 1) * p.x_vector - lap;
     p.g_last = (p.vectors - 1) * p.g_vector - lap;
@@ -150,10 +151,12 @@ class WeightGradChannelsLast {
     p.sums_cross = job_.sum_cross * S::N;
     p.sums_tap = piece.sums_tap;
     p.lanes = job_.out_channels;
-    p.taps_fetched = piece.fetches && job_.fetches ? at_most(at_most(lat_.cross_in_step, 2), piece.cross_taps) : 0;
-    // The next vectors of channels, or the first ones of the next columns, or of the next rows.
+    p.fetches = piece.fetches && job_.fetches;
+    p.taps_fetched = job_.x.direct ? at_most(at_most(lat_.cross_in_step, 2), piece.cross_taps) : 0;
+    // The next vectors of channels, or the first ones of the next columns, or of the next rows; packed vectors of
+    // channels go outermost.
     p.x_ahead = p.g_ahead = p.vectors * S::N;
-    if (vectors.end == slab.vectors.end) {
+    if (direct() && vectors.end == slab.vectors.end) {
       const bool next_rows = columns.t + columns.count == outputs_of(columns.phase, slab.outputs).end;
       const Step t = next_rows ? -columns.t : columns.count, u = next_rows ? rows.u.size() : 0;
       p.x_ahead = u * p.x_row + t * p.x_pixel - first * S::N;

@@ -214,14 +214,18 @@ double crowding_of_pixels(const Facts& f) {
   return static_cast<double>(pixels) / static_cast<double>(places);
 }
 
+bool sums_fit_registers(const Facts& f) {
+  constexpr int64_t most_sums = 10;
+  return f.p.h.kernel * f.p.w.kernel <= most_sums;
+}
+
 // A weight gradient comes back to what a tile of a few columns reads: under the taps of the next row, and, where not
 // all sums fit the registers, for the next ones of a band. Whether many of these lines lie in one place of a
 // first-level cache's ways, and far more than in others.
 bool products_crowd(const Facts& f, int64_t columns) {
-  constexpr int64_t most_sums = 10;
   const FixedNumbers& n = numbers.fixed;
   const Axis &h = f.p.h, &w = f.p.w;
-  const bool once = h.kernel * w.kernel <= most_sums;
+  const bool once = sums_fit_registers(f);
   const int64_t rows = std::min(h.out, once ? 1 : n.gradient_band);
   std::vector<int> count(static_cast<size_t>(n.way_bytes / cache_line));
   int lines = 0;

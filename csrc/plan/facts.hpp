@@ -78,6 +78,8 @@ int64_t places_of_pixels(int64_t pixel_stride, int64_t item);
 // the few places modulo 4 KiB that they fall into: more than once, and they push one another out.
 double crowding_of_pixels(const Facts&);
 bool pixels_crowd(const Facts&);
+// Whether a weight gradient whose lanes hold channels reads everything once: its sums stand in registers.
+bool sums_fit_registers(const Facts&);
 // The same of what a weight gradient in channels-last memory reads for so many columns of gy at once.
 bool products_crowd(const Facts&, int64_t columns);
 

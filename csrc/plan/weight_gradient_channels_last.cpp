@@ -31,6 +31,11 @@ int64_t vectors_that_stay(const Facts& f, int64_t bytes) {
   return std::max(line, cache / 2 / std::max<int64_t>(1, bytes) / line * line);
 }
 
+// Beside packed x. It is read but once where all sums fit the registers, and then a copy gains nothing.
+bool gy_is_read_in_place(const Facts& f) {
+  return f.p.y.dtype == f.sums && f.p.y.strides[1] == 1 && f.outs % f.N == 0 && sums_fit_registers(f);
+}
+
 int64_t columns_that_stay(const Facts& f) {
   const FixedNumbers& n = numbers.fixed;
   return products_crowd(f, n.gradient_columns) ? n.fewest_gradient_columns : n.gradient_columns;
@@ -41,8 +46,8 @@ int64_t columns_that_stay(const Facts& f) {
 Planned<WeightGradient> plan_channels_last(const Facts& f, const LatticeView& lat, const Kernel<WeightGradient>&,
                                            Form form) {
   const Problem& p = f.p;
-  const bool direct = form == Form::in_place;
-  Planned<WeightGradient> planned{.job = weight_gradient_of(f, lat, true, direct, direct)};
+  const bool direct = form == Form::in_place, g_direct = direct || gy_is_read_in_place(f);
+  Planned<WeightGradient> planned{.job = weight_gradient_of(f, lat, true, direct, g_direct)};
   WeightGradient& job = planned.job;
   // Rows of one phase lie out_step apart: a band has as many of each as if there were but one.
   const int64_t out_step = cross_out_step(lat), rows_of_band = numbers.fixed.gradient_band * out_step;
@@ -52,7 +57,10 @@ Planned<WeightGradient> plan_channels_last(const Facts& f, const LatticeView& la
   const auto columns = [&](const UnitSize& c) {
     return std::clamp<int64_t>(extent(p.w, false, c.strip), 0, job.x.lines);
   };
-  const auto bytes = [&](const UnitSize& c) { return (rows(c) * columns(c) + c.band * c.strip) * f.N * f.item; };
+  const auto bytes = [&](const UnitSize& c) {
+    const int64_t staged = direct || !g_direct ? c.band * c.strip : 0;
+    return (rows(c) * columns(c) + staged) * f.N * f.item;
+  };
   const UnitSize cut = direct ? whole : shrunk(whole, bytes);
   job.strip = cut.strip;
   job.rows_packed = direct ? 0 : rows(cut);
