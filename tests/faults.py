@@ -250,14 +250,14 @@ FAULTS = [
     Fault(
         "channels-last weight gradient: pixels at a row's end left out",
         K + "products.hpp",
-        "add_asked(sum, p_.whole_end - left, p_.columns);",
-        "add_asked(sum, p_.whole_end - left, FAULT ? p_.whole_end : p_.columns);",
+        "for (; left > 0; --left, line += p_.lines_apart) add_one(sum[0], line);",
+        "for (; left > FAULT; --left, line += p_.lines_apart) add_one(sum[0], line);",
     ),
     Fault(
         "channels-last weight gradient: the last of neighbouring pixels left out",
         K + "products.hpp",
-        "if (s >= a && (s - a) % apart == 0 && t < together)",
-        "if (s >= a && (s - a) % apart == 0 && t < together - FAULT)",
+        "if (s >= a && (s - a) % apart == 0 && t < pixels_together)",
+        "if (s >= a && (s - a) % apart == 0 && t < pixels_together - FAULT)",
     ),
     Fault(
         "channels-last weight gradient: second share of a few sums lost",

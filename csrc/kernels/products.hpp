@@ -1,9 +1,9 @@
 // The innermost loop of a weight gradient whose lanes hold channels: the sums of A x O taps stay in registers while gy
 // and x stream past.
 //
-// It walks along rows of gy, whose pixels, a vector each, meet the A x O pixels of x under the taps: some neighbours at
-// once where all taps are inside the image, so that each pixel of x is loaded once for all of them; else one by one,
-// and the multiply-adds read x from memory themselves.
+// It walks along rows of gy, whose pixels, a vector each, meet the A x O pixels of x under the taps: four neighbours at
+// once, so that each pixel of x is loaded once for all of them, and what is left of a row one by one. Lines of x beside
+// the image are left out.
 #pragma once
 #include "require.hpp"
 #include "tile.hpp"
@@ -20,22 +20,14 @@ constexpr int most_products_across(int taps, bool edge) {
 }
 
 // A sum waits four cycles for its last addend, and two multiply-adds start in a cycle: so few sums are split, pixels of
-// gy adding to one share after another.
-constexpr int shares_of(int sums) { return sums >= 7 ? 1 : sums >= 4 ? 2 : sums == 3 ? 3 : 4; }
-
-// Pixels of gy that stand in registers beside the sums, an even number.
-template <class S>
-constexpr int pixels_together(int sums) {
-  constexpr int most = S::registers >= 32 ? 8 : 4;
-  const int fit = (S::registers - 1 - sums * shares_of(sums)) & ~1;
-  return fit > most ? most : fit;
-}
+// gy adding to one share after another. Beside them stand four pixels in registers.
+constexpr int shares_of(int sums) { return sums >= 6 ? 1 : sums >= 4 ? 2 : sums == 3 ? 3 : 4; }
+constexpr int pixels_together = 4;
 
 template <class E>
 struct Products {
   const E *x, *g;                 // in the first row, the x under the first pixel's tap 0, and the pixel
   Step columns;                   // pixels of gy in a row
-  Step whole, whole_end;          // those that have all A taps inside the image
   Step first, last;               // lines of x inside the image, numbered from the first pixel's tap 0
   Step x_line, x_pixel, g_pixel;  // elements from line to line of x, and from pixel to pixel of gy
   Step lines_apart;               // lines of x from one pixel of gy to the next
@@ -52,19 +44,10 @@ struct Products {
   Step x_ahead, g_ahead, taps_fetched;
 };
 
-// Lines that lie ahead, `step` elements apart.
+// Lines `step` elements apart.
 template <class E>
-inline void fetch_lines(const E* at, Step step, Step lines) {
+DEPTHWISE_INLINE void fetch_lines(const E* at, Step step, Step lines) {
   for (; lines > 0; --lines, at += step) __builtin_prefetch(at, 0, 2);
-}
-
-// What lies ahead of a row.
-template <class E>
-DEPTHWISE_NOINLINE void fetch_row(const Products<E>& p, Step taps, const E* x, const E* gy) {
-  for (Step o = taps - p.taps_fetched; o < taps; ++o)
-    fetch_lines(x + (p.x_offset[o] + p.x_ahead), p.x_line, p.columns * p.lines_apart);
-  fetch_lines(gy + p.g_ahead, p.g_pixel, p.columns);
-  asm volatile("");  // GCC takes a function that but fetches for one that does nothing
 }
 
 // Walks over pixels of gy and what lies under the taps.
@@ -75,7 +58,7 @@ class PixelWalk {
   using M = typename S::M;
 
  public:
-  static constexpr int shares = shares_of(A * O), together = pixels_together<S>(A * O);
+  static constexpr int shares = shares_of(A * O);
   using Sums = V[shares][O][A];
 
   DEPTHWISE_INLINE PixelWalk(const Products<E>& p, const E* x, const E* gy, M lanes) : p_(p), g_(gy), lanes_(lanes) {
@@ -89,22 +72,17 @@ class PixelWalk {
   }
 
   // The products of a row.
-  DEPTHWISE_INLINE void add_row(Sums& sum) {
-    if (p_.whole) add_asked(sum, 0, p_.whole);
-    Step left = p_.whole_end - p_.whole;
-    if (together > 1 && p_.lines_apart == 1)
-      for (; left >= together; left -= together) add_together<1>(sum);
-    if (together > 1 && A > 1 && A < 4 && p_.lines_apart == 2)
-      for (; left >= together; left -= together) add_together<2>(sum);
-    for (; left >= shares; left -= shares)
-#pragma GCC unroll 16
-      for (int i = 0; i < shares; ++i) {
-        const V pixel = S::pin(load(g_));
-#pragma GCC unroll 16
-        for (int a = 0; a < A; ++a) add_line(sum[i], pixel, a);
-        move(p_.x_pixel, p_.g_pixel);
-      }
-    add_asked(sum, p_.whole_end - left, p_.columns);
+  DEPTHWISE_INLINE void add_row(Sums& sum, bool fetches) {
+    Step left = p_.columns, line = -p_.first;
+    for (; left >= pixels_together; left -= pixels_together, line += pixels_together * p_.lines_apart) {
+      if (__builtin_expect(fetches, 0)) fetch(pixels_together);
+      if (A < 4 && p_.lines_apart == 2)
+        add_together<2>(sum, line);
+      else
+        add_together<1>(sum, line);
+    }
+    if (__builtin_expect(fetches, 0)) fetch(left);
+    for (; left > 0; --left, line += p_.lines_apart) add_one(sum[0], line);
   }
   // From the end of a row to the next.
   DEPTHWISE_INLINE void next_row() { move(p_.x_row - p_.columns * p_.x_pixel, p_.g_row - p_.columns * p_.g_pixel); }
@@ -116,35 +94,66 @@ class PixelWalk {
     else
       return S::load(at);
   }
-  DEPTHWISE_INLINE void add_line(V (&sum)[O][A], V pixel, int a) const {
+  // What lies ahead of so many pixels: few at a time, or what is at hand would wait for it.
+  DEPTHWISE_INLINE void fetch(Step pixels) const {
 #pragma GCC unroll 16
-    for (int o = 0; o < O; ++o) sum[o][a] = S::fma(load(x_[o] + (a ? line_[a] : 0)), pixel, sum[o][a]);
+    for (int o = 0; o < O; ++o)
+      if (O - o <= p_.taps_fetched) fetch_lines(x_[o] + p_.x_ahead, p_.x_line, pixels * p_.lines_apart);
+    fetch_lines(g_ + p_.g_ahead, p_.g_pixel, pixels);
+  }
+  // Whether a line of x, numbered from the first inside the image, is inside it.
+  DEPTHWISE_INLINE bool is_inside(Step line) const {
+    return static_cast<size_t>(line) < static_cast<size_t>(p_.last - p_.first);
+  }
+  // A pixel whose tap 0 lies at `line`.
+  DEPTHWISE_INLINE void add_one(V (&sum)[O][A], Step line) {
+    const V pixel = S::pin(load(g_));
+#pragma GCC unroll 16
+    for (int a = 0; a < A; ++a) {
+      if (!is_inside(line + a)) continue;
+#pragma GCC unroll 16
+      for (int o = 0; o < O; ++o) sum[o][a] = S::fma(load(x_[o] + (a ? line_[a] : 0)), pixel, sum[o][a]);
+    }
+    move(p_.x_pixel, p_.g_pixel);
   }
   // Some pixels whose taps lie so many lines apart: each pixel of x is loaded once for all of them.
   template <int apart>
-  DEPTHWISE_INLINE void add_together(Sums& sum) {
-    constexpr int lines = together * apart;
-    V pixel[together > 1 ? together : 1];
+  DEPTHWISE_INLINE void add_together(Sums& sum, Step line) {
+    if (__builtin_expect(is_inside(line) && is_inside(line + lines_under<apart> - 1), 1))
+      add_together<apart, false>(sum, line);
+    else
+      add_together<apart, true>(sum, line);
+  }
+  template <int apart>
+  static constexpr int lines_under = (pixels_together - 1) * apart + A;
+  template <int apart, bool asks>
+  DEPTHWISE_INLINE void add_together(Sums& sum, Step line) {
+    constexpr int lines = pixels_together * apart;
+    V pixel[pixels_together];
 #pragma GCC unroll 16
-    for (int t = 0; t < together; ++t) {
+    for (int t = 0; t < pixels_together; ++t) {
       pixel[t] = S::pin(load(g_));
       g_ += p_.g_pixel;
     }
 #pragma GCC unroll 32
-    for (int s = 0; s < lines + A - apart; ++s) {
+    for (int s = 0; s < lines_under<apart>; ++s) {
       const int behind = s < lines ? s % 2 : s - lines;  // lines from x_, which is two further down after two
+      if (!asks || is_inside(line + s)) {
 #pragma GCC unroll 16
-      for (int o = 0; o < O; ++o) {
-        const V x = S::pin(load(x_[o] + (behind ? line_[behind] : 0)));
+        for (int o = 0; o < O; ++o) {
+          const V x = S::pin(load(x_[o] + (behind ? line_[behind] : 0)));
 #pragma GCC unroll 16
-        for (int a = 0; a < A; ++a) {
-          const int t = (s - a) / apart;
-          if (s >= a && (s - a) % apart == 0 && t < together)
-            sum[t % shares][o][a] = S::fma(x, pixel[t], sum[t % shares][o][a]);
+          for (int a = 0; a < A; ++a) {
+            const int t = (s - a) / apart;
+            if (s >= a && (s - a) % apart == 0 && t < pixels_together)
+              sum[t % shares][o][a] = S::fma(x, pixel[t], sum[t % shares][o][a]);
+          }
         }
       }
       if (s < lines && s % 2) move_x(2 * line_[1]);
     }
+    // Where few taps meet less than the last two lines.
+    if (lines_under<apart> < lines) move_x(2 * line_[1]);
   }
   DEPTHWISE_INLINE void move(Step x, Step g) {
     g_ += g;
@@ -156,18 +165,6 @@ class PixelWalk {
     for (int o = 0; o < O; ++o) {
       x_[o] += x;
       DEPTHWISE_PIN_INTEGER(x_[o]);
-    }
-  }
-  // Pixels [begin, end), some of whose taps may be beside the image.
-  DEPTHWISE_INLINE void add_asked(Sums& sum, Step begin, Step end) {
-    const size_t inside = static_cast<size_t>(p_.last - p_.first);
-    Step line = begin * p_.lines_apart - p_.first;
-    for (Step t = begin; t < end; ++t, line += p_.lines_apart) {
-      const V pixel = S::pin(load(g_));
-#pragma GCC unroll 16
-      for (int a = 0; a < A; ++a)
-        if (static_cast<size_t>(line + a) < inside) add_line(sum[0], pixel, a);
-      move(p_.x_pixel, p_.g_pixel);
     }
   }
 
@@ -199,8 +196,7 @@ DEPTHWISE_NOINLINE void add_products(const Products<typename S::E>& p) {
     const bool fetches = p.fetches && vector % line == 0;
     Pixels pixels(p, x, gy, lanes);
     for (Step row = 0; row < p.rows; ++row) {
-      if (__builtin_expect(fetches, 0)) fetch_row(p, O, x + row * p.x_row, gy + row * p.g_row);
-      pixels.add_row(sum);
+      pixels.add_row(sum, fetches);
       pixels.next_row();
     }
 #pragma GCC unroll 16

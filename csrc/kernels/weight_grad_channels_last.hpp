@@ -120,14 +120,15 @@ class WeightGradChannelsLast {
   void run_piece(const Slab& slab, const Piece& piece, const Columns& columns, Range vectors) {
     const PhaseRows& rows = slab.rows;
     const Step apart = lat_.lines_per_out;
+    // Those that meet some line inside the image.
+    const Range t{at_least(columns.t, floor_div(piece.first - piece.taps, apart) + 1),
+                  at_most(columns.t + columns.count, divide_up(piece.last, apart))};
+    if (t.empty()) return;
     Products<E> p;
-    p.columns = columns.count;
+    p.columns = t.size();
     p.lines_apart = apart;
-    p.first = piece.first - columns.t * apart;
-    p.last = piece.last - columns.t * apart;
-    if (p.last <= 0 || p.first >= (columns.count - 1) * apart + piece.taps) return;
-    p.whole = clamp(divide_up(p.first, apart), 0, columns.count);
-    p.whole_end = clamp(floor_div(p.last - piece.taps, apart) + 1, p.whole, columns.count);
+    p.first = piece.first - t.begin * apart;
+    p.last = piece.last - t.begin * apart;
     p.x_line = lat_.line_in_step * x_.line();
     p.x_pixel = apart * p.x_line;
     p.g_pixel = columns.phase.out_step * slab.g.line;
@@ -142,9 +143,9 @@ class WeightGradChannelsLast {
     const Step first = vectors.begin - slab.vectors.begin, lap = lapping(vectors.end - 1);
     p.x_last = (p.vectors - 1) * p.x_vector - lap;
     p.g_last = (p.vectors - 1) * p.g_vector - lap;
-    p.x = slab.x + (first * p.x_vector + piece.x + columns.t * p.x_pixel - slab.inputs.begin * x_.line());
+    p.x = slab.x + (first * p.x_vector + piece.x + t.begin * p.x_pixel - slab.inputs.begin * x_.line());
     p.g = slab.g.at(rows.phase->out0 + piece.u.begin * rows.phase->out_step,
-                    columns.phase.out0 + columns.t * columns.phase.out_step) +
+                    columns.phase.out0 + t.begin * columns.phase.out_step) +
           first * p.g_vector;
     p.x_offset = piece.x_offset;
     p.sums = sums_.set(vectors.begin - slab.first_of_group) + piece.sums;
@@ -158,9 +159,9 @@ class WeightGradChannelsLast {
     p.x_ahead = p.g_ahead = p.vectors * S::N;
     if (direct() && vectors.end == slab.vectors.end) {
       const bool next_rows = columns.t + columns.count == outputs_of(columns.phase, slab.outputs).end;
-      const Step t = next_rows ? -columns.t : columns.count, u = next_rows ? rows.u.size() : 0;
-      p.x_ahead = u * p.x_row + t * p.x_pixel - first * S::N;
-      p.g_ahead = u * p.g_row + t * p.g_pixel - first * S::N;
+      const Step pixels = next_rows ? -columns.t : columns.count, u = next_rows ? rows.u.size() : 0;
+      p.x_ahead = u * p.x_row + pixels * p.x_pixel - first * S::N;
+      p.g_ahead = u * p.g_row + pixels * p.g_pixel - first * S::N;
     }
     if (edge()) return add_products_of<S, true>(piece.taps, piece.cross_taps, p);
     add_products_of<S, false>(piece.taps, piece.cross_taps, p);
