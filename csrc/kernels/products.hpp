@@ -216,6 +216,7 @@ inline void add_products_of(int taps, int cross_taps, const Products<typename S:
   DEPTHWISE_REQUIRE(
       taps > 0 && taps <= S::max_taps && cross_taps > 0 && cross_taps <= most_products_across<S>(taps, Edge),
       "the sums fit the registers");
+  DEPTHWISE_REQUIRE(p.lines_apart == 1 || (p.lines_apart == 2 && taps < 4), "it is compiled");
   with_number<S::max_taps>(taps, [&](auto A) {
     constexpr int a = decltype(A)::value;
     with_number<most_products_across<S>(a, Edge)>(cross_taps,
