@@ -14,7 +14,7 @@ int64_t whole_lines(const Facts& f, int64_t vectors) {
   return ceil_div(vectors, line) * line;
 }
 
-// Vectors of channels that one unit sums: as many as its sums fit, if there is work for all.
+// Vectors of channels that one unit sums: as many as its sums fit, if there is work for all, and about as many in each.
 int64_t vectors_of_unit(const Facts& f, const WeightGradient& job) {
   const int64_t vector_bytes = f.p.h.kernel * f.p.w.kernel * f.N * f.item;
   const int64_t most = numbers.fixed.sums_bytes / std::max<int64_t>(1, vector_bytes), line = vectors_of_line(f);
@@ -22,7 +22,8 @@ int64_t vectors_of_unit(const Facts& f, const WeightGradient& job) {
   const int64_t units = numbers.fixed.gradient_units;
   // Slices of pixels that come from far memory are poor traffic: then bands are shared out instead.
   const int64_t wanted = job.batch * job.bands >= units || f.bytes > numbers.fixed.uncached_bytes ? 1 : units;
-  return std::min(fit, whole_lines(f, std::max<int64_t>(1, ceil_div(f.vectors(), wanted))));
+  const auto equal = [&](int64_t groups) { return whole_lines(f, std::max<int64_t>(1, ceil_div(f.vectors(), groups))); };
+  return std::min(fit, equal(std::max(wanted, ceil_div(f.vectors(), fit))));
 }
 
 // Vectors of channels of which so many bytes each stay in a first-level cache, of whole lines.
