@@ -269,6 +269,7 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "gradient_units": (HALVES, SUMS),
     "sums_bytes": (HALVES, SUMS),
     "gradient_columns": (HALVES, BANDS),
+    "fewest_gradient_columns": (HALVES, BANDS),
     "tile_share": (HALVES, TILES),
     "sliced_share": (HALVES, TILES),
     "many_taps": ((0.3, 3), TILES),

@@ -18,7 +18,7 @@ struct Piece {
   Range u;              // rows of gy in which these taps are inside the image
   Step x;               // elements from the x of the first row of all, column 0
   Step sums, sums_tap;  // elements from a set's start, and from tap to tap
-  bool fetches;         // it is the first to read some rows of x, and of its tap set the first piece
+  bool fetches;         // it may be the first to read some rows of x, and is of its tap set the first chunk
 };
 
 template <class S>
@@ -29,7 +29,7 @@ class GradientPieces {
       : job_(job),
         x_(x),
         edge_(edge),
-        most_(3 * job.kernel_cross * job.lattice.max_sets *
+        most_(2 * job.kernel_cross * job.lattice.max_sets *
               fewest_pieces(job.lattice.max_set_taps, S::max_taps).count) {}
 
   void take(Arena& arena) { pieces_ = arena.take<Piece>(most_); }
@@ -37,11 +37,11 @@ class GradientPieces {
   const Piece* begin() const { return pieces_; }
   const Piece* end() const { return pieces_ + count_; }
 
-  // Lists those of rows u, which are some of `rows`, and a phase of columns, unless they were the last.
-  const GradientPieces& list(const PhaseRows& rows, Range u, const LinePhase& columns) {
-    if (rows_ == rows.phase && u_ == u && columns_ == &columns) return *this;
+  // Lists those of some rows and a phase of columns, unless they were the last.
+  const GradientPieces& list(const PhaseRows& rows, const LinePhase& columns) {
+    if (rows_ == rows.phase && u_ == rows.u && columns_ == &columns) return *this;
     rows_ = rows.phase;
-    u_ = u;
+    u_ = rows.u;
     columns_ = &columns;
     count_ = 0;
     for (int64_t i = columns.sets_begin; i < columns.sets_end; ++i) {

@@ -5,8 +5,8 @@
 // once, so that each pixel of x is loaded once for all of them, and what is left of a row one by one. Lines of x beside
 // the image are left out.
 #pragma once
+#include "../simd/common.hpp"
 #include "require.hpp"
-#include "tile.hpp"
 
 namespace {
 
@@ -23,16 +23,18 @@ constexpr int most_products_across(int taps, bool edge) {
 // gy adding to one share after another. Beside them stand four pixels in registers.
 constexpr int shares_of(int sums) { return sums >= 6 ? 1 : sums >= 4 ? 2 : sums == 3 ? 3 : 4; }
 constexpr int pixels_together = 4;
+// A stride of two is left to the kernel for so few taps alone.
+constexpr int most_taps_two_apart = 3;
 
 template <class E>
 struct Products {
-  const E *x, *g;                 // in the first row, the x under the first pixel's tap 0, and the pixel
-  Step columns;                   // pixels of gy in a row
-  Step first, last;               // lines of x inside the image, numbered from the first pixel's tap 0
-  Step x_line, x_pixel, g_pixel;  // elements from line to line of x, and from pixel to pixel of gy
-  Step lines_apart;               // lines of x from one pixel of gy to the next
-  Step x_row, g_row, rows;        // elements from row to row, and how many
-  Step vectors;                   // the same for so many of them, and the elements from one to the next
+  const E *x, *g;           // in the first row, the x under the first pixel's tap 0, and the pixel
+  Step columns;             // pixels of gy in a row
+  Step first, last;         // lines of x inside the image, numbered from the first pixel's tap 0
+  Step x_line, g_pixel;     // elements from line to line of x, and from pixel to pixel of gy
+  Step lines_apart;         // lines of x from one pixel of gy to the next
+  Step x_row, g_row, rows;  // elements from row to row, and how many
+  Step vectors;             // the same for so many of them, and the elements from one to the next
   Step x_vector, g_vector, sums_vector;
   Step x_last, g_last;        // elements to the last one, which may lap over the one before
   const Step* x_offset;       // elements to each of the O taps, inside the image in all rows
@@ -46,7 +48,7 @@ struct Products {
 
 // Lines `step` elements apart.
 template <class E>
-DEPTHWISE_INLINE void fetch_lines(const E* at, Step step, Step lines) {
+DEPTHWISE_INLINE void fetch_apart(const E* at, Step step, Step lines) {
   for (; lines > 0; --lines, at += step) __builtin_prefetch(at, 0, 2);
 }
 
@@ -76,16 +78,22 @@ class PixelWalk {
     Step left = p_.columns, line = -p_.first;
     for (; left >= pixels_together; left -= pixels_together, line += pixels_together * p_.lines_apart) {
       if (__builtin_expect(fetches, 0)) fetch(pixels_together);
-      if (A < 4 && p_.lines_apart == 2)
-        add_together<2>(sum, line);
-      else
+      if constexpr (A <= most_taps_two_apart) {
+        if (p_.lines_apart == 2)
+          add_together<2>(sum, line);
+        else
+          add_together<1>(sum, line);
+      } else {
         add_together<1>(sum, line);
+      }
     }
     if (__builtin_expect(fetches, 0)) fetch(left);
     for (; left > 0; --left, line += p_.lines_apart) add_one(sum[0], line);
   }
   // From the end of a row to the next.
-  DEPTHWISE_INLINE void next_row() { move(p_.x_row - p_.columns * p_.x_pixel, p_.g_row - p_.columns * p_.g_pixel); }
+  DEPTHWISE_INLINE void next_row() {
+    move(p_.x_row - p_.columns * p_.lines_apart * p_.x_line, p_.g_row - p_.columns * p_.g_pixel);
+  }
 
  private:
   DEPTHWISE_INLINE V load(const E* at) const {
@@ -98,8 +106,8 @@ class PixelWalk {
   DEPTHWISE_INLINE void fetch(Step pixels) const {
 #pragma GCC unroll 16
     for (int o = 0; o < O; ++o)
-      if (O - o <= p_.taps_fetched) fetch_lines(x_[o] + p_.x_ahead, p_.x_line, pixels * p_.lines_apart);
-    fetch_lines(g_ + p_.g_ahead, p_.g_pixel, pixels);
+      if (O - o <= p_.taps_fetched) fetch_apart(x_[o] + p_.x_ahead, p_.x_line, pixels * p_.lines_apart);
+    fetch_apart(g_ + p_.g_ahead, p_.g_pixel, pixels);
   }
   // Whether a line of x, numbered from the first inside the image, is inside it.
   DEPTHWISE_INLINE bool is_inside(Step line) const {
@@ -114,7 +122,7 @@ class PixelWalk {
 #pragma GCC unroll 16
       for (int o = 0; o < O; ++o) sum[o][a] = S::fma(load(x_[o] + (a ? line_[a] : 0)), pixel, sum[o][a]);
     }
-    move(p_.x_pixel, p_.g_pixel);
+    move(p_.lines_apart * p_.x_line, p_.g_pixel);
   }
   // Some pixels whose taps lie so many lines apart: each pixel of x is loaded once for all of them.
   template <int apart>
@@ -178,7 +186,7 @@ template <class S, int A, int O, bool Edge>
 DEPTHWISE_NOINLINE void add_products(const Products<typename S::E>& p) {
   using E = typename S::E;
   using Pixels = PixelWalk<S, A, O, Edge>;
-  constexpr Step line = sizeof(typename S::V) < 64 ? Step{64 / sizeof(typename S::V)} : 1;  // of a cache, in vectors
+  constexpr Step vectors_of_line = sizeof(typename S::V) < 64 ? Step{64 / sizeof(typename S::V)} : 1;  // of a cache
   typename S::M lanes{};
   if constexpr (Edge) lanes = S::mask(0, p.lanes);
   for (Step vector = 0; vector < p.vectors; ++vector) {
@@ -193,7 +201,7 @@ DEPTHWISE_NOINLINE void add_products(const Products<typename S::E>& p) {
         for (int i = 1; i < Pixels::shares; ++i) sum[i][o][a] = S::zero();
       }
     const E *x = p.x + at_most(vector * p.x_vector, p.x_last), *gy = p.g + at_most(vector * p.g_vector, p.g_last);
-    const bool fetches = p.fetches && vector % line == 0;
+    const bool fetches = p.fetches && vector % vectors_of_line == 0;
     Pixels pixels(p, x, gy, lanes);
     for (Step row = 0; row < p.rows; ++row) {
       pixels.add_row(sum, fetches);
@@ -216,7 +224,7 @@ inline void add_products_of(int taps, int cross_taps, const Products<typename S:
   DEPTHWISE_REQUIRE(
       taps > 0 && taps <= S::max_taps && cross_taps > 0 && cross_taps <= most_products_across<S>(taps, Edge),
       "the sums fit the registers");
-  DEPTHWISE_REQUIRE(p.lines_apart == 1 || (p.lines_apart == 2 && taps < 4), "it is compiled");
+  DEPTHWISE_REQUIRE(p.lines_apart == 1 || (p.lines_apart == 2 && taps <= most_taps_two_apart), "it is compiled");
   with_number<S::max_taps>(taps, [&](auto A) {
     constexpr int a = decltype(A)::value;
     with_number<most_products_across<S>(a, Edge)>(cross_taps,

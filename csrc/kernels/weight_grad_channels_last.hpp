@@ -26,7 +26,8 @@ class WeightGradChannelsLast {
         pieces_(job, x_, edge()),
         bias_(job) {
     DEPTHWISE_REQUIRE(job.band > 0 && job.strip > 0 && job.group > 0 && job.parts > 0, "a unit has products");
-    DEPTHWISE_REQUIRE(direct() || !job.g.direct || job.out_channels % S::N == 0, "no vector of gy laps over another");
+    DEPTHWISE_REQUIRE(direct() ? job.g.direct : !job.g.direct || job.out_channels % S::N == 0,
+                      "gy is in place beside x in place, and elsewhere where no vector laps over another");
     DEPTHWISE_REQUIRE(job.columns_together > 0 && job.vectors_together > 0, "some are summed at once");
     Arena arena(scratch);
     x_.take(arena, job.kernel_cross);
@@ -104,7 +105,7 @@ class WeightGradChannelsLast {
     const int64_t most = clamp(steps_kept / u.size(), 1, job_.columns_together);
     for (int64_t i = 0; i < lat_.line_phase_count; ++i) {
       const LinePhase& phase = lat_.line_phases[i];
-      const GradientPieces<S>& pieces = pieces_.list(slab.rows, u, phase);
+      const GradientPieces<S>& pieces = pieces_.list(slab.rows, phase);
       const Range t = outputs_of(phase, slab.outputs);
       for (int64_t at = t.begin; at < t.end; at += most) {
         const Columns columns{.phase = phase, .t = at, .count = at_most(most, t.end - at)};
@@ -130,7 +131,6 @@ class WeightGradChannelsLast {
     p.first = piece.first - t.begin * apart;
     p.last = piece.last - t.begin * apart;
     p.x_line = lat_.line_in_step * x_.line();
-    p.x_pixel = apart * p.x_line;
     p.g_pixel = columns.phase.out_step * slab.g.line;
     p.rows = piece.u.size();
     p.x_row = x_.row();
@@ -138,12 +138,12 @@ class WeightGradChannelsLast {
     p.vectors = vectors.size();
     p.sums_vector = taps_ * S::N;
     // Where pixels are read as they lie vectors are neighbours.
-    p.x_vector = job_.x.direct ? S::N : x_.plane_size();
+    p.x_vector = direct() ? S::N : x_.plane_size();
     p.g_vector = job_.g.direct ? S::N : g_.vector_size();
     const Step first = vectors.begin - slab.vectors.begin, lap = lapping(vectors.end - 1);
     p.x_last = (p.vectors - 1) * p.x_vector - lap;
     p.g_last = (p.vectors - 1) * p.g_vector - lap;
-    p.x = slab.x + (first * p.x_vector + piece.x + t.begin * p.x_pixel - slab.inputs.begin * x_.line());
+    p.x = slab.x + (first * p.x_vector + piece.x + t.begin * apart * p.x_line - slab.inputs.begin * x_.line());
     p.g = slab.g.at(rows.phase->out0 + piece.u.begin * rows.phase->out_step,
                     columns.phase.out0 + t.begin * columns.phase.out_step) +
           first * p.g_vector;
@@ -153,21 +153,21 @@ class WeightGradChannelsLast {
     p.sums_tap = piece.sums_tap;
     p.lanes = job_.out_channels;
     p.fetches = piece.fetches && job_.fetches;
-    p.taps_fetched = job_.x.direct ? at_most(at_most(lat_.cross_in_step, 2), piece.cross_taps) : 0;
+    p.taps_fetched = direct() ? at_most(at_most(lat_.cross_in_step, 2), piece.cross_taps) : 0;
     // The next vectors of channels, or the first ones of the next columns, or of the next rows; packed vectors of
     // channels go outermost.
     p.x_ahead = p.g_ahead = p.vectors * S::N;
     if (direct() && vectors.end == slab.vectors.end) {
-      const bool next_rows = columns.t + columns.count == outputs_of(columns.phase, slab.outputs).end;
+      const bool next_rows = columns.t + columns.count == columns.phase.outs;
       const Step pixels = next_rows ? -columns.t : columns.count, u = next_rows ? rows.u.size() : 0;
-      p.x_ahead = u * p.x_row + pixels * p.x_pixel - first * S::N;
+      p.x_ahead = u * p.x_row + pixels * apart * p.x_line - first * S::N;
       p.g_ahead = u * p.g_row + pixels * p.g_pixel - first * S::N;
     }
     if (edge()) return add_products_of<S, true>(piece.taps, piece.cross_taps, p);
     add_products_of<S, false>(piece.taps, piece.cross_taps, p);
   }
 
-  bool direct() const { return job_.x.direct && job_.g.direct; }
+  bool direct() const { return job_.x.direct; }
   bool edge() const { return direct() && job_.out_channels < S::N; }
   // Lanes of vector v that lap over the vector before: where pixels are read as they lie, the last one's do.
   int64_t lapping(int64_t v) const {

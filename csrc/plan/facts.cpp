@@ -219,7 +219,7 @@ bool sums_fit_registers(const Facts& f) {
   return f.p.h.kernel * f.p.w.kernel <= most_sums;
 }
 
-// A weight gradient comes back to what a tile of a few columns reads: under the taps of the next row, and, where not
+// A weight gradient comes back to what a block of so many columns reads: under the taps of the next row, and, where not
 // all sums fit the registers, for the next ones of a band. Whether many of these lines lie in one place of a
 // first-level cache's ways, and far more than in others.
 bool products_crowd(const Facts& f, int64_t columns) {

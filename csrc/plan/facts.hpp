@@ -78,10 +78,10 @@ int64_t places_of_pixels(int64_t pixel_stride, int64_t item);
 // the few places modulo 4 KiB that they fall into: more than once, and they push one another out.
 double crowding_of_pixels(const Facts&);
 bool pixels_crowd(const Facts&);
-// Whether a weight gradient whose lanes hold channels reads everything once: its sums stand in registers.
-bool sums_fit_registers(const Facts&);
 // The same of what a weight gradient in channels-last memory reads for so many columns of gy at once.
 bool products_crowd(const Facts&, int64_t columns);
+// Whether the sums of a weight gradient whose lanes hold channels stand in registers all at once, on most targets.
+bool sums_fit_registers(const Facts&);
 
 // Whether the rows of a tile, those that it reads and those that it writes, fall into so few places modulo 4 KiB that
 // they push one another out of a first-level cache, as rows do that are a power of two long.

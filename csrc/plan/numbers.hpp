@@ -143,7 +143,7 @@ struct FixedNumbers {
   // Order of a weight gradient's sums.
 
   // Rows of gy that one part takes at a time, and the shares of work that there are at least where the problem has
-  // them.
+  // them; about so many where lanes hold channels.
   int64_t gradient_band = 8, gradient_units = 16;
   // Bytes of the running sums of one unit.
   int64_t sums_bytes = 24 << 10;

@@ -11,7 +11,7 @@ int64_t parts_of(const Facts& f, const WeightGradient& job) {
   const int64_t image =
       job.x.lines * job.x.cross_size + f.p.multiplier * job.g.lines * job.g.cross_size;  // elements of a channel
   const int64_t converted = images ? job.batch * image * f.item : 0;
-  const int64_t least = std::max(std::max<int64_t>(1, numbers.fixed.gradient_units / job.groups),
+  const int64_t least = std::max(ceil_div(numbers.fixed.gradient_units, job.groups),
                                  ceil_div(converted, numbers.fixed.most_converted_bytes));
   return std::clamp<int64_t>(least, 1, cells);
 }

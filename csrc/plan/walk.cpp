@@ -155,7 +155,7 @@ void walk_planar(const Facts& f, const Machine& m, int, WeightGradient& job) {
 }
 
 void walk_channels_last(const Facts& f, const Machine& m, int, WeightGradient& job) {
-  job.fetches = (job.x.direct || job.g.direct) && f.bytes > of(numbers.machine.fetched_share, m.second_cache);
+  job.fetches = job.g.direct && f.bytes > of(numbers.machine.fetched_share, m.second_cache);
 }
 
 int threads_for(const Facts& f, int64_t units, int most_threads) {
