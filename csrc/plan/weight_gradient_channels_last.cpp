@@ -37,8 +37,7 @@ bool gy_is_read_in_place(const Facts& f) {
   return f.p.y.dtype == f.sums && f.p.y.strides[1] == 1 && f.outs % f.N == 0 && sums_fit_registers(f);
 }
 
-// The nearest number: a part more than is wanted has its sums added up for nothing (240x28x28 with 5x5, 15 groups: 36
-// us of 168).
+// The nearest number: with 15 groups a second part would be stored and added up for little.
 int64_t parts_of_channels(const WeightGradient& job) {
   const int64_t groups = std::max<int64_t>(1, job.groups), cells = job.batch * job.bands;
   return std::clamp<int64_t>((numbers.fixed.gradient_units + groups / 2) / groups, 1, std::max<int64_t>(1, cells));
