@@ -169,6 +169,7 @@ DEPTHWISE_INLINE void fetch_lines(const E* at, Step line) {
   for (int t = 0; t < T; ++t, at += line) __builtin_prefetch(at, write);
 }
 
+// For the vectors of a line of the cache, of which `vector` is the first.
 template <class S, int T>
 DEPTHWISE_NOINLINE void fetch(const PixelSums<S>& tile, const typename S::E* x, const typename S::E* y, Step vector) {
   const auto& f = tile.fetched;
@@ -176,7 +177,8 @@ DEPTHWISE_NOINLINE void fetch(const PixelSums<S>& tile, const typename S::E* x, 
     for (Step place = 0; place < f.places; ++place) fetch_lines<T, 0>(x + f.x_ahead[place], tile.x_line);
     fetch_lines<T, 1>(y + f.y_ahead, tile.y_line);
   }
-  for (Step span = 0; span < f.span_count; ++span) fetch_span(f.spans[span], f.span_bytes, vector, false);
+  for (Step span = 0; span < f.span_count; ++span)
+    fetch_span(f.spans[span], vectors_of_line<S> * f.span_bytes, vector / vectors_of_line<S>, false);
   asm volatile("");  // GCC takes a function that but fetches for one that does nothing
 }
 
@@ -193,8 +195,7 @@ DEPTHWISE_INLINE void sum_pixels(const PixelSums<S>& tile, const Add& add) {
     const E *x = tile.x + row * tile.x_row, *w = tile.w, *bias = tile.bias;
     E* y = tile.y + row * tile.y_row;
     for (Step vector = 0; vector < tile.vectors; vector += P) {
-      if (fetches)
-        for (int p = 0; p < P; ++p) fetch<S, T>(tile, x + p * S::N, y + p * S::N, vector + p);
+      if (fetches && vector % vectors_of_line<S> == 0) fetch<S, T>(tile, x, y, vector);
       typename S::V sum[P][T];
 #pragma GCC unroll 2
       for (int p = 0; p < P; ++p) {

@@ -186,7 +186,6 @@ template <class S, int A, int O, bool Edge>
 DEPTHWISE_NOINLINE void add_products(const Products<typename S::E>& p) {
   using E = typename S::E;
   using Pixels = PixelWalk<S, A, O, Edge>;
-  constexpr Step vectors_of_line = sizeof(typename S::V) < 64 ? Step{64 / sizeof(typename S::V)} : 1;  // of a cache
   typename S::M lanes{};
   if constexpr (Edge) lanes = S::mask(0, p.lanes);
   for (Step vector = 0; vector < p.vectors; ++vector) {
@@ -201,7 +200,7 @@ DEPTHWISE_NOINLINE void add_products(const Products<typename S::E>& p) {
         for (int i = 1; i < Pixels::shares; ++i) sum[i][o][a] = S::zero();
       }
     const E *x = p.x + at_most(vector * p.x_vector, p.x_last), *gy = p.g + at_most(vector * p.g_vector, p.g_last);
-    const bool fetches = p.fetches && vector % vectors_of_line == 0;
+    const bool fetches = p.fetches && vector % vectors_of_line<S> == 0;
     Pixels pixels(p, x, gy, lanes);
     for (Step row = 0; row < p.rows; ++row) {
       pixels.add_row(sum, fetches);

@@ -29,6 +29,10 @@ DEPTHWISE_INLINE int64_t clamp(int64_t v, int64_t lo, int64_t hi) { return at_mo
 DEPTHWISE_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 DEPTHWISE_INLINE int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
+// Vectors that a line of a cache holds.
+template <class S>
+constexpr Step vectors_of_line = sizeof(typename S::V) < 64 ? Step{64 / sizeof(typename S::V)} : 1;
+
 // A number that is known when compiling, as the type of an argument.
 template <int n>
 struct Number {
