@@ -267,6 +267,7 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "wide_strip": (HALVES, CUT),
     "gradient_band": (HALVES, SUMS),
     "gradient_units": (HALVES, SUMS),
+    "gradient_pixels": (HALVES, SUMS),
     "sums_bytes": (HALVES, SUMS),
     "gradient_columns": (HALVES, BANDS),
     "fewest_gradient_columns": (HALVES, BANDS),

@@ -85,18 +85,48 @@ void store_biases(const Plan& plan, const double* sums) {
         convert<T>(sum_of_parts(sums + o, job.parts, job.out_channels));
 }
 
+void advance(Array& a, int64_t elements) { a.data = static_cast<char*>(a.data) + elements * item_bytes(a.dtype); }
+
+// Without the first and the last taps of an axis that are in the padding for every output: of 3x3 over a single row one
+// row is left.
+void drop_unmet_taps(Axis& a, Array& W, int axis) {
+  int64_t first = 0, last = a.kernel - 1;
+  while (first < last && !outputs_met(a, first).count && (first + 1) * a.dilate <= a.pad) ++first;
+  while (first < last && !outputs_met(a, last).count) --last;
+  advance(W, first * W.strides[axis]);
+  a.pad -= first * a.dilate;
+  a.kernel = a.kernel ? last - first + 1 : 0;
+}
+
+int64_t taps_of(const Problem& p) { return p.d.kernel * p.h.kernel * p.w.kernel; }
+
+Problem of_taps_met(const Problem& asked) {
+  Problem p = asked;
+  drop_unmet_taps(p.d, p.W, depth_axis);
+  drop_unmet_taps(p.h, p.W, height_axis);
+  drop_unmet_taps(p.w, p.W, width_axis);
+  return p;
+}
+
+void clear_weights(const Problem& p) {
+  const auto item = static_cast<size_t>(item_bytes(p.W.dtype));
+  const int64_t sizes[array_axes] = {p.multiplier, p.channels, p.d.kernel, p.h.kernel, p.w.kernel};
+  const int64_t count = sizes[0] * sizes[1] * sizes[2] * sizes[3] * sizes[4];
+  for (int64_t i = 0; i < count; ++i) {
+    Array at = p.W;
+    for (int64_t axis = array_axes - 1, rest = i; axis >= 0; rest /= sizes[axis--])
+      advance(at, rest % sizes[axis] * p.W.strides[axis]);
+    std::memset(at.data, 0, item);
+  }
+}
+
 // What a weight gradient sums for one tap in depth: the planes of gy under which a plane of x is inside the image.
 Problem under_tap(const Problem& p, int64_t tap) {
   const Axis& d = p.d;
-  const int64_t at = tap * d.dilate - d.pad;
-  const int64_t first = std::clamp<int64_t>(ceil_div(-at, d.stride), 0, d.out);
-  const int64_t count = std::clamp<int64_t>(ceil_div(d.size - at, d.stride), first, d.out) - first;
+  const auto [first, count] = outputs_met(d, tap);
   Problem one = p;
-  const auto advance = [](Array& a, int64_t elements) {
-    a.data = static_cast<char*>(a.data) + elements * item_bytes(a.dtype);
-  };
   if (count) {
-    advance(one.x, (at + first * d.stride) * p.x.strides[depth_axis]);
+    advance(one.x, (tap * d.dilate - d.pad + first * d.stride) * p.x.strides[depth_axis]);
     advance(one.y, first * p.y.strides[depth_axis]);
   } else {
     one.batch = 0;
@@ -136,9 +166,14 @@ void count_execution(const Kernels* kernels) {
     if (targets[i].kernels == kernels) executed[i].fetch_add(1, std::memory_order_relaxed);
 }
 
-Problem largest_part(const Problem& p) { return is_made_of_taps(p) && p.d.kernel ? under_tap(p, p.d.kernel / 2) : p; }
+Problem largest_part(const Problem& asked) {
+  const Problem p = of_taps_met(asked);
+  return is_made_of_taps(p) && p.d.kernel ? under_tap(p, p.d.kernel / 2) : p;
+}
 
-void solve(const Problem& p, const Target& target, int threads, Executor& executor) {
+void solve(const Problem& asked, const Target& target, int threads, Executor& executor) {
+  const Problem p = of_taps_met(asked);
+  if (p.pass == Pass::weight_grad && taps_of(p) < taps_of(asked)) clear_weights(asked);
   if (!is_made_of_taps(p)) return execute(Plan(p, target, threads), executor);
   for (int64_t tap = 0; tap < p.d.kernel; ++tap) execute(Plan(under_tap(p, tap), target, threads), executor);
   if (p.b.data) execute(Plan(without_taps(p), target, threads), executor);

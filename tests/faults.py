@@ -431,6 +431,24 @@ FAULTS = [
         "if (careful_ && !FAULT) sum();",
     ),
     Fault(
+        "taps that no output meets: their weights' gradients are not cleared",
+        "csrc/engine.cpp",
+        "taps_of(p) < taps_of(asked)",
+        "taps_of(p) < taps_of(asked) - (FAULT ? 1 << 30 : 0)",
+    ),
+    Fault(
+        "taps that no output meets: those that are left keep the weights of the first",
+        "csrc/engine.cpp",
+        "advance(W, first * W.strides[axis]);",
+        "if (!FAULT) advance(W, first * W.strides[axis]);",
+    ),
+    Fault(
+        "taps that no output meets: those that are left keep the place of the first",
+        "csrc/engine.cpp",
+        "a.pad -= first * a.dilate;",
+        "a.pad -= FAULT ? 0 : first * a.dilate;",
+    ),
+    Fault(
         "depth: the image's first plane left out",
         K + "slices.hpp",
         "in0 + at < 0) ++inside.begin",

@@ -406,6 +406,25 @@ def test_stride_two_with_every_padding(target, sizes, k):
                 check(rng, 1, 3, 1, sizes, (k, k), 2, pad, 1)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("size", "kernel", "pad", "dilate"),
+    [
+        ((1, 40), (3, 3), 1, 1),
+        ((40, 1), (3, 3), 1, 1),
+        ((2, 19), (7, 5), (3, 2), 1),
+        ((1, 9), (5, 3), (4, 1), 2),
+        ((1, 5, 9), (3, 3, 3), 1, 1),
+        ((4, 1, 9), (3, 5, 3), (1, 2, 1), 1),
+        ((5, 30), (3, 3), (9, 10), 10),
+    ],
+)
+def test_taps_that_no_output_meets(target, size, kernel, pad, dilate, stride, layout):
+    check(np.random.default_rng(3), 2, 9, 2, size, kernel, stride, pad, dilate, layout)
+    check(np.random.default_rng(3), 2, 9, 1, size, kernel, stride, pad, dilate, layout)
+
+
 @pytest.mark.parametrize("columns", [1, 4, 40, 200, 1100, 9001])
 def test_single_rows(target, columns):
     """The vectors of a single row are stacked as the lines of a tile."""

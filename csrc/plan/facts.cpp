@@ -74,11 +74,7 @@ void take_emptiness_out(Problem& p) {
 
 double valid_taps(const Axis& a) {
   double count = 0;
-  for (int64_t p = 0; p < a.kernel; ++p) {
-    const int64_t first = std::max<int64_t>(0, ceil_div(a.pad - p * a.dilate, a.stride));
-    const int64_t end = std::min(a.out, ceil_div(a.size + a.pad - p * a.dilate, a.stride));
-    count += static_cast<double>(std::max<int64_t>(0, end - first));
-  }
+  for (int64_t tap = 0; tap < a.kernel; ++tap) count += static_cast<double>(outputs_met(a, tap).count);
   return count;
 }
 
@@ -147,6 +143,12 @@ Facts::Facts(const Problem& problem, const Kernels& kernels, int64_t narrow)
       planes_converted(planes_together && row_is_read_in_steps() && row_is_written_in_steps()),
       rows_in_place(!planes_converted && read.dtype == sums && (read.strides[width_axis] == 1 || read_width() <= 1) &&
                     row_is_read_in_steps()) {}
+
+Outputs outputs_met(const Axis& a, int64_t tap) {
+  const int64_t at = tap * a.dilate - a.pad;
+  const int64_t first = std::clamp<int64_t>(ceil_div(-at, a.stride), 0, a.out);
+  return {.first = first, .count = std::clamp<int64_t>(ceil_div(a.size - at, a.stride), first, a.out) - first};
+}
 
 bool is_lacking(const Axis& a) { return a.size == 1 && a.kernel == 1 && a.out == 1 && a.pad == 0; }
 

@@ -50,6 +50,12 @@ struct Facts {
   Side side(const Array&, bool image, bool channel_lanes, bool direct) const;
 };
 
+// Outputs for which a tap is inside the image.
+struct Outputs {
+  int64_t first, count;
+};
+Outputs outputs_met(const Axis&, int64_t tap);
+
 // An axis that a problem does not have.
 bool is_lacking(const Axis&);
 

@@ -70,6 +70,7 @@ const Place fixed[] = {FIXED(transposing_cost),
                        FIXED(wide_strip),
                        FIXED(gradient_band),
                        FIXED(gradient_units),
+                       FIXED(gradient_pixels),
                        FIXED(sums_bytes),
                        FIXED(gradient_columns),
                        FIXED(fewest_gradient_columns)};

@@ -14,14 +14,22 @@ int64_t whole_lines(const Facts& f, int64_t vectors) {
   return ceil_div(vectors, line) * line;
 }
 
+// Shares that images and bands can be cut into. Those of few pixels would have more sums to store and add up than they
+// have products; slices of pixels that come from far memory are poor traffic, and worse than that.
+int64_t most_parts(const Facts& f, const WeightGradient& job) {
+  const FixedNumbers& n = numbers.fixed;
+  const int64_t cells = std::max<int64_t>(1, job.batch * job.bands);
+  const int64_t pixels = job.batch * f.p.h.out * f.p.w.out;
+  return f.bytes > n.uncached_bytes ? cells : std::clamp<int64_t>(pixels / n.gradient_pixels, 1, cells);
+}
+
 // Vectors of channels that one unit sums: as many as its sums fit, if there is work for all, and about as many in each.
 int64_t vectors_of_unit(const Facts& f, const WeightGradient& job) {
   const int64_t vector_bytes = f.p.h.kernel * f.p.w.kernel * f.N * f.item;
   const int64_t most = numbers.fixed.sums_bytes / std::max<int64_t>(1, vector_bytes), line = vectors_of_line(f);
   const int64_t fit = std::max<int64_t>(1, most < line ? most : most / line * line);
-  const int64_t units = numbers.fixed.gradient_units;
-  // Slices of pixels that come from far memory are poor traffic: then bands are shared out instead.
-  const int64_t wanted = job.batch * job.bands >= units || f.bytes > numbers.fixed.uncached_bytes ? 1 : units;
+  const FixedNumbers& n = numbers.fixed;
+  const int64_t wanted = f.bytes > n.uncached_bytes ? 1 : ceil_div(n.gradient_units, most_parts(f, job));
   const int64_t groups = std::max(wanted, ceil_div(f.vectors(), fit));
   return std::min(fit, whole_lines(f, std::max<int64_t>(1, ceil_div(f.vectors(), groups))));
 }
@@ -38,9 +46,9 @@ bool gy_is_read_in_place(const Facts& f) {
 }
 
 // The nearest number: with 15 groups a second part would be stored and added up for little.
-int64_t parts_of_channels(const WeightGradient& job) {
-  const int64_t groups = std::max<int64_t>(1, job.groups), cells = job.batch * job.bands;
-  return std::clamp<int64_t>((numbers.fixed.gradient_units + groups / 2) / groups, 1, std::max<int64_t>(1, cells));
+int64_t parts_of_channels(const Facts& f, const WeightGradient& job) {
+  const int64_t groups = std::max<int64_t>(1, job.groups);
+  return std::clamp<int64_t>((numbers.fixed.gradient_units + groups / 2) / groups, 1, most_parts(f, job));
 }
 
 int64_t columns_that_stay(const Facts& f) {
@@ -83,7 +91,7 @@ Planned<WeightGradient> plan_channels_last(const Facts& f, const LatticeView& la
       bytes({.band = cut.band, .strip = direct ? std::min(cut.strip, job.columns_together) : cut.strip});
   job.vectors_together = std::min(job.group, vectors_that_stay(f, at_once));
   if (!direct && job.vectors_together * at_once > numbers.fixed.most_packed_bytes) job.vectors_together = 1;
-  job.parts = parts_of_channels(job);
+  job.parts = parts_of_channels(f, job);
   job.gW = kept_sums(f, job, p.multiplier == 1);
   job.units = job.groups * job.parts;
   return planned;
