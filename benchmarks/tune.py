@@ -35,6 +35,7 @@ class Layer(NamedTuple):
     stride: int = 1
     threads: int = 1
     crossed: bool = False  # x lies as gy does not
+    method: str = "direct"
 
     def __str__(self) -> str:
         kernel = self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
@@ -55,6 +56,7 @@ def call_of(layer: Layer) -> Callable[[], object]:
 
     kernel = layer.kernel if isinstance(layer.kernel, tuple) else (layer.kernel, layer.kernel)
     steps: dict[str, Any] = {"stride": layer.stride, "pad": (kernel[0] // 2, kernel[1] // 2)}
+    steps["method"] = layer.method
     x = new(*layer.shape, last=layer.last != layer.crossed)
     W = rng.standard_normal((1, layer.shape[1], *kernel)).astype(layer.dtype)
     y = ops.forward(x, W, **steps)
@@ -209,6 +211,11 @@ STAGED = every(
     last(4, 1024, 40, 40),
     last(2, 2048, 40, 40),
 )
+FOURIER = [
+    planar(1, c, size, size, kernel=k, method=method)
+    for c, size, k in ((64, 56, 31), (64, 28, 13), (256, 14, 15), (3, 512, 31), (64, 56, 9))
+    for method in ("auto", "fft")
+]
 SMALL = [planar(1, c, 14, 14, threads=2, kernel=k) for c, k in ((32, 3), (64, 3), (128, 3), (64, 5), (256, 3))]
 
 HALVES = (0.25, 0.5, 2, 4)
@@ -266,6 +273,11 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "least_strip": (HALVES, CUT),
     "wide_strip": (HALVES, CUT),
     "gradient_band": (HALVES, SUMS),
+    "radix_2_cost": (HALVES, FOURIER),
+    "radix_3_cost": (HALVES, FOURIER),
+    "radix_4_cost": (HALVES, FOURIER),
+    "radix_5_cost": (HALVES, FOURIER),
+    "number_cost": (HALVES, FOURIER),
     "gradient_units": (HALVES, SUMS),
     "gradient_pixels": (HALVES, SUMS),
     "sums_bytes": (HALVES, SUMS),
@@ -287,6 +299,7 @@ NOT_MEASURED = {
     "packing_cost": "no choice hangs on it alone: what is packed is so for every kind of lanes",
     "widest_window": "a promise: what is copied of a row stays within the scratch memory",
     "widest_staged_lines": "a promise: what is copied of pixels stays within the scratch memory",
+    "most_spectral_bytes": "a promise: no more scratch memory than 8 MiB a thread for Fourier transforms",
     "most_packed_bytes": "a promise: no more scratch memory than 1 MiB a thread",
     "most_scratch_bytes": "a promise: no more scratch memory than 1 MiB a thread",
 }

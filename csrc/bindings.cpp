@@ -28,6 +28,7 @@ __attribute__((visibility("default"))) int PyTraceMalloc_Untrack(unsigned domain
 #include "openmp.hpp"
 #include "parallel.hpp"
 #include "plan/numbers.hpp"
+#include "plan/spectral.hpp"
 #include "pool.hpp"
 #include "roofline.hpp"
 #include "xla.hpp"
@@ -42,6 +43,7 @@ struct Sizes {
   int64_t batch, channels, multiplier;
   int spatial;   // axes that the arrays have
   Axis axes[3];  // depth, height, width; the first are lacking where there are fewer
+  Method method;
   const Axis* first() const { return axes + 3 - spatial; }
 };
 
@@ -109,6 +111,11 @@ Activation activation_at(int code) {
   return static_cast<Activation>(code);
 }
 
+Method method_at(int code) {
+  if (code < 0 || code > static_cast<int>(Method::cheaper)) throw nb::value_error("no such method");
+  return static_cast<Method>(code);
+}
+
 // The gradient of an activation for arrays of this shape.
 template <class Size>
 void run_activation_grad(int activation, std::span<const Size> shape, const Array& z, const Array& gy, const Array& gz,
@@ -160,8 +167,19 @@ Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const 
   if (pass < 0 || pass > static_cast<int>(Pass::weight_grad)) throw nb::value_error("no such pass");
   const Activation kind = activation_at(activation);
   if (activation && pass) throw nb::value_error("only a forward pass has an activation");
-  return {
-      static_cast<Pass>(pass), s.batch, s.channels, s.multiplier, s.axes[0], s.axes[1], s.axes[2], x, W, b, y, kind};
+  return {static_cast<Pass>(pass),
+          s.batch,
+          s.channels,
+          s.multiplier,
+          s.axes[0],
+          s.axes[1],
+          s.axes[2],
+          x,
+          W,
+          b,
+          y,
+          kind,
+          s.method};
 }
 
 }  // namespace
@@ -184,15 +202,20 @@ NB_MODULE(_core, m) {
   const char* const names[] = {"none", "silu", "relu", "relu6", "hardswish", "gelu", "gelu_tanh"};
   for (int i = 0; i <= static_cast<int>(Activation::gelu_tanh); ++i) activations[names[i]] = i;
   m.attr("activations") = activations;
+  nb::dict methods;
+  methods["direct"] = static_cast<int>(Method::direct);
+  methods["fft"] = static_cast<int>(Method::fft);
+  methods["auto"] = static_cast<int>(Method::cheaper);
+  m.attr("methods") = methods;
   m.attr("passes") = passes;
   m.attr("dtypes") = dtypes;
 
   nb::class_<Sizes>(m, "Sizes")
       .def("__init__", [](Sizes* self, int64_t batch, int64_t channels, int64_t multiplier,
-                          const std::vector<std::array<int64_t, 6>>& axes) {
+                          const std::vector<std::array<int64_t, 6>>& axes, int method) {
         if (axes.empty() || axes.size() > 3) throw nb::value_error("there are one to three axes");
         const int spatial = static_cast<int>(axes.size());
-        new (self) Sizes{batch, channels, multiplier, spatial, {no_axis, no_axis, no_axis}};
+        new (self) Sizes{batch, channels, multiplier, spatial, {no_axis, no_axis, no_axis}, method_at(method)};
         for (int i = 0; i < spatial; ++i) {
           const auto& a = axes[static_cast<size_t>(i)];
           self->axes[3 - spatial + i] = {a[0], a[1], a[2], a[3], a[4], a[5]};
@@ -293,9 +316,15 @@ NB_MODULE(_core, m) {
     const int64_t width = s.axes[2].kernel, plane = s.axes[1].kernel * width, taps = s.axes[0].kernel * plane;
     const Array W{nullptr, dtype_at(W_dtype), {s.channels * taps, taps, plane, width, 1}};
     const Problem p = problem(pass, s, strided(nullptr, x, x_dtype), W, {}, strided(nullptr, y, y_dtype), 0);
-    const Plan plan(largest_part(p), target_at(target), threads);
+    const Target& t = target_at(target);
+    const Plan plan(largest_part(p), t, threads);
+    const SpectralPlan spectral(p, t, threads);
     const Facts all(p, plan.facts.k);
-    return nb::make_tuple(describe(plan), describe_candidates(plan), plan.threads, 2 * all.products, all.bytes);
+    auto ways = describe_candidates(plan);
+    ways.push_back(describe_way(spectral));
+    const bool taken = is_taken(spectral);
+    return nb::make_tuple(taken ? describe(spectral) : describe(plan), ways, taken ? spectral.threads : plan.threads,
+                          2 * all.products, all.bytes);
   });
 
   m.def("channels_last", [](const std::vector<int64_t>& strides, const std::vector<int64_t>& shape) {

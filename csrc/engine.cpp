@@ -4,10 +4,13 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
 #include "blocks.hpp"
 #include "kernels/pack.hpp"
 #include "parallel.hpp"
+#include "plan/spectral.hpp"
 
 namespace depthwise {
 namespace {
@@ -15,18 +18,24 @@ namespace {
 std::atomic<int64_t> executed[most_targets];
 
 template <class Job>
-void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Executor& executor) {
+void run(const Kernel<Job>& kernel, const Job& job, int64_t units, int threads, int64_t scratch_bytes,
+         Executor& executor) {
   struct Call {
     const Kernel<Job>& kernel;
     const Job& job;
   } call{kernel, job};
   parallel_for(
-      plan.units, plan.threads, plan.scratch_bytes,
+      units, threads, scratch_bytes,
       [](const void* c, int64_t begin, int64_t end, void* scratch) {
         const Call& it = *static_cast<const Call*>(c);
         it.kernel.run(it.job, begin, end, scratch);
       },
       &call, executor);
+}
+
+template <class Job>
+void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Executor& executor) {
+  run(kernel, job, plan.units, plan.threads, plan.scratch_bytes, executor);
 }
 
 // Fills gx with zeros, row by row or pixel by pixel as its memory lies.
@@ -64,17 +73,20 @@ double sum_of_parts(const double* sums, int64_t parts, int64_t size) {
 }
 
 template <class T>
-void store_weights(const Plan& plan, const double* sums) {
-  const WeightGradient& job = plan.weight_gradient;
-  const Array& gW = plan.problem.W;
-  const int64_t kernel_h = plan.problem.h.kernel, kernel_w = plan.problem.w.kernel;
-  for (int64_t o = 0; o < job.out_channels; ++o) {
-    T* plane = static_cast<T*>(gW.data) + o % job.divide * gW.strides[0] + o / job.divide * gW.strides[1];
+void store_weights(const Problem& p, int64_t parts, const double* sums) {
+  const Array& gW = p.W;
+  const int64_t kernel_h = p.h.kernel, kernel_w = p.w.kernel, outs = p.channels * p.multiplier;
+  for (int64_t o = 0; o < outs; ++o) {
+    T* plane = static_cast<T*>(gW.data) + o % p.multiplier * gW.strides[0] + o / p.multiplier * gW.strides[1];
     for (int64_t k = 0; k < kernel_h; ++k)
       for (int64_t l = 0; l < kernel_w; ++l, ++sums)
         plane[k * gW.strides[height_axis] + l * gW.strides[width_axis]] =
-            convert<T>(sum_of_parts(sums, job.parts, job.out_channels * kernel_h * kernel_w));
+            convert<T>(sum_of_parts(sums, parts, outs * kernel_h * kernel_w));
   }
+}
+
+void store_weights(const Problem& p, int64_t parts, const double* sums) {
+  with_type(p.W.dtype, [&](auto type) { store_weights<typename decltype(type)::type>(p, parts, sums); });
 }
 
 template <class T>
@@ -171,9 +183,59 @@ Problem largest_part(const Problem& asked) {
   return is_made_of_taps(p) && p.d.kernel ? under_tap(p, p.d.kernel / 2) : p;
 }
 
+namespace {
+
+// One channel of one image, or of all.
+Problem plane_of(const Problem& p, int64_t image, int64_t channel) {
+  Problem one = p;
+  one.channels = 1;
+  if (p.pass != Pass::weight_grad) one.batch = 1;
+  advance(one.x, image * p.x.strides[0] + channel * p.x.strides[1]);
+  advance(one.y, image * p.y.strides[0] + channel * p.multiplier * p.y.strides[1]);
+  advance(one.W, channel * p.W.strides[1]);
+  if (p.pass == Pass::weight_grad)
+    one.b.data = nullptr;
+  else if (p.b.data)
+    advance(one.b, channel * p.multiplier * p.b.strides[0]);
+  return one;
+}
+
+// By the plan, and those planes directly whose sums are not finite: an infinity is felt in all of a tile.
+void execute(const SpectralPlan& plan, const Target& target, int threads, Executor& executor) {
+  count_execution(target.kernels);
+  Spectral job = plan.job;
+  const bool weights = plan.problem.pass == Pass::weight_grad;
+  const int64_t sums = weights ? job.parts * job.channels * job.multiplier * job.h.taps * job.w.taps : 0;
+  const int64_t planes = (weights ? 1 : job.batch) * job.channels;
+  const Block memory(sums * int64_t{sizeof(double)} + planes);
+  job.sums = static_cast<double*>(memory.data());
+  job.unfit = static_cast<uint8_t*>(memory.data()) + sums * int64_t{sizeof(double)};
+  std::fill_n(job.unfit, planes, uint8_t{0});
+  run(*plan.kernel, job, job.units, plan.threads, plan.scratch_bytes, executor);
+  if (weights) store_weights(plan.problem, job.parts, job.sums);
+  for (int64_t i = 0; i < planes; ++i)
+    if (job.unfit[i])
+      execute(Plan(plane_of(plan.problem, i / job.channels, i % job.channels), target, threads), executor);
+}
+
+// Whether the problem's method is to do it by Fourier transforms; then does so.
+bool solve_spectrally(const Problem& p, const Target& target, int threads, Executor& executor) {
+  if (p.method == Method::direct) return false;
+  const SpectralPlan plan(p, target, threads);
+  if (plan.misfit && p.method == Method::fft && plan.facts.products != 0)
+    throw std::invalid_argument(std::string("the method \"fft\" cannot do this: ") + plan.misfit);
+  if (!is_taken(plan)) return false;
+  execute(plan, target, threads, executor);
+  if (p.pass == Pass::weight_grad && p.b.data) execute(Plan(without_taps(p), target, threads), executor);
+  return true;
+}
+
+}  // namespace
+
 void solve(const Problem& asked, const Target& target, int threads, Executor& executor) {
   const Problem p = of_taps_met(asked);
   if (p.pass == Pass::weight_grad && taps_of(p) < taps_of(asked)) clear_weights(asked);
+  if (solve_spectrally(p, target, threads, executor)) return;
   if (!is_made_of_taps(p)) return execute(Plan(p, target, threads), executor);
   for (int64_t tap = 0; tap < p.d.kernel; ++tap) execute(Plan(under_tap(p, tap), target, threads), executor);
   if (p.b.data) execute(Plan(without_taps(p), target, threads), executor);
@@ -192,8 +254,7 @@ void execute(const Plan& plan, Executor& executor) {
   job.sums = static_cast<double*>(memory.data());
   job.gb_sums = biases ? job.sums + weights : nullptr;
   run(*plan.sum_products, job, plan, executor);
-  if (weights)
-    with_type(plan.problem.W.dtype, [&](auto type) { store_weights<typename decltype(type)::type>(plan, job.sums); });
+  if (weights) store_weights(plan.problem, job.parts, job.sums);
   if (biases)
     with_type(plan.problem.b.dtype, [&](auto type) { store_biases<typename decltype(type)::type>(plan, job.gb_sums); });
 }

@@ -28,6 +28,9 @@ struct Axis {
 };
 constexpr Axis no_axis{.size = 1, .kernel = 1, .stride = 1, .pad = 0, .dilate = 1, .out = 1};
 
+// How sums are formed: product by product, by Fourier transforms, or by whichever takes less.
+enum class Method { direct, fft, cheaper };
+
 // x (batch, channels, d, h, w), W (multiplier, channels, kernel_d, kernel_h, kernel_w), y (batch, channels *
 // multiplier, out_d, out_h, out_w); axes that are lacking, the first ones, have size and kernel one. Whatever the pass,
 // x is the image side (x or gx), y the output side (y or gy), W the kernel side (W or gW).
@@ -37,6 +40,7 @@ struct Problem {
   Axis d = no_axis, h = no_axis, w = no_axis;
   Array x, W, b, y;  // b.data is null where there is no bias; of a weight gradient it is gb, another result
   Activation activation = Activation::none;
+  Method method = Method::direct;
 };
 
 // The type that sums are kept in.

@@ -10,6 +10,7 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <stdexcept>
 #include <string>
 
 #include "engine.hpp"
@@ -122,12 +123,13 @@ ffi::Error wrong(const char* what) { return ffi::Error::InvalidArgument(std::str
 // Operands and result of a pass: (x, W) or (x, W, b) -> y, (gy, W) -> gx, (x, gy) -> gW. Pads are those before the
 // image; those behind it follow from the sizes.
 ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer second, ffi::RemainingArgs more,
-               ffi::Result<ffi::AnyBuffer> result, int64_t pass, bool channels_last, int64_t activation,
+               ffi::Result<ffi::AnyBuffer> result, int64_t pass, bool channels_last, int64_t activation, int64_t method,
                ffi::Span<const int64_t> stride, ffi::Span<const int64_t> pad, ffi::Span<const int64_t> dilate) {
   if (pass < 0 || pass > static_cast<int64_t>(Pass::weight_grad)) return wrong("unknown pass");
   const auto kind = static_cast<Pass>(pass);
   if (activation < 0 || activation > static_cast<int64_t>(Activation::gelu_tanh)) return wrong("unknown activation");
   if (activation && kind != Pass::forward) return wrong("only a forward pass has an activation");
+  if (method < 0 || method > static_cast<int64_t>(Method::cheaper)) return wrong("unknown method");
 
   const auto x = dense(kind == Pass::input_grad ? *result : first, channels_last);
   const auto W = dense(kind == Pass::weight_grad ? *result : second, false);
@@ -173,12 +175,15 @@ ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer sec
                         .W = W->array,
                         .b = b,
                         .y = y->array,
-                        .activation = static_cast<Activation>(activation)};
+                        .activation = static_cast<Activation>(activation),
+                        .method = static_cast<Method>(method)};
   const Target& target = targets[active_target.load(std::memory_order_relaxed)];
   want_huge_pages(*result);
   try {
     XlaExecutor executor(threads);
     solve(problem, target, static_cast<int>(std::clamp<int64_t>(threads.num_threads(), 1, 4096)), executor);
+  } catch (const std::invalid_argument& refusal) {
+    return wrong(refusal.what());
   } catch (const std::bad_alloc&) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted, "depthwise: no memory for a thread's scratch");
   }
@@ -195,6 +200,7 @@ XLA_FFI_DEFINE_HANDLER(handler, run,
                            .Attr<int64_t>("kind")
                            .Attr<bool>("channels_last")
                            .Attr<int64_t>("activation")
+                           .Attr<int64_t>("method")
                            .Attr<ffi::Span<const int64_t>>("stride")
                            .Attr<ffi::Span<const int64_t>>("pad")
                            .Attr<ffi::Span<const int64_t>>("dilate"));

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import depthwise
-from depthwise import _core
+from depthwise import _core, ops, reference
 
 # Have the adapters imported as with a version of their framework that lacks every private name which they use.
 WITHOUT_PRIVATE_NAMES = bool(os.environ.get("DEPTHWISE_TEST_WITHOUT_PRIVATE_NAMES"))
@@ -106,6 +106,38 @@ def assert_same(actual, expected):
     """Equal in every element, after rounding the float64 reference to the result's dtype."""
     assert actual.shape == expected.shape
     np.testing.assert_array_equal(actual.astype(np.float64), expected.astype(actual.dtype).astype(np.float64))
+
+
+def assert_near(actual, expected):
+    """Near whole numbers as near as no other whole number is, after rounding to the result's dtype."""
+    assert actual.shape == expected.shape
+    unit = 2.0 ** {2: -7 if actual.dtype == ml_dtypes.bfloat16 else -10, 4: -23, 8: -52}[actual.dtype.itemsize]
+    assert (np.abs(actual.astype(np.float64) - expected) <= 0.02 + unit * np.abs(expected)).all()
+
+
+def check_passes(
+    rng, n, c, m, size, kernel, stride, pad, dilate, layout=None, dtypes=(np.float32,) * 3, method="direct"
+):
+    """All passes of one problem against the reference: small integers, exactly where sums are formed directly."""
+    same = assert_same if method == "direct" else assert_near
+    steps = {"stride": stride, "pad": pad, "dilate": dilate}
+    ours = steps | {"method": method}
+    layout = layout or planar
+    x = layout(integers(rng, (n, c, *size), dtypes[0]))
+    W = integers(rng, (m, c, *kernel), dtypes[1], -2, 3)
+    b = integers(rng, (c * m,), dtypes[2])
+    out = depthwise.output_size(size, kernel, **steps)
+    gy = layout(integers(rng, (n, c * m, *out), dtypes[0], -2, 3))
+    y = ops.forward(x, W, b, **ours)
+    same(y, reference.forward(x, W, b, **steps))
+    assert_same(ops.forward(x, W, b, activation="relu", **ours), np.maximum(y, 0))
+    same(ops.input_grad(gy, W, size, **ours), reference.input_grad(gy, W, size, **steps))
+    gb = np.empty(c * m, dtypes[2])
+    gW, expected = ops.weight_grad(x, gy, kernel, bias_out=gb, **ours), reference.bias_grad(gy)
+    same(gW, reference.weight_grad(x, gy, kernel, **steps))
+    assert_same(gb, expected)
+    assert_same(ops.weight_grad(x, gy, kernel, **ours), gW)
+    assert_same(ops.bias_grad(gy), expected)
 
 
 def axis_of_any_steps(rng, most, taps=31):

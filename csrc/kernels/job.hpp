@@ -107,6 +107,42 @@ struct WeightGradient {
   int64_t units = 1;  // groups (or planes) * parts
 };
 
+// One axis of planes that are transformed: along it output o stands at o * out_step + first, input i at i * in_step and
+// tap t at tap_first + t * tap_step, and an output sums what inputs stand behind it under the taps. Outputs are cut
+// into tiles, each with the inputs that it meets on a circle of `size` places.
+struct FourierAxis {
+  int64_t size, passes;
+  int radix[8];          // of each pass
+  const void* roots[8];  // its factors, in the sums' type: see transform_pass
+  int64_t outs, out_step, first, ins, in_step, taps, tap_step, tap_first;
+  int64_t tile, tiles;
+
+  int64_t tap_extent() const { return (taps - 1) * (tap_step < 0 ? -tap_step : tap_step) + 1; }
+};
+
+// A correlation, or a weight gradient, as products of planes' spectra. Lanes hold channels of one tile, or tiles (of
+// all images) of one channel. `in` is x, of an input gradient gy; `out` is y, of an input gradient gx, of a weight
+// gradient gy, which is read then.
+struct Spectral {
+  Side in, out;  // `line` along the width, `cross` along the height
+  FourierAxis h, w;
+  const void* W;
+  DType W_dtype;
+  int64_t W_multiplier, W_channel, W_h, W_w;  // strides in elements
+  const void* b;
+  DType b_dtype;
+  int64_t b_stride;
+  int64_t batch, channels, multiplier;
+  bool adds;  // an input gradient: the channels that one feeds are summed
+  Activation activation;
+  bool lanes_of_tiles;
+  int64_t filters, cells;    // vectors of channels (or channels), and the images' tiles (or vectors of these)
+  int64_t parts = 1;         // of a weight gradient: shares of the cells, each summed alone
+  double* sums = nullptr;    // ... [part][o][tap]
+  uint8_t* unfit = nullptr;  // [image][channel], of a weight gradient [channel]: sums that are not finite
+  int64_t units;
+};
+
 // gz = gy * activation'(z), element by element; the last axis in pieces.
 struct ActivationGradient {
   Activation activation;
@@ -148,6 +184,7 @@ struct Kernels {
   Kernel<Correlation> correlate_sequence[2], correlate_sequence_pixels[2];
   Kernel<WeightGradient> weight_grad_planar[2], weight_grad_converted[2], weight_grad_channels_last[2];
   Kernel<WeightGradient> weight_grad_sequence[2], weight_grad_sequence_pixels[2];
+  Kernel<Spectral> correlate_spectral[2], weight_grad_spectral[2];
   Kernel<ActivationGradient> activation_grad[2];
   Kernel<CausalUpdate> causal_update[2];
   void (*spend_multiply_adds[2])(int64_t rounds, double* sink);

@@ -8,12 +8,14 @@
 #include "correlate_planar.hpp"
 #include "correlate_sequence.hpp"
 #include "correlate_sequence_pixels.hpp"
+#include "correlate_spectral.hpp"
 #include "peak.hpp"
 #include "weight_grad_channels_last.hpp"
 #include "weight_grad_converted.hpp"
 #include "weight_grad_planar.hpp"
 #include "weight_grad_sequence.hpp"
 #include "weight_grad_sequence_pixels.hpp"
+#include "weight_grad_spectral.hpp"
 
 namespace {
 
@@ -41,6 +43,8 @@ constexpr depthwise::Kernels kernels_of_this_target = {
     {kernel<WeightGradient, WeightGradChannelsLast<F32>>, kernel<WeightGradient, WeightGradChannelsLast<F64>>},
     {kernel<WeightGradient, WeightGradSequence<F32>>, kernel<WeightGradient, WeightGradSequence<F64>>},
     {kernel<WeightGradient, WeightGradSequencePixels<F32>>, kernel<WeightGradient, WeightGradSequencePixels<F64>>},
+    {kernel<Spectral, CorrelateSpectral<F32>>, kernel<Spectral, CorrelateSpectral<F64>>},
+    {kernel<Spectral, WeightGradSpectral<F32>>, kernel<Spectral, WeightGradSpectral<F64>>},
     {kernel<ActivationGradient, ActivationGrad<F32>>, kernel<ActivationGradient, ActivationGrad<F64>>},
     {kernel<CausalUpdate, UpdateCausally<F32>>, kernel<CausalUpdate, UpdateCausally<F64>>},
     {spend_multiply_adds<F32>, spend_multiply_adds<F64>},

@@ -108,6 +108,12 @@ struct FixedNumbers {
   // summed and 1.77 staged, 15x3 1.60 and 1.75).
   int64_t staged_taps = 6;
 
+  // Of a Fourier transform: multiply-adds that a pass of radix 2 to 5 takes for each number, and what else is done to
+  // each of a spectrum.
+  double radix_2_cost = 3, radix_3_cost = 4, radix_4_cost = 4, radix_5_cost = 5, number_cost = 6;
+  // What a thread may take for spectra.
+  int64_t most_spectral_bytes = 8 << 20;
+
   // Scratch memory, in bytes.
 
   // Packed rows of a unit stay in the first-level cache's neighbourhood.

@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 version: str
+methods: dict[str, int]
 passes: dict[str, int]
 dtypes: dict[str, int]
 activations: dict[str, int]
@@ -10,7 +11,9 @@ Place: TypeAlias = tuple[int, Sequence[int], int]
 class Refused(ValueError): ...  # noqa: N818
 
 class Sizes:
-    def __init__(self, batch: int, channels: int, multiplier: int, axes: Sequence[Sequence[int]]) -> None: ...
+    def __init__(
+        self, batch: int, channels: int, multiplier: int, axes: Sequence[Sequence[int]], method: int
+    ) -> None: ...
 
 def run(
     kind: int,

@@ -4,6 +4,7 @@ from typing import Any
 
 from ._core import activations as _activations
 from ._core import dtypes as DTYPES  # noqa: N812 - constants here
+from ._core import methods as METHODS  # noqa: N812 - constants here
 from ._core import passes as PASSES  # noqa: N812 - constants here
 
 FORWARD, INPUT_GRAD, WEIGHT_GRAD = (PASSES[name] for name in ("forward", "input_grad", "weight_grad"))
@@ -23,4 +24,23 @@ def activation_code(activation: Any) -> int:
     raise (ValueError if isinstance(activation, str) else TypeError)(msg)
 
 
-__all__ = ["ACTIVATIONS", "DTYPES", "FORWARD", "INPUT_GRAD", "PASSES", "WEIGHT_GRAD", "activation_code"]
+def method_code(method: Any) -> int:
+    """The engine's number of an argument of this name."""
+    code = METHODS.get(method) if isinstance(method, str) else None
+    if code is None:
+        msg = f'method must be "direct", "fft" or "auto", got {method!r}'
+        raise (ValueError if isinstance(method, str) else TypeError)(msg)
+    return code
+
+
+__all__ = [
+    "ACTIVATIONS",
+    "DTYPES",
+    "FORWARD",
+    "INPUT_GRAD",
+    "METHODS",
+    "PASSES",
+    "WEIGHT_GRAD",
+    "activation_code",
+    "method_code",
+]

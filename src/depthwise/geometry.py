@@ -10,6 +10,7 @@ from typing import Any
 
 from . import _core
 from .arguments import WORDS, Ints, Pad, is_int, parsed, per_axis, spatial_axes
+from .enums import method_code
 
 _MOST_ELEMENTS = 2**59  # of an array: its bytes must fit a signed 64-bit integer
 
@@ -113,11 +114,17 @@ def _engine_axis(a: Axis) -> list[int]:
 
 @lru_cache(maxsize=4096)
 def _geometry(
-    x_shape: tuple[int, ...], W_shape: tuple[int, ...], stride: Any, pad: Any, dilate: Any, spatial: int | None
+    x_shape: tuple[int, ...],
+    W_shape: tuple[int, ...],
+    stride: Any,
+    pad: Any,
+    dilate: Any,
+    spatial: int | None,
+    method: int,
 ) -> Geometry:
     axes = _axes(x_shape, W_shape, stride, pad, dilate, spatial)
     batch, channels, multiplier = x_shape[0], x_shape[1], W_shape[0]
-    sizes = _core.Sizes(batch, channels, multiplier, [*map(_engine_axis, axes)])
+    sizes = _core.Sizes(batch, channels, multiplier, [*map(_engine_axis, axes)], method)
     return Geometry(batch, channels, multiplier, axes, sizes)
 
 
@@ -128,6 +135,7 @@ def geometry(
     pad: Any,
     dilate: Any,
     spatial: int | None = None,
+    method: str = "direct",
 ) -> Geometry:
     """Sizes of a convolution of x (n, c_I, h, w) with W (c_M, c_I, k_H, k_W), or of fewer or more spatial axes.
 
@@ -139,6 +147,8 @@ def geometry(
         As given to :func:`depthwise.ops.forward`.
     spatial
         The only number of spatial axes that is allowed.
+    method
+        How the engine is to form the sums.
 
     Raises
     ------
@@ -149,7 +159,7 @@ def geometry(
     """
     if not _core.is_plain((stride, pad, dilate)):
         stride, pad, dilate = parsed(stride, pad, dilate, spatial_axes(spatial, W=W_shape, x=x_shape))
-    return _geometry(x_shape, W_shape, stride, pad, dilate, spatial)
+    return _geometry(x_shape, W_shape, stride, pad, dilate, spatial, method_code(method))
 
 
 def axes(
@@ -185,11 +195,17 @@ def _known(function: Callable[..., Geometry]) -> Callable[..., Geometry]:
 
 @_known
 def input_grad_geometry(
-    gy_shape: tuple[int, ...], W_shape: tuple[int, ...], input_size: Any, stride: Any, pad: Any, dilate: Any
+    gy_shape: tuple[int, ...],
+    W_shape: tuple[int, ...],
+    input_size: Any,
+    stride: Any,
+    pad: Any,
+    dilate: Any,
+    method: str = "direct",
 ) -> Geometry:
     """The forward pass's :func:`geometry`, from what the input gradient is given; whether gy fits is not asked."""
     size = per_axis("input_size", input_size, 0, spatial_axes(W=W_shape, gy=gy_shape))
-    return geometry((gy_shape[0], W_shape[1], *size), W_shape, stride, pad, dilate)
+    return geometry((gy_shape[0], W_shape[1], *size), W_shape, stride, pad, dilate, method=method)
 
 
 @_known
@@ -201,6 +217,7 @@ def weight_grad_geometry(
     pad: Any,
     dilate: Any,
     multiplier: int,
+    method: str = "direct",
 ) -> Geometry:
     """The forward pass's :func:`geometry`, from what the weight gradient is given; whether gy fits is not asked.
 
@@ -214,7 +231,7 @@ def weight_grad_geometry(
     kernel = per_axis("kernel_size", kernel_size, 0, count)
     if channels:
         multiplier = outputs // channels
-    return geometry(x_shape, (multiplier, channels, *kernel), stride, pad, dilate)
+    return geometry(x_shape, (multiplier, channels, *kernel), stride, pad, dilate, method=method)
 
 
 def output_size(

@@ -26,6 +26,7 @@ def forward(
     pad: Pad = 0,
     dilate: Ints = 1,
     activation: str | None = None,
+    method: str = "direct",
     out: AnyArray | None = None,
 ) -> AnyArray:
     """Depthwise convolution (cross-correlation) of arrays with one, two or three spatial axes.
@@ -92,7 +93,7 @@ def forward(
     check_array("W", W)
     if b is not None:
         check_array("b", b)
-    g = geometry(x.shape, W.shape, stride, pad, dilate)
+    g = geometry(x.shape, W.shape, stride, pad, dilate, method=method)
     return passes.forward(g, x, W, b, out, activation=activation_code(activation))
 
 
@@ -104,6 +105,7 @@ def input_grad(
     stride: Ints = 1,
     pad: Pad = 0,
     dilate: Ints = 1,
+    method: str = "direct",
     out: AnyArray | None = None,
 ) -> AnyArray:
     """Gradient of :func:`forward` for x.
@@ -153,7 +155,9 @@ def input_grad(
     """
     check_array("gy", gy)
     check_array("W", W)
-    return passes.input_grad(input_grad_geometry(gy.shape, W.shape, input_size, stride, pad, dilate), gy, W, out)
+    return passes.input_grad(
+        input_grad_geometry(gy.shape, W.shape, input_size, stride, pad, dilate, method), gy, W, out
+    )
 
 
 def weight_grad(
@@ -164,6 +168,7 @@ def weight_grad(
     stride: Ints = 1,
     pad: Pad = 0,
     dilate: Ints = 1,
+    method: str = "direct",
     out: AnyArray | None = None,
     bias_out: AnyArray | None = None,
 ) -> AnyArray:
@@ -218,7 +223,7 @@ def weight_grad(
     if out is not None:
         check_array("out", out)
     multiplier = out.shape[0] if out is not None and out.ndim > 0 else 0
-    g = weight_grad_geometry(x.shape, gy.shape, kernel_size, stride, pad, dilate, multiplier)
+    g = weight_grad_geometry(x.shape, gy.shape, kernel_size, stride, pad, dilate, multiplier, method)
     return passes.weight_grad(g, x, gy, out, bias_out)
 
 

@@ -23,6 +23,7 @@ def explain(
     pad: Any = 0,
     dilate: Any = 1,
     kind: str = "forward",
+    method: str = "direct",
     measure: bool = False,
 ) -> dict[str, Any]:
     """What the engine would do with a problem: target, kernel, memory access, threads, FLOP, bytes, and their limit.
@@ -36,6 +37,8 @@ def explain(
         As given to :func:`depthwise.ops.forward`.
     kind : {"forward", "input_grad", "weight_grad"}
         The pass; y, gy and gx are taken to have x's dtype and memory layout.
+    method : {"direct", "fft", "auto"}
+        As given to :func:`depthwise.ops.forward`.
     measure : bool
         Also measure what this machine can do, which takes a tenth of a second once for each size of arrays.
 
@@ -71,7 +74,7 @@ def explain(
     target, threads = active_target(), get_num_threads()
     a, w = _described("x", x), _described("W", W)
     code, W_code = dtype_code("x", a.dtype), dtype_code("W", w.dtype)
-    g = geometry(a.shape, w.shape, stride, pad, dilate)
+    g = geometry(a.shape, w.shape, stride, pad, dilate, method=method)
     x_strides = new_strides(a.shape, False) if isinstance(x, tuple) else [s // a.itemsize for s in a.strides]
     y_strides = new_strides(g.y_shape, _core.channels_last(x_strides, a.shape))
     plan, candidates, threads_used, flop, n_bytes = _core.describe(

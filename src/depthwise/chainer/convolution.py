@@ -104,7 +104,9 @@ class BiasGrad(Function):
         return (BroadcastTo(self.before)(Reshape((-1, *[1] * (len(self.before) - 2)))(gy)),)
 
 
-def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Variable:
+def depthwise_convolution(
+    spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any, method: str
+) -> Variable:
     """:func:`depthwise.depthwise_convolution_2d`, or its like for one or three, of NumPy arrays and Variables."""
     for name, a in (("x", x), ("W", W), ("b", b)):
         if not isinstance(a, np.ndarray | Variable) and not (name == "b" and a is None):
@@ -119,5 +121,5 @@ def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad
         msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
         raise TypeError(msg)
     inputs = (x, W) if b is None else (x, W, b)
-    g = geometry(x.shape, W.shape, stride, pad, dilate, spatial)
+    g = geometry(x.shape, W.shape, stride, pad, dilate, spatial, method)
     return Convolution(g)(*(as_variable(a) for a in inputs))

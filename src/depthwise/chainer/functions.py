@@ -36,12 +36,15 @@ def depthwise_convolution_1d(
     pad: Pad = 0,
     *,
     dilate: Ints = 1,
+    method: str = "direct",
 ) -> Variable: ...
 @overload
 def depthwise_convolution_1d(
-    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1
+    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1, method: str = "direct"
 ) -> Any: ...
-def depthwise_convolution_1d(x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1) -> Any:
+def depthwise_convolution_1d(
+    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1, method: str = "direct"
+) -> Any:
     """One-dimensional depthwise convolution: :func:`depthwise_convolution_2d` of sequences.
 
     Each channel of x is correlated with filters of its own; nothing is added up over channels.
@@ -61,6 +64,8 @@ def depthwise_convolution_1d(x: Any, W: Any, b: Any = None, stride: Ints = 1, pa
     pad : int, ((before, after),), "same", "valid" or "causal", default 0
         Zeros beside x. "same" is TensorFlow's. "causal" puts all, ``dilate * (k - 1)``, before x: with stride 1 an
         output has x's length and hangs on nothing later than itself.
+    method : {"direct", "fft", "auto"}, default "direct"
+        How sums are formed, those of the gradients too: see :func:`depthwise.ops.forward`.
 
     Returns
     -------
@@ -85,7 +90,7 @@ def depthwise_convolution_1d(x: Any, W: Any, b: Any = None, stride: Ints = 1, pa
     >>> F.depthwise_convolution_1d(x, np.ones((1, 1, 3), np.float32), pad="causal").array
     array([[[ 0.,  1.,  3.,  6.,  9., 12.]]], dtype=float32)
     """
-    return dispatch.convolution(1, x, W, b, stride, pad, dilate)
+    return dispatch.convolution(1, x, W, b, stride, pad, dilate, method)
 
 
 @overload
@@ -97,12 +102,15 @@ def depthwise_convolution_2d(
     pad: Pad = 0,
     *,
     dilate: Ints = 1,
+    method: str = "direct",
 ) -> Variable: ...
 @overload
 def depthwise_convolution_2d(
-    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1
+    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1, method: str = "direct"
 ) -> Any: ...
-def depthwise_convolution_2d(x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1) -> Any:
+def depthwise_convolution_2d(
+    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1, method: str = "direct"
+) -> Any:
     """Two-dimensional depthwise convolution: ``chainer.functions.depthwise_convolution_2d``.
 
     Each channel of x is correlated with filters of its own; nothing is added up over channels.
@@ -124,6 +132,8 @@ def depthwise_convolution_2d(x: Any, W: Any, b: Any = None, stride: Ints = 1, pa
         Zeros around x: (vertical, horizontal) or ((top, bottom), (left, right)). "same" is TensorFlow's.
     dilate : int or pair of ints, default 1
         Distance between taps.
+    method : {"direct", "fft", "auto"}, default "direct"
+        How sums are formed, those of the gradients too: see :func:`depthwise.ops.forward`.
 
     Returns
     -------
@@ -159,7 +169,7 @@ def depthwise_convolution_2d(x: Any, W: Any, b: Any = None, stride: Ints = 1, pa
     >>> y.shape
     (2, 6, 2, 5)
     """
-    return dispatch.convolution(2, x, W, b, stride, pad, dilate)
+    return dispatch.convolution(2, x, W, b, stride, pad, dilate, method)
 
 
 @overload
@@ -171,12 +181,15 @@ def depthwise_convolution_3d(
     pad: Pad = 0,
     *,
     dilate: Ints = 1,
+    method: str = "direct",
 ) -> Variable: ...
 @overload
 def depthwise_convolution_3d(
-    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1
+    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1, method: str = "direct"
 ) -> Any: ...
-def depthwise_convolution_3d(x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1) -> Any:
+def depthwise_convolution_3d(
+    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1, method: str = "direct"
+) -> Any:
     """Three-dimensional depthwise convolution: :func:`depthwise_convolution_2d` of volumes or films.
 
     Each channel of x is correlated with filters of its own; nothing is added up over channels.
@@ -196,6 +209,8 @@ def depthwise_convolution_3d(x: Any, W: Any, b: Any = None, stride: Ints = 1, pa
         Steps of the window, and distance between taps.
     pad : int, three ints, three pairs, "same" or "valid", default 0
         Zeros around x: (depth, height, width) or ((front, back), (top, bottom), (left, right)). "same" is TensorFlow's.
+    method : {"direct", "fft", "auto"}, default "direct"
+        How sums are formed, those of the gradients too: see :func:`depthwise.ops.forward`.
 
     Returns
     -------
@@ -220,7 +235,7 @@ def depthwise_convolution_3d(x: Any, W: Any, b: Any = None, stride: Ints = 1, pa
     >>> F.depthwise_convolution_3d(x, np.ones((1, 2, 3, 3, 3), np.float32), pad=(0, 1, 1)).shape
     (1, 2, 2, 5, 6)
     """
-    return dispatch.convolution(3, x, W, b, stride, pad, dilate)
+    return dispatch.convolution(3, x, W, b, stride, pad, dilate, method)
 
 
 def sum(x: Variable | AnyArray, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Variable:

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array, lax
 
 from ..arguments import Ints, Pad, spatial_axes
-from ..enums import DTYPES, activation_code
+from ..enums import DTYPES, activation_code, method_code
 from ..geometry import axes
 from . import primitives
 from .steps import LAYOUTS, Steps
@@ -30,6 +30,7 @@ def conv(
     dilate: Ints = 1,
     layout: str | None = None,
     activation: str | None = None,
+    method: str = "direct",
 ) -> Array:
     """Depthwise convolution (cross-correlation) of one to three spatial axes, a JAX primitive.
 
@@ -52,6 +53,8 @@ def conv(
     activation : {"silu", "swish", "relu", "relu6", "hardswish", "gelu", "gelu_tanh"}, optional
         Applied to the sums before they are rounded, in the same pass. "swish" is another name of "silu"; "gelu" is the
         exact one, with the error function.
+    method : {"direct", "fft", "auto"}, default "direct"
+        How a CPU forms the sums, those of the gradients too: see :func:`depthwise.ops.forward`.
 
     Returns
     -------
@@ -108,6 +111,8 @@ def conv(
     if b is not None and b.shape != (outs,):
         msg = f"b must have shape ({outs},) (x {x.shape}, W {W.shape}), got {b.shape}"
         raise ValueError(msg)
+    method_code(method)  # or an error
+    steps = steps._replace(method=method)
     arrays = (jnp.asarray(a) for a in (x, W, b) if a is not None)  # float64 of NumPy's is float32 without x64
     return primitives.conv(*arrays, steps=steps, activation=activation_code(activation))
 
@@ -130,7 +135,9 @@ def _steps(x_shape: Sequence[Any], W_shape: Sequence[Any], stride: Any, pad: Any
     return Steps(tuple(a.stride for a in each), tuple(a.pad for a in each), tuple(a.dilate for a in each), layout)
 
 
-def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Array:
+def depthwise_convolution(
+    spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any, method: str
+) -> Array:
     """:func:`depthwise.depthwise_convolution_2d` and its like where x is a JAX array."""
     for name, a in (("W", W), ("b", b)):
         if not isinstance(a, jax.Array) and not (name == "b" and a is None):
@@ -140,7 +147,7 @@ def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad
         msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
         raise TypeError(msg)
     spatial_axes(spatial, W=W.shape, x=x.shape)
-    return conv(x, W, b, stride=stride, pad=pad, dilate=dilate)
+    return conv(x, W, b, stride=stride, pad=pad, dilate=dilate, method=method)
 
 
 def conv_general_dilated(

@@ -12,12 +12,13 @@ LAYOUTS = "NCW", "NWC", "NCHW", "NHWC", "NCDHW", "NDHWC"
 
 
 class Steps(NamedTuple):
-    """How the window moves, an item for each spatial axis, and where the channels are."""
+    """How the window moves, an item for each spatial axis, where the channels are, and how sums are formed."""
 
     stride: tuple[int, ...]
     pad: tuple[tuple[int, int], ...]
     dilate: tuple[int, ...]
     layout: str  # one of LAYOUTS
+    method: str = "direct"
 
     @property
     def channel_axis(self) -> int:

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
-from ..enums import activation_code
+from ..enums import activation_code, method_code
 from ..geometry import geometry
 from . import activations, operators
 from .internals import IN_DISPATCHER, is_forward_mode
@@ -111,13 +111,14 @@ def convolve(
     dilation: Ints,
     groups: int,
     activation: str | None = None,
+    method: str = "direct",
 ) -> Tensor:
     """``torch.nn.functional.conv1d``, ``2d`` or ``3d``, as the weight has axes, and an activation of what it computes.
 
     The engine computes what is depthwise, PyTorch all else.
     """
     tensors: Any = input, weight, bias
-    rest: Any = stride, padding, dilation, groups, activation
+    rest: Any = stride, padding, dilation, groups, activation, method
     if has_torch_function(tensors):
         return handle_torch_function(convolve, tensors, *tensors, *rest)  # type: ignore[no-any-return]
     return convolve_axes(spatial_axes(weight), *tensors, *rest)
@@ -133,13 +134,15 @@ def convolve_axes(
     dilation: Ints,
     groups: int,
     activation: str | None = None,
+    method: str = "direct",
 ) -> Tensor:
     """:func:`convolve` where so many spatial axes are asked for, and whose arguments are no subclasses of Tensor."""
+    method_code(method)  # or an error
     if not isinstance(input, Tensor):
         return stock(axes, input, weight, bias, stride, padding, dilation, groups, activation)
     if input.dim() == axes + 1:
-        batch = input.unsqueeze(0)
-        return convolve_axes(axes, batch, weight, bias, stride, padding, dilation, groups, activation).squeeze(0)
+        rest: Any = stride, padding, dilation, groups, activation, method
+        return convolve_axes(axes, input.unsqueeze(0), weight, bias, *rest).squeeze(0)
     if torch.is_autocast_enabled("cpu"):
         input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
     steps = None
@@ -148,11 +151,11 @@ def convolve_axes(
     if steps is None or (bias is not None and bias.shape != weight.shape[:1]):
         return stock(axes, input, weight, bias, stride, padding, dilation, groups, activation)
     if activation is None:
-        return operators.conv(input, weight, bias, *steps)  # type: ignore[no-any-return]
+        return operators.conv(input, weight, bias, *steps, method)  # type: ignore[no-any-return]
     activation_code(activation)  # or an error
     if IN_DISPATCHER:
-        return operators.conv(input, weight, bias, *steps, activation)  # type: ignore[no-any-return]
-    return activations.apply(activation, operators.conv(input, weight, bias, *steps))
+        return operators.conv(input, weight, bias, *steps, method, activation)  # type: ignore[no-any-return]
+    return activations.apply(activation, operators.conv(input, weight, bias, *steps, method))
 
 
 def convolve_transposed(
@@ -186,6 +189,7 @@ def convolve_axes_transposed(
     output_padding: Ints,
     groups: int,
     dilation: Ints,
+    method: str = "direct",
 ) -> Tensor:
     """:func:`convolve_transposed` as :func:`convolve_axes` is :func:`convolve`.
 
@@ -195,7 +199,7 @@ def convolve_axes_transposed(
     if not isinstance(input, Tensor):
         return _CONV_TRANSPOSED[axes](input, weight, bias, *steps)
     if input.dim() == axes + 1:
-        return convolve_axes_transposed(axes, input.unsqueeze(0), weight, bias, *steps).squeeze(0)
+        return convolve_axes_transposed(axes, input.unsqueeze(0), weight, bias, *steps, method).squeeze(0)
     if torch.is_autocast_enabled("cpu"):
         input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
     found = None
@@ -211,11 +215,13 @@ def convolve_axes_transposed(
     dtype = input.dtype
     # The bias is added to sums that are not yet rounded.
     wide = dtype if bias is None else torch.promote_types(dtype, torch.float32)
-    y: Tensor = operators.conv_input_grad(input, weight, found[0], channels_last, wide, *found[1])
+    y: Tensor = operators.conv_input_grad(input, weight, found[0], channels_last, wide, *found[1], method)
     return y if bias is None else (y + bias.reshape(-1, *[1] * axes)).to(dtype)
 
 
-def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any) -> Tensor:
+def depthwise_convolution(
+    spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any, method: str
+) -> Tensor:
     """:func:`depthwise.depthwise_convolution_2d` and the like where x is a tensor: arguments, errors are Chainer's."""
     for name, a in (("x", x), ("W", W), ("b", b)):
         if not isinstance(a, Tensor) and not (name == "b" and a is None):
@@ -224,7 +230,7 @@ def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad
         if a is not None and a.dtype not in operators.DTYPES:
             msg = f"{name} must be float16, bfloat16, float32 or float64, got {a.dtype}"
             raise TypeError(msg)
-    g = geometry(tuple(x.shape), tuple(W.shape), stride, pad, dilate, spatial)
+    g = geometry(tuple(x.shape), tuple(W.shape), stride, pad, dilate, spatial, method)
     if b is not None and b.dtype != x.dtype:
         msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
         raise TypeError(msg)
@@ -234,6 +240,6 @@ def depthwise_convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad
     weight = W.transpose(0, 1).reshape(g.y_shape[1], 1, *W.shape[2:])
     strides, dilations = tuple(a.stride for a in g.axes), tuple(a.dilate for a in g.axes)
     if all(a is None or _is_ours(a, a.dtype) for a in (x, weight, b)):
-        return operators.conv(x, weight, b, strides, [p for a in g.axes for p in a.pad], dilations)
+        return operators.conv(x, weight, b, strides, [p for a in g.axes for p in a.pad], dilations, method)
     padded = F.pad(x, [p for a in reversed(g.axes) for p in a.pad])
     return _CONV[spatial](padded, weight, b, strides, 0, dilations, x.shape[1])

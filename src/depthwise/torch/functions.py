@@ -21,6 +21,7 @@ def conv1d(
     padding: Ints | str = 0,
     dilation: Ints = 1,
     activation: str | None = None,
+    method: str = "direct",
 ) -> Tensor:
     """``torch.nn.functional.conv1d`` with ``groups=input.shape[1]``, faster.
 
@@ -32,7 +33,7 @@ def conv1d(
     weight : Tensor of shape (c_I * c_M, 1, k)
     padding : int, (int,), "same", "valid" or "causal", default 0
         "causal" puts all ``dilation * (k - 1)`` zeros before the first element: no output sees what comes after it.
-    bias, stride, dilation, activation
+    bias, stride, dilation, activation, method
         As :func:`conv2d`, whose notes and errors hold too.
 
     Returns
@@ -46,7 +47,7 @@ def conv1d(
     >>> conv1d(torch.ones(1, 2, 5), torch.ones(2, 1, 3), padding="causal")[0, 0]
     tensor([1., 2., 3., 3., 3.])
     """
-    return _call(conv1d, 1, input, weight, bias, stride, padding, dilation, activation)
+    return _call(conv1d, 1, input, weight, bias, stride, padding, dilation, activation, method)
 
 
 def conv2d(
@@ -57,6 +58,7 @@ def conv2d(
     padding: Ints | str = 0,
     dilation: Ints = 1,
     activation: str | None = None,
+    method: str = "direct",
 ) -> Tensor:
     """``torch.nn.functional.conv2d`` with ``groups=input.shape[1]``, faster.
 
@@ -76,6 +78,9 @@ def conv2d(
     activation : str, optional
         "silu" (also "swish"), "relu", "relu6", "hardswish", "gelu" or "gelu_tanh": what ``torch.nn.functional`` has of
         this name, applied to each sum before it is rounded and stored.
+    method : {"direct", "fft", "auto"}, default "direct"
+        How sums are formed, those of the gradients too, as :func:`depthwise.ops.forward` takes it. It counts where the
+        engine convolves.
 
     Returns
     -------
@@ -103,7 +108,7 @@ def conv2d(
     >>> conv2d(torch.ones(1, 2, 4, 4), torch.ones(2, 1, 3, 3), padding=1).shape
     torch.Size([1, 2, 4, 4])
     """
-    return _call(conv2d, 2, input, weight, bias, stride, padding, dilation, activation)
+    return _call(conv2d, 2, input, weight, bias, stride, padding, dilation, activation, method)
 
 
 def conv3d(
@@ -114,6 +119,7 @@ def conv3d(
     padding: Ints | str = 0,
     dilation: Ints = 1,
     activation: str | None = None,
+    method: str = "direct",
 ) -> Tensor:
     """``torch.nn.functional.conv3d`` with ``groups=input.shape[1]``, faster.
 
@@ -122,7 +128,7 @@ def conv3d(
     input : Tensor of shape (n, c_I, d, h, w) or (c_I, d, h, w)
         In contiguous or channels_last_3d memory, which are both read in place, or of any other strides.
     weight : Tensor of shape (c_I * c_M, 1, k_D, k_H, k_W)
-    bias, stride, padding, dilation, activation
+    bias, stride, padding, dilation, activation, method
         As :func:`conv2d`, with three ints for a pair; so are notes and errors.
 
     Returns
@@ -136,7 +142,7 @@ def conv3d(
     >>> conv3d(torch.ones(1, 2, 4, 6, 6), torch.ones(2, 1, 3, 3, 3), stride=(1, 2, 2)).shape
     torch.Size([1, 2, 2, 2, 2])
     """
-    return _call(conv3d, 3, input, weight, bias, stride, padding, dilation, activation)
+    return _call(conv3d, 3, input, weight, bias, stride, padding, dilation, activation, method)
 
 
 def conv_transpose1d(
@@ -239,9 +245,9 @@ def _channels(input: Any, axes: int) -> int:
 def _call(function: Any, axes: int, input: Any, weight: Any, bias: Any, *rest: Any) -> Tensor:
     if has_torch_function((input, weight, bias)):  # a subclass of Tensor sees the function that was called
         return handle_torch_function(function, (input, weight, bias), input, weight, bias, *rest)  # type: ignore[no-any-return]
-    stride, padding, dilation, activation = rest
+    stride, padding, dilation, activation, method = rest
     groups = _channels(input, axes)
-    return convolve_axes(axes, input, weight, bias, stride, padding, dilation, groups, activation)
+    return convolve_axes(axes, input, weight, bias, stride, padding, dilation, groups, activation, method)
 
 
 def _call_transposed(function: Any, axes: int, input: Any, weight: Any, bias: Any, *rest: Any) -> Tensor:

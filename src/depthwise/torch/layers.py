@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from ..enums import activation_code
+from ..enums import activation_code, method_code
 from . import activations
 from .convolution import convolve, stock
 from .internals import border
@@ -41,11 +41,13 @@ class Depthwise(nn.Module):
         device: Any = None,
         dtype: Any = None,
         activation: str | None = None,
+        method: str = "direct",
     ) -> None:
         if groups not in (None, in_channels):
             msg = f"groups must be in_channels ({in_channels}) in a depthwise layer, got {groups}"
             raise ValueError(msg)
         activation_code(activation)  # or an error
+        method_code(method)
         outs = in_channels if out_channels is None else out_channels
         causal = isinstance(self, nn.Conv1d) and isinstance(padding, str) and padding == "causal"
         rest = dilation, in_channels, bias, padding_mode, device, dtype
@@ -53,7 +55,7 @@ class Depthwise(nn.Module):
         if causal:  # a word that PyTorch does not know
             self.padding = padding
             self._reversed_padding_repeated_twice = [self.dilation[0] * (self.kernel_size[0] - 1), 0]  # type: ignore[index,operator]
-        self.activation = activation
+        self.activation, self.method = activation, method
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve."""
@@ -75,7 +77,9 @@ class Depthwise(nn.Module):
     def extra_repr(self) -> str:
         """Say what the layer was made with."""
         words: str = super().extra_repr()
-        return words if self.activation is None else f"{words}, activation={self.activation!r}"
+        if self.activation is not None:
+            words += f", activation={self.activation!r}"
+        return words if self.method == "direct" else f"{words}, method={self.method!r}"
 
 
 def _convolve(layer: Depthwise, input: Any, weight: Any, bias: Any) -> Tensor:
@@ -86,7 +90,7 @@ def _convolve(layer: Depthwise, input: Any, weight: Any, bias: Any) -> Tensor:
         input, padding = F.pad(input, border(facts), "constant" if mode == "zeros" else mode), 0
     arguments = input, weight, bias, facts.stride, padding, facts.dilation, facts.groups, layer.activation
     # A symbolic graph is for other tools, as a traced one is.
-    return stock(len(facts.kernel_size), *arguments) if symbolic else convolve(*arguments)
+    return stock(len(facts.kernel_size), *arguments) if symbolic else convolve(*arguments, layer.method)
 
 
 class DepthwiseConv1d(Depthwise, nn.Conv1d):
@@ -118,7 +122,8 @@ class DepthwiseConv2d(Depthwise, nn.Conv2d):
     groups : int, optional
         in_channels, and nothing else.
     activation : str, optional
-        As :func:`depthwise.torch.conv2d` takes it.
+    method : {"direct", "fft", "auto"}
+        As :func:`depthwise.torch.conv2d` takes them.
 
     Examples
     --------

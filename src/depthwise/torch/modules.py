@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from ..enums import method_code
 from .layers import Depthwise
 from .rerouting import convolves, is_layer, is_rerouted, may_reroute, reroute, undo
 
@@ -52,7 +53,7 @@ def _why_not(module: nn.Module, functional: bool) -> str | None:
     return None
 
 
-def accelerate(model: nn.Module, *, functional: bool = False) -> Changes:
+def accelerate(model: nn.Module, *, functional: bool = False, method: str = "direct") -> Changes:
     """Make the depthwise layers of a model fast, in place.
 
     Every ``torch.nn.Conv1d`` to ``3d`` and ``ConvTranspose1d`` to ``3d`` with ``groups == in_channels > 1``, of these
@@ -68,6 +69,9 @@ def accelerate(model: nn.Module, *, functional: bool = False) -> Changes:
     functional : bool, default False
         Whether the ``forward`` of the model itself, and of modules with children that call such a convolution, runs in
         :func:`accelerated` too.
+    method : {"direct", "fft", "auto"}, default "direct"
+        As :func:`depthwise.torch.conv2d` takes it: "auto" makes the layers of large kernels (RepLKNet, SLaK) faster
+        still, within another bound of the error.
 
     Returns
     -------
@@ -84,6 +88,7 @@ def accelerate(model: nn.Module, *, functional: bool = False) -> Changes:
     >>> restore(model)
     ['1']
     """
+    method_code(method)  # or an error
     changes = Changes([], {})
     for name, module in model.named_modules():
         calls = not is_layer(module) and convolves(module, in_groups=True)
@@ -93,7 +98,7 @@ def accelerate(model: nn.Module, *, functional: bool = False) -> Changes:
         if reason:
             changes.left[name] = reason
         else:
-            reroute(module)
+            reroute(module, method)
             changes.changed.append(name)
     return changes
 

@@ -3,7 +3,7 @@
 ``depthwise::conv(x, weight, bias)``, ``depthwise::conv_input_grad(gy, weight)`` and
 ``depthwise::conv_weight_grad(x, gy)``, in one to three dimensions. Weights are (c_I * c_M, 1, kernel...), as PyTorch
 has them; stride and dilation have an item an axis, padding has two: before, after, before, after and so on. Each is
-told the dtype of its result, which may be any. Callers check their arguments first.
+told the dtype of its result, which may be any, and the method. Callers check their arguments first.
 """
 
 from __future__ import annotations
@@ -86,11 +86,12 @@ def sizes(
     stride: tuple[int, ...],
     padding: tuple[int, ...],
     dilation: tuple[int, ...],
+    method: str = "direct",
 ) -> Geometry:
     """What the engine is told of a problem; a ValueError where it is too large for it."""
     channels = x_shape[1]
     W_shape = (outs // channels if channels else 0, channels, *kernel)
-    return geometry(x_shape, W_shape, stride, _pairs(padding), dilation)
+    return geometry(x_shape, W_shape, stride, _pairs(padding), dilation, method=method)
 
 
 def _place(a: Tensor) -> tuple[int, tuple[int, ...], int]:
@@ -116,8 +117,8 @@ def _run(
     )
 
 
-def _steps(stride: Ints, padding: Ints, dilation: Ints) -> tuple[Any, Any, Any]:
-    return tuple(stride), tuple(padding), tuple(dilation)
+def _steps(stride: Ints, padding: Ints, dilation: Ints, method: str) -> tuple[Any, Any, Any, str]:
+    return tuple(stride), tuple(padding), tuple(dilation), method
 
 
 def _conv(
@@ -127,11 +128,12 @@ def _conv(
     stride: Ints,
     padding: Ints,
     dilation: Ints,
+    method: str,
     activation: str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     outs, _, *kernel = weight.shape
-    g = sizes(x.shape, outs, tuple(kernel), *_steps(stride, padding, dilation))
+    g = sizes(x.shape, outs, tuple(kernel), *_steps(stride, padding, dilation, method))
     y = _empty(x, g.y_shape, dtype or x.dtype, result_is_channels_last(x, weight))
     _run(FORWARD, g, x, weight, bias, y, activation)
     return y
@@ -144,6 +146,7 @@ def _conv_fake(
     stride: Ints,
     padding: Ints,
     dilation: Ints,
+    method: str,
     activation: str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
@@ -159,10 +162,11 @@ def _conv_context(
     stride: Ints,
     padding: Ints,
     dilation: Ints,
+    method: str,
     activation: str | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    ctx.steps = stride, padding, dilation
+    ctx.steps = stride, padding, dilation, method
     ctx.activation = activation
     ctx.x_shape, ctx.x_dtype, ctx.bias_dtype = x.shape, x.dtype, None if bias is None else bias.dtype
     # A compiler lays x out anew after this was traced: the gradient then goes by what gy has become. PyTorch 2.6 does
@@ -189,7 +193,7 @@ def _conv_backward(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
         gW = conv_weight_grad(x, gy, weight.shape[2:], weight.dtype, *ctx.steps)
     if needs_bias:
         gb = gy.sum(_ALL_BUT_CHANNELS[gy.dim()], dtype=ctx.bias_dtype)
-    return gx, gW, gb, None, None, None, None, None
+    return gx, gW, gb, None, None, None, None, None, None
 
 
 def _input_grad(
@@ -201,22 +205,23 @@ def _input_grad(
     stride: Ints,
     padding: Ints,
     dilation: Ints,
+    method: str,
 ) -> Tensor:
     outs, _, *kernel = weight.shape
-    g = sizes(tuple(shape), outs, tuple(kernel), *_steps(stride, padding, dilation))
+    g = sizes(tuple(shape), outs, tuple(kernel), *_steps(stride, padding, dilation, method))
     gx = _input_grad_fake(gy, weight, shape, channels_last, dtype)
     _run(INPUT_GRAD, g, gx, weight, None, gy)
     return gx
 
 
 def _input_grad_fake(
-    gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, dtype: torch.dtype, *steps: Ints
+    gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, dtype: torch.dtype, *steps: Any
 ) -> Tensor:
     return _empty(gy, shape, dtype, result_is_channels_last(gy, weight) if channels_last is None else channels_last)
 
 
 def _input_grad_context(
-    ctx: Any, gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, dtype: torch.dtype, *steps: Ints
+    ctx: Any, gy: Tensor, weight: Tensor, shape: Ints, channels_last: bool | None, dtype: torch.dtype, *steps: Any
 ) -> None:
     ctx.steps = steps
     ctx.save_for_backward(gy, weight)
@@ -228,23 +233,30 @@ def _input_grad_backward(ctx: Any, ggx: Tensor) -> tuple[Any, ...]:
     gW = None
     if ctx.needs_input_grad[1]:
         gW = conv_weight_grad(ggx, gy, weight.shape[2:], weight.dtype, *ctx.steps)
-    return g_gy, gW, None, None, None, None, None, None
+    return g_gy, gW, None, None, None, None, None, None, None
 
 
 def _weight_grad(
-    x: Tensor, gy: Tensor, kernel: Ints, dtype: torch.dtype, stride: Ints, padding: Ints, dilation: Ints
+    x: Tensor,
+    gy: Tensor,
+    kernel: Ints,
+    dtype: torch.dtype,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    method: str,
 ) -> Tensor:
-    g = sizes(x.shape, gy.shape[1], tuple(kernel), *_steps(stride, padding, dilation))
+    g = sizes(x.shape, gy.shape[1], tuple(kernel), *_steps(stride, padding, dilation, method))
     gW = torch.empty((gy.shape[1], 1, *kernel), dtype=dtype)
     _run(WEIGHT_GRAD, g, x, gW, None, gy)
     return gW
 
 
-def _weight_grad_fake(x: Tensor, gy: Tensor, kernel: Ints, dtype: torch.dtype, *steps: Ints) -> Tensor:
+def _weight_grad_fake(x: Tensor, gy: Tensor, kernel: Ints, dtype: torch.dtype, *steps: Any) -> Tensor:
     return torch.empty((gy.shape[1], 1, *kernel), dtype=dtype, device=x.device)
 
 
-def _weight_grad_context(ctx: Any, x: Tensor, gy: Tensor, kernel: Ints, dtype: torch.dtype, *steps: Ints) -> None:
+def _weight_grad_context(ctx: Any, x: Tensor, gy: Tensor, kernel: Ints, dtype: torch.dtype, *steps: Any) -> None:
     ctx.steps = steps
     ctx.save_for_backward(x, gy)
 
@@ -256,7 +268,7 @@ def _weight_grad_backward(ctx: Any, ggW: Tensor) -> tuple[Any, ...]:
         gx = conv_input_grad(gy, ggW, x.shape, result_is_channels_last(x, ggW), x.dtype, *ctx.steps)
     if ctx.needs_input_grad[1]:
         g_gy = conv(x, ggW, None, *ctx.steps, None, gy.dtype)
-    return gx, g_gy, None, None, None, None, None
+    return gx, g_gy, None, None, None, None, None, None
 
 
 # vmap folds its axis into the batch where the weight has none of it, else into the channels.
@@ -291,7 +303,7 @@ def _input_grad_vmap(
 
 
 def _weight_grad_vmap(
-    info: Any, dims: Any, x: Tensor, gy: Tensor, kernel: Ints, dtype: torch.dtype, *steps: Ints
+    info: Any, dims: Any, x: Tensor, gy: Tensor, kernel: Ints, dtype: torch.dtype, *steps: Any
 ) -> tuple[Tensor, int]:
     n = info.batch_size
     gW = conv_weight_grad(_fold(x, dims[0], n, 1), _fold(gy, dims[1], n, 1), kernel, dtype, *steps)
@@ -324,7 +336,7 @@ def _register(
     flops: Callable[..., int],
 ) -> Any:
     qualified = f"depthwise::{name}"
-    steps = "int[] stride, int[] padding, int[] dilation"
+    steps = "int[] stride, int[] padding, int[] dilation, str method"
     # flexible_layout: a compiler may hand over any strides, and what is computed lies as they do (its fake says how).
     tags = torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout
     torch.library.define(qualified, f"({before}, {steps}{after}) -> Tensor", tags=tags)

@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, has_torch_function
 
+from ..enums import METHODS, method_code
 from .convolution import convolve_axes, convolve_axes_transposed
 from .internals import HOOK
 
@@ -32,10 +33,12 @@ def _conv(
     padding: Any = 0,
     dilation: Any = 1,
     groups: Any = 1,
+    *,
+    method: str,
 ) -> Tensor | None:
     if groups == 1 or padding == "causal":  # a word of ours, which PyTorch refuses
         return None
-    return convolve_axes(axes, input, weight, bias, stride, padding, dilation, groups)
+    return convolve_axes(axes, input, weight, bias, stride, padding, dilation, groups, None, method)
 
 
 def _conv_transposed(
@@ -48,10 +51,14 @@ def _conv_transposed(
     output_padding: Any = 0,
     groups: Any = 1,
     dilation: Any = 1,
+    *,
+    method: str,
 ) -> Tensor | None:
     if groups == 1:
         return None
-    return convolve_axes_transposed(axes, input, weight, bias, stride, padding, output_padding, groups, dilation)
+    return convolve_axes_transposed(
+        axes, input, weight, bias, stride, padding, output_padding, groups, dilation, method
+    )
 
 
 _OURS: dict[Any, Function] = {
@@ -65,11 +72,15 @@ _OURS: dict[Any, Function] = {
 
 
 class _Rerouting(TorchFunctionMode):
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self.method = method
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         # A subclass of Tensor may know the function that was called; it does not know ours.
         if func in _OURS and not types:
-            y = _OURS[func](*args, **kwargs)
+            y = _OURS[func](*args, **kwargs, method=self.method)
             if y is not None:
                 return y
         return func(*args, **kwargs)
@@ -79,16 +90,21 @@ class _Thread(threading.local):
     is_rerouting = False
 
 
-_MODE = _Rerouting()
+_MODES = {method: _Rerouting(method) for method in METHODS}
 _thread = _Thread()
 
 
-def accelerated() -> TorchFunctionMode:
+def accelerated(*, method: str = "direct") -> TorchFunctionMode:
     """A context in which this thread's calls of PyTorch's convolutions go to the engine where they are depthwise.
 
     Those are calls of ``torch.nn.functional.conv1d`` to ``conv3d`` and ``conv_transpose1d`` to ``3d``, whoever makes
     them, with as many groups as channels, more than one. The engine computes what :func:`depthwise.torch.conv2d` gives
     to it, PyTorch all else. Every call of a function of PyTorch then takes some microseconds longer.
+
+    Parameters
+    ----------
+    method : {"direct", "fft", "auto"}, default "direct"
+        As :func:`depthwise.torch.conv2d` takes it.
 
     Examples
     --------
@@ -101,7 +117,8 @@ def accelerated() -> TorchFunctionMode:
     >>> y.shape
     torch.Size([1, 8, 6, 6])
     """
-    return _MODE
+    method_code(method)  # or an error
+    return _MODES[method]
 
 
 _LAYERS = nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
@@ -117,9 +134,9 @@ class Rerouted:
     all who ask (scripts, signatures) it is the method.
     """
 
-    def __init__(self, module: nn.Module, method: str) -> None:
-        self._module, self._method = weakref.ref(module), method
-        self._is_known = getattr(type(module), method) in _HOOKS
+    def __init__(self, module: nn.Module, name: str, method: str) -> None:
+        self._module, self._name, self._method = weakref.ref(module), name, method
+        self._is_known = getattr(type(module), name) in _HOOKS
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -130,17 +147,17 @@ class Rerouted:
         if module is None:
             msg = "this module is a copy.copy of an accelerated module that is no more: accelerate it"
             raise RuntimeError(msg)
-        return module, getattr(type(module), self._method)
+        return module, getattr(type(module), self._name)
 
     def __getattr__(self, name: str) -> Any:
         module, function = self._parts()
         return getattr(types.MethodType(function, module), name)
 
     def __reduce__(self) -> Any:
-        return Rerouted, (self._parts()[0], self._method)
+        return Rerouted, (self._parts()[0], self._name, self._method)
 
     def __deepcopy__(self, memo: Any) -> Rerouted:
-        return Rerouted(copy.deepcopy(self._parts()[0], memo), self._method)
+        return Rerouted(copy.deepcopy(self._parts()[0], memo), self._name, self._method)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 - it has the method's own
         module, function = self._parts()
@@ -148,15 +165,15 @@ class Rerouted:
         if by_place and module.padding_mode == "zeros" and not has_torch_function(args):  # without what follows
             input, weight, bias = args
             steps = module.stride, module.padding, module.dilation, module.groups
-            return convolve_axes(len(module.kernel_size), input, weight, bias, *steps)
+            return convolve_axes(len(module.kernel_size), input, weight, bias, *steps, None, self._method)
         if torch.compiler.is_compiling():
-            with _MODE:
+            with _MODES[self._method]:
                 return function(module, *args, **kwargs)
         if _thread.is_rerouting:  # whatever passes through two modes takes longer
             return function(module, *args, **kwargs)
         _thread.is_rerouting = True
         try:
-            with _MODE:
+            with _MODES[self._method]:
                 return function(module, *args, **kwargs)
         finally:
             _thread.is_rerouting = False
@@ -167,16 +184,16 @@ def is_layer(module: nn.Module) -> bool:
     return isinstance(module, _LAYERS)
 
 
-def reroute(module: nn.Module) -> None:
-    """Reroute what a module calls."""
+def reroute(module: nn.Module, method: str) -> None:
+    """Reroute what a module calls, to be convolved by this method."""
     # The hook is handed the weights, which are then a clone's own where the layer was cloned attribute by attribute.
-    method = HOOK if type(module).forward in _FORWARDS else "forward"
-    vars(module)[method] = Rerouted(module, method)
+    name = HOOK if type(module).forward in _FORWARDS else "forward"
+    vars(module)[name] = Rerouted(module, name, method)
 
 
 def _find(module: nn.Module) -> Rerouted | None:
     """What :func:`reroute` has put into a module, or into one that this is a copy of."""
-    found = (vars(module).get(method) for method in (HOOK, "forward"))
+    found = (vars(module).get(name) for name in (HOOK, "forward"))
     return next((f for f in found if type(f) is Rerouted), None)
 
 
@@ -190,13 +207,13 @@ def undo(module: nn.Module) -> bool:
     """Undo :func:`reroute`; whether there was something to undo."""
     found = _find(module)
     if found is not None:
-        del vars(module)[found._method]
+        del vars(module)[found._name]
     return found is not None
 
 
 def may_reroute(module: nn.Module) -> bool:
     """Whether no one else has put something in the place of a method that :func:`reroute` replaces."""
-    return all(type(vars(module).get(method)) in (Rerouted, type(None)) for method in (HOOK, "forward"))
+    return all(type(vars(module).get(name)) in (Rerouted, type(None)) for name in (HOOK, "forward"))
 
 
 def convolves(module: nn.Module, in_groups: bool) -> bool:

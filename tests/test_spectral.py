@@ -1,0 +1,269 @@
+"""Fourier transforms: the same sums as the direct kernels, within a bound of another kind."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import depthwise
+from depthwise import ops, reference
+from helpers import DTYPES, LAYOUTS, check_passes, lanes
+
+slow = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("size", "kernel", "pad", "dilate"),
+    [
+        ((1, 1), (1, 1), 0, 1),
+        ((5, 7), (3, 3), 1, 1),
+        ((20, 31), (13, 8), (3, 6), 1),
+        ((14, 14), (27, 27), 13, 1),
+        ((9, 40), (5, 3), ((0, 4), (7, 1)), (2, 5)),
+        ((3, 700), (2, 31), (1, 15), 1),  # several tiles along a row
+        ((300, 290), (41, 33), 0, 1),  # and along both axes
+        ((1, 500), (1, 64), (0, 63), 1),
+        ((90, 1), (25, 1), (12, 0), 1),
+        ((8, 8), (3, 3), (9, 12), 4),  # more padding than image
+    ],
+)
+def test_passes(target, size, kernel, pad, dilate, stride, layout):
+    channels = 3 if np.prod(size) > 1e4 else lanes(target) + 1
+    for m in (1,) if np.prod(size) > 1e4 else (1, 2):
+        check_passes(np.random.default_rng(3), 2, channels, m, size, kernel, stride, pad, dilate, layout, method="fft")
+
+
+@pytest.mark.parametrize("W_dtype", DTYPES)
+@pytest.mark.parametrize("x_dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_dtypes(target, x_dtype, W_dtype, layout):
+    dtypes = x_dtype, W_dtype, x_dtype
+    check_passes(np.random.default_rng(3), 3, 17, 1, (11, 13), (5, 4), 1, 2, 1, layout, dtypes, "fft")
+
+
+@pytest.mark.parametrize(("n", "c", "m"), [(0, 3, 1), (2, 0, 1), (1, 1, 1), (1, 9, 3), (19, 1, 1), (5, 2, 8)])
+def test_batches_and_channels(target, n, c, m):
+    check_passes(np.random.default_rng(3), n, c, m, (12, 10), (7, 7), 1, 3, 1, method="fft")
+
+
+def test_length(target):
+    check_passes(np.random.default_rng(3), 2, 5, 1, (400,), (31,), 1, 15, 1, method="fft")
+    check_passes(np.random.default_rng(3), 2, 5, 2, (400,), (100,), 3, "causal", 2, method="fft")
+
+
+@slow
+@given(
+    n=st.integers(1, 3),
+    c=st.integers(1, 20),
+    m=st.integers(1, 3),
+    axes=st.tuples(*[st.tuples(*map(st.integers, (1, 1, 1, 0, 0, 1), (70, 30, 4, 20, 20, 3)))] * 2),
+    layout=st.sampled_from(LAYOUTS),
+    seed=st.integers(0, 99),
+)
+def test_any_geometry(n, c, m, axes, layout, seed):
+    size, kernel, stride, before, behind, dilate = zip(*axes, strict=True)
+    pad = tuple(zip(before, behind, strict=True))
+    try:
+        depthwise.output_size(size, kernel, stride, pad, dilate)
+    except ValueError:
+        return
+    rng = np.random.default_rng(seed)
+    check_passes(rng, n, c, m, size, kernel, stride, pad, dilate, layout, method="fft")
+
+
+def passes_left(name, places):
+    """Passes of a transform along both axes, as `explain` tells their lengths."""
+    radices = 0
+    for length in map(int, places.split(" x ")):
+        for radix in 4, 5, 3, 2:
+            while length % radix == 0:
+                length //= radix
+                radices += 1
+    assert radices, name
+    return radices
+
+
+@pytest.mark.parametrize("spike", [1, 1e6])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("size", "k"), [(56, 31), (200, 25), (40, 5)])
+def test_errors_are_within_the_published_bound(target, size, k, dtype, spike):
+    """Of the largest values of a tile, and not of a window: docs/numerics.md."""
+    rng = np.random.default_rng(8)
+    x, W = rng.normal(size=(2, 5, size, size)).astype(dtype), rng.normal(size=(1, 5, k, k)).astype(dtype)
+    x[:, :, 3, 3] *= spike
+    gy = rng.normal(size=x.shape).astype(dtype)
+    unit = 2.0**-24 if dtype == np.float32 else 2.0**-53
+    passes = passes_left("fft", depthwise.explain(x, W, pad=k // 2, method="fft")["transforms"])
+
+    def norm(a, axes=(2, 3)):
+        return np.sqrt((a.astype(np.float64) ** 2).sum(axes))
+
+    W1 = np.abs(W.astype(np.float64)).sum((2, 3))
+    steps = {"pad": k // 2}
+    for actual, expected, scale in (
+        (ops.forward(x, W, method="fft", **steps), reference.forward(x, W, **steps), norm(x) * W1),
+        (
+            ops.input_grad(gy, W, x.shape[2:], method="fft", **steps),
+            reference.input_grad(gy, W, x.shape[2:], **steps),
+            norm(gy) * W1,
+        ),
+    ):
+        error = np.abs(actual.astype(np.float64) - expected).max((2, 3))
+        assert (error <= 30 * passes * unit * scale + unit * np.abs(expected).max((2, 3))).all()
+    gW, expected = ops.weight_grad(x, gy, (k, k), method="fft", **steps), reference.weight_grad(x, gy, (k, k), **steps)
+    scale = (norm(x) * np.abs(gy.astype(np.float64)).sum((2, 3))).sum(0)
+    error = np.abs(gW.astype(np.float64) - expected).max((2, 3))[0]
+    assert (error <= (30 * passes + 2) * unit * scale + unit * np.abs(expected).max((2, 3))[0]).all()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_same_bits_for_any_number_of_threads(layout):
+    rng = np.random.default_rng(4)
+    x, W = layout(rng.normal(size=(3, 20, 60, 61)).astype(np.float32)), rng.normal(size=(1, 20, 19, 15)).astype("f")
+
+    def results():
+        y = ops.forward(x, W, pad=9, method="fft")
+        return (
+            y,
+            ops.input_grad(y, W, (60, 61), pad=9, method="fft"),
+            ops.weight_grad(x, y, (19, 15), pad=9, method="fft"),
+        )
+
+    with depthwise.threads(1):
+        expected = results()
+    for n_threads in 2, 3, 7:
+        with depthwise.threads(n_threads):
+            for a, b in zip(results(), expected, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("method", ["fft", "auto"])
+def test_what_is_not_finite_is_done_directly(target, method, layout, value):
+    """An infinity fills its tiles: the planes that hold one have what the direct sum gives, and no others."""
+    rng = np.random.default_rng(6)
+    x, W = rng.normal(size=(2, 9, 40, 50)).astype("f"), rng.normal(size=(2, 9, 21, 21)).astype("f")
+    gy = rng.normal(size=(2, 18, 40, 50)).astype("f")
+    x[1, 4, 20, 3] = gy[0, 5, 2, 40] = value
+    x, gy = layout(x), layout(gy)
+    for compute in (
+        lambda **k: ops.forward(x, W, pad=10, **k),
+        lambda **k: ops.input_grad(gy, W, (40, 50), pad=10, **k),
+        lambda **k: ops.weight_grad(x, gy, (21, 21), pad=10, **k),
+    ):
+        direct, ours = compute(), compute(method=method)
+        np.testing.assert_array_equal(np.isnan(ours), np.isnan(direct))
+        np.testing.assert_array_equal(ours[np.isinf(direct)], direct[np.isinf(direct)])
+        finite = np.isfinite(direct)
+        np.testing.assert_allclose(ours[finite], direct[finite], atol=1e-3)
+        assert 0 < finite.sum() < finite.size
+
+
+def test_sums_that_overflow_a_transform_are_done_directly(target):
+    x, W = np.full((1, 2, 64, 64), 1e38, np.float32), np.full((1, 2, 15, 15), 1e-3, np.float32)
+    expected = ops.forward(x, W)
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(ops.forward(x, W, method="fft"), expected, rtol=1e-5)
+
+
+def test_errors_in_the_callers_words():
+    x, W = np.zeros((1, 2, 9, 9), "f"), np.zeros((1, 2, 3, 3), "f")
+    with pytest.raises(ValueError, match='method must be "direct", "fft" or "auto", got \'fast\''):
+        ops.forward(x, W, method="fast")
+    with pytest.raises(TypeError, match="method must be"):
+        ops.forward(x, W, method=1)
+    with pytest.raises(TypeError, match="method must be"):
+        ops.weight_grad(x, x, (1, 1), method=["fft"])
+    with pytest.raises(ValueError, match='the method "fft" cannot do this: volumes'):
+        ops.forward(np.zeros((1, 2, 4, 4, 4), "f"), np.zeros((1, 2, 3, 3, 3), "f"), method="fft")
+    with pytest.raises(ValueError, match="wider than the largest transform"):
+        ops.forward(np.zeros((1, 2, 9, 400), "f"), np.zeros((1, 2, 3, 300), "f"), method="fft")
+
+
+def test_auto_takes_the_cheaper():
+    large = depthwise.explain((1, 64, 56, 56), (1, 64, 31, 31), pad=15, method="auto")
+    small = depthwise.explain((1, 64, 56, 56), (1, 64, 3, 3), pad=1, method="auto")
+    assert large["candidate"] == "Fourier transforms"
+    assert small["candidate"] != "Fourier transforms"
+    assert small["others"]["Fourier transforms"] > small["cycles"]
+    for kind in "input_grad", "weight_grad":
+        plan = depthwise.explain((1, 64, 56, 56), (1, 64, 31, 31), pad=15, kind=kind, method="auto")
+        assert plan["cycles"] < min(v for v in plan["others"].values() if isinstance(v, int))
+    volume = depthwise.explain((1, 2, 4, 4, 4), (1, 2, 3, 3, 3), method="auto")
+    assert volume["others"]["Fourier transforms"] == "volumes are not done so"
+
+
+def problem(seed=2):
+    rng = np.random.default_rng(seed)
+    x, W = rng.normal(size=(2, 9, 30, 31)).astype("f"), rng.normal(size=(1, 9, 17, 15)).astype("f")
+    return x, W, rng.normal(size=x.shape).astype("f")
+
+
+def expected(x, W, gy):
+    steps = {"pad": (8, 7), "method": "fft"}
+    y = ops.forward(x, W, **steps)
+    assert (y != ops.forward(x, W, pad=(8, 7))).any(), "the two methods can be told apart by their bits"
+    return y, ops.input_grad(gy, W, x.shape[2:], **steps), ops.weight_grad(x, gy, W.shape[2:], **steps)
+
+
+def test_the_functions_and_all_gradients_take_the_method():
+    x, W, gy = problem()
+    y, gx, gW = expected(x, W, gy)
+    vx, vW = depthwise.Variable(x), depthwise.Variable(W)
+    vy = depthwise.functions.depthwise_convolution_2d(vx, vW, pad=(8, 7), method="fft")
+    np.testing.assert_array_equal(vy.array, y)
+    vy.grad = gy
+    vy.backward(enable_double_backprop=True)
+    np.testing.assert_array_equal(vx.grad, gx)
+    np.testing.assert_array_equal(vW.grad, gW)
+    again = vx.grad_var
+    vW.cleargrad()
+    again.grad = x
+    again.backward()
+    np.testing.assert_array_equal(vW.grad, ops.weight_grad(x, gy, W.shape[2:], pad=(8, 7), method="fft"))
+
+
+def test_pytorch_takes_the_method():
+    torch = pytest.importorskip("torch", reason="PyTorch is an extra")
+    from depthwise.torch import DepthwiseConv2d, accelerate, accelerated, conv2d
+
+    x, W, gy = problem()
+    y, gx, gW = expected(x, W, gy)
+    tx, tW = torch.tensor(x, requires_grad=True), torch.tensor(W[0][:, None], requires_grad=True)
+    ty = conv2d(tx, tW, padding=(8, 7), method="fft")
+    ty.backward(torch.tensor(gy))
+    for actual, array in (ty, y), (tx.grad, gx), (tW.grad[:, 0][None], gW):
+        np.testing.assert_array_equal(actual.detach().numpy(), array)
+    layer = DepthwiseConv2d(9, kernel_size=(17, 15), padding=(8, 7), bias=False, method="fft")
+    layer.weight.data = tW.data
+    assert "method='fft'" in repr(layer)
+    np.testing.assert_array_equal(layer(tx).detach().numpy(), y)
+    stock = torch.nn.Conv2d(9, 9, (17, 15), padding=(8, 7), groups=9, bias=False)
+    stock.weight.data = tW.data
+    with accelerated(method="fft"):
+        np.testing.assert_array_equal(stock(tx).detach().numpy(), y)
+    accelerate(stock, method="fft")
+    np.testing.assert_array_equal(stock(tx).detach().numpy(), y)
+    batched = torch.func.vmap(lambda v: conv2d(v[None], tW, padding=(8, 7), method="fft")[0])(tx)
+    np.testing.assert_allclose(batched.detach().numpy(), y, atol=1e-4)
+    with pytest.raises(ValueError, match="method must be"):
+        conv2d(tx, tW, method="fast")
+    with pytest.raises(ValueError, match="method must be"):
+        accelerate(stock, method="fast")
+
+
+def test_jax_takes_the_method():
+    jax = pytest.importorskip("jax", reason="JAX is an extra")
+    pytest.importorskip("depthwise.jax", reason="built without JAX", exc_type=ImportError)
+    from depthwise.jax import conv
+
+    x, W, gy = problem()
+    y, gx, gW = expected(x, W, gy)
+    jy, pull = jax.vjp(jax.jit(lambda x, W: conv(x, W, pad=(8, 7), method="fft")), x, W)
+    for actual, array in zip((jy, *pull(gy)), (y, gx, gW), strict=True):
+        np.testing.assert_array_equal(actual, array)
+    with pytest.raises(ValueError, match="method must be"):
+        conv(x, W, method="fast")
