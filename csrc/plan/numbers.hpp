@@ -108,9 +108,11 @@ struct FixedNumbers {
   // summed and 1.77 staged, 15x3 1.60 and 1.75).
   int64_t staged_taps = 6;
 
-  // Of a Fourier transform: multiply-adds that a pass of radix 2 to 5 takes for each number, and what else is done to
-  // each of a spectrum.
-  double radix_2_cost = 3, radix_3_cost = 4, radix_4_cost = 4, radix_5_cost = 5, number_cost = 6;
+  // Multiply-adds that Fourier transforms take: a pass of radix 2 to 5 for each number, a row of a plane's vectors, and
+  // what is worked out before the first (AVX2, EPYC of the fourth generation, one thread, fitted to 200 problems with
+  // kernels of 5 to 51 taps a side on planes of 7 to 512).
+  double radix_2_cost = 8, radix_3_cost = 8.5, radix_4_cost = 11, radix_5_cost = 13.5, plane_row_cost = 200;
+  double first_transform_cost = 12000;
   // What a thread may take for spectra.
   int64_t most_spectral_bytes = 8 << 20;
 

@@ -17,21 +17,35 @@ namespace {
 constexpr int64_t most_places = 256;
 constexpr const char* way = "Fourier transforms";
 
-// Passes of a transform of so many places; none where it has another factor than 2, 3 and 5.
-std::vector<int> radices(int64_t places) {
-  std::vector<int> found;
-  for (const int radix : {4, 5, 3, 2})
-    for (; places % radix == 0; places /= radix) found.push_back(radix);
-  return places == 1 ? found : std::vector<int>{};
+// How often each radix is a transform's; none where its length has another factor.
+constexpr int radices[] = {4, 5, 3, 2};
+constexpr int radix_count = 4;
+struct Factors {
+  int times[radix_count];
+  bool complete;
+};
+constexpr Factors factors_of(int64_t places) {
+  Factors found{};
+  for (int i = 0; i < radix_count; ++i)
+    for (; places % radices[i] == 0; places /= radices[i]) ++found.times[i];
+  found.complete = places == 1;
+  return found;
 }
+constexpr auto factors = [] {
+  std::array<Factors, most_places + 1> all{};
+  for (int64_t places = 1; places <= most_places; ++places) all[static_cast<size_t>(places)] = factors_of(places);
+  return all;
+}();
 
 // The factors of each pass, in the type of the sums: for every group the powers 1 to radix - 1 of its root of unity.
 template <class E>
 struct Roots {
   std::vector<int> radix;
-  std::vector<std::vector<E>> factors;
+  std::vector<std::vector<E>> of_passes;
 
-  explicit Roots(int64_t places) : radix(radices(places)) {
+  explicit Roots(int64_t places) {
+    const Factors& f = factors[static_cast<size_t>(places)];
+    for (int i = 0; i < radix_count; ++i) radix.insert(radix.end(), static_cast<size_t>(f.times[i]), radices[i]);
     for (const int r : radix) {
       std::vector<E> of_pass;
       for (int64_t group = 0; group < places / r; ++group)
@@ -40,7 +54,7 @@ struct Roots {
           of_pass.push_back(static_cast<E>(std::cos(turn)));
           of_pass.push_back(static_cast<E>(std::sin(turn)));
         }
-      factors.push_back(std::move(of_pass));
+      of_passes.push_back(std::move(of_pass));
       places /= r;
     }
   }
@@ -63,18 +77,8 @@ void set_roots(FourierAxis& axis) {
   axis.passes = static_cast<int64_t>(roots.radix.size());
   for (size_t i = 0; i < roots.radix.size(); ++i) {
     axis.radix[i] = roots.radix[i];
-    axis.roots[i] = roots.factors[i].data();
+    axis.roots[i] = roots.of_passes[i].data();
   }
-}
-
-const std::vector<int64_t>& sizes() {
-  static const std::vector<int64_t> all = [] {
-    std::vector<int64_t> found;
-    for (int64_t places = 1; places <= most_places; ++places)
-      if (places == 1 || !radices(places).empty()) found.push_back(places);
-    return found;
-  }();
-  return all;
 }
 
 // An axis of a problem, without size and tiles.
@@ -102,45 +106,60 @@ int64_t places_needed(const FourierAxis& a, int64_t begin, int64_t end) {
   return std::max({least, in_last * a.in_step + 1 - first, last + extent - in_begin * a.in_step});
 }
 
-bool fits(const FourierAxis& a) {
-  for (int64_t tile = 0; tile < a.tiles; ++tile)
-    if (places_needed(a, tile * a.tile, std::min(a.outs, (tile + 1) * a.tile)) > a.size) return false;
-  return true;
-}
-
 // Multiply-adds of vectors that a transform takes.
 double transform_cost(int64_t places) {
   const FixedNumbers& n = numbers.fixed;
+  const Factors& f = factors[static_cast<size_t>(places)];
+  const double each[radix_count] = {n.radix_4_cost, n.radix_5_cost, n.radix_3_cost, n.radix_2_cost};
   double cost = 0;
-  for (const int radix : radices(places))
-    cost += radix == 2 ? n.radix_2_cost : radix == 3 ? n.radix_3_cost : radix == 4 ? n.radix_4_cost : n.radix_5_cost;
+  for (int i = 0; i < radix_count; ++i) cost += f.times[i] * each[i];
   return static_cast<double>(places) * cost;
 }
 
-// The circles that an axis may be cut for: for each number of tiles the cheapest.
-std::vector<FourierAxis> circles(FourierAxis axis) {
-  std::vector<FourierAxis> found;
-  for (const int64_t places : sizes()) {
-    axis.size = places;
-    axis.tile = axis.outs;
-    axis.tiles = 1;
-    if (!fits(axis)) {
-      const int64_t room = (places - axis.tap_extent()) / axis.out_step + 1;
-      const int64_t most = room / axis.in_step * axis.in_step;
-      if (places < axis.tap_extent() || most < 1) continue;
-      // Tiles begin at the same place between two inputs.
-      axis.tile = ceil_div(ceil_div(axis.outs, ceil_div(axis.outs, most)), axis.in_step) * axis.in_step;
-      axis.tiles = ceil_div(axis.outs, axis.tile);
-      if (!fits(axis)) continue;
-    }
-    if (!found.empty() && found.back().tiles == axis.tiles) {
-      if (transform_cost(found.back().size) > transform_cost(places)) found.back() = axis;
-    } else {
-      found.push_back(axis);
+// Ways to cut an axis into tiles: for each number of tiles the cheapest circle, and of these the few that take least.
+class Circles {
+ public:
+  explicit Circles(FourierAxis axis) {
+    const int64_t extent = axis.tap_extent(), whole = places_needed(axis, 0, axis.outs);
+    for (axis.size = extent; axis.size <= most_places; ++axis.size) {
+      if (!factors[static_cast<size_t>(axis.size)].complete) continue;
+      axis.tile = axis.outs;
+      axis.tiles = 1;
+      if (axis.size < whole) {
+        // Tiles begin at the same place between two inputs.
+        const int64_t room = ((axis.size - extent) / axis.out_step + 1) / axis.in_step * axis.in_step;
+        if (room < 1) continue;
+        axis.tile = ceil_div(ceil_div(axis.outs, ceil_div(axis.outs, room)), axis.in_step) * axis.in_step;
+        axis.tiles = ceil_div(axis.outs, axis.tile);
+      }
+      add(axis);
+      // Larger ones only take longer.
+      if (axis.tiles == 1 && axis.size > 2 * whole) break;
     }
   }
-  return found;
-}
+  const FourierAxis* begin() const { return found_.data(); }
+  const FourierAxis* end() const { return found_.data() + count_; }
+
+ private:
+  static double cost(const FourierAxis& a) { return static_cast<double>(a.tiles) * transform_cost(a.size); }
+  void add(const FourierAxis& axis) {
+    int at = 0;
+    while (at < count_ && found_[static_cast<size_t>(at)].tiles != axis.tiles) ++at;
+    if (at < count_) {
+      if (cost(axis) < cost(found_[static_cast<size_t>(at)])) found_[static_cast<size_t>(at)] = axis;
+    } else if (count_ < most) {
+      found_[static_cast<size_t>(count_++)] = axis;
+    } else {
+      FourierAxis* worst = std::max_element(found_.data(), found_.data() + count_,
+                                            [](const auto& a, const auto& b) { return cost(a) < cost(b); });
+      if (cost(axis) < cost(*worst)) *worst = axis;
+    }
+  }
+
+  static constexpr int most = 6;
+  std::array<FourierAxis, most> found_;
+  int count_ = 0;
+};
 
 int64_t inputs_of_tile(const FourierAxis& a) {
   return std::min(a.ins, ceil_div((a.tile - 1) * a.out_step + a.tap_extent(), a.in_step));
@@ -153,18 +172,18 @@ struct Cost {
 
 Cost cost_of(const Spectral& job, bool weights, int64_t N, int64_t item) {
   const FourierAxis &h = job.h, &w = job.w;
-  const auto spectrum = static_cast<double>(h.size * (w.size / 2 + 1));
   const double row = transform_cost(w.size), columns = transform_cost(h.size) * static_cast<double>(w.size / 2 + 1);
   // Rows are transformed by pairs.
   const auto plane = [&](int64_t rows) {
-    return static_cast<double>(ceil_div(rows, 2)) * row + columns + numbers.fixed.number_cost * spectrum;
+    return static_cast<double>(ceil_div(rows, 2)) * row + columns +
+           static_cast<double>(rows) * numbers.fixed.plane_row_cost;
   };
   const double in = plane(inputs_of_tile(h)), out = plane(h.tile), filter = plane(h.taps);
   const auto m = static_cast<double>(job.multiplier), cells = static_cast<double>(job.cells);
   const double cell = weights ? m * (in + out) : job.adds ? m * in + out : in + m * out;
   const double filters = m * filter * static_cast<double>(weights ? job.parts : 1);
   const int64_t planes = weights ? 3 : job.multiplier + (job.multiplier > 1 ? 2 : 1);
-  return {.all = static_cast<double>(job.filters) * (filters + cells * cell),
+  return {.all = numbers.fixed.first_transform_cost + static_cast<double>(job.filters) * (filters + cells * cell),
           .bytes = planes * h.size * (w.size / 2 + 1) * 2 * N * item};
 }
 
@@ -216,8 +235,9 @@ SpectralPlan::SpectralPlan(const Problem& asked, const Target& target, int most_
                 .adds = f.gradient,
                 .activation = p.activation};
   misfit = "the spectra do not fit the scratch memory";
-  for (const FourierAxis& h : circles(axis_of(p.h, f.gradient)))
-    for (const FourierAxis& w : circles(axis_of(p.w, f.gradient)))
+  const Circles heights(axis_of(p.h, f.gradient)), widths(axis_of(p.w, f.gradient));
+  for (const FourierAxis& h : heights)
+    for (const FourierAxis& w : widths)
       for (const bool tiles : {false, true}) {
         each.h = h;
         each.w = w;
