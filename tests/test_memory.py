@@ -158,9 +158,9 @@ if {last}: x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
 W = np.ones((1, 64, *[{k}] * (x.ndim - 2)), np.float32)
 small = x[(..., *[slice(0, 40)] * (x.ndim - 2))]
 out = np.empty_like(x); out[...] = 0
-ops.forward(small, W, pad={k} // 2)
+ops.forward(small, W, pad={k} // 2, method="{method}")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-ops.forward(x, W, pad={k} // 2, out=out)
+ops.forward(x, W, pad={k} // 2, out=out, method="{method}")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
@@ -172,6 +172,17 @@ def test_peak_memory(dtype, last, size, k):
     """At most 1 MiB a thread beyond the output on an image of 64 channels of 2^18 pixels."""
     import depthwise
 
-    script = PEAK.format(dtype=dtype, last=last, size=size, k=k)
+    script = PEAK.format(dtype=dtype, last=last, size=size, k=k, method="direct")
     grown_kib = int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
     assert grown_kib <= 1024 * depthwise.get_num_threads()
+
+
+@pytest.mark.parametrize("k", [31, 101])
+@pytest.mark.parametrize("last", [False, True])
+def test_peak_memory_of_transforms(last, k):
+    """At most 8 MiB a thread."""
+    import depthwise
+
+    script = PEAK.format(dtype="float32", last=last, size=(512, 512), k=k, method="fft")
+    grown_kib = int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
+    assert grown_kib <= 8192 * depthwise.get_num_threads()

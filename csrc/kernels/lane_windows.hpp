@@ -54,7 +54,11 @@ class LaneWindows {
       if constexpr (vector_converts<S, T>)
         if (alike_ && apart_ == 1 && count_ == S::N) {
           const T* pixel = data + lanes_[0].at + columns_.begin * side_.line;
-          for (int64_t i = 0; i < columns; ++i) S::store(to + i * step, S::load(pixel + i * side_.line));
+          // Hardware sees no order in slices of pixels. Rows are taken by pairs: that of the next pair is asked for.
+          for (int64_t i = 0; i < columns; ++i) {
+            __builtin_prefetch(pixel + i * side_.line + 2 * side_.cross);
+            S::store(to + i * step, S::load(pixel + i * side_.line));
+          }
           return;
         }
       if constexpr (__is_same(T, E))

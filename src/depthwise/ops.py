@@ -53,6 +53,12 @@ def forward(
     activation : {None, "silu", "swish", "relu", "relu6", "hardswish", "gelu", "gelu_tanh"}, optional
         Applied to each sum before it is rounded. "swish" is silu, "gelu" the exact form and "gelu_tanh" the one with a
         hyperbolic tangent.
+    method : {"direct", "fft", "auto"}, default "direct"
+        How sums are formed: product by product; as products of spectra, by Fourier transforms, which take less for
+        large kernels (from about 13 taps a side on); or by whichever is estimated to take less, as
+        :func:`depthwise.explain` shows. The error of transforms is relative to the largest values of a tile of up to
+        256 x 256 pixels, that of direct sums to those of a window. Planes that hold a NaN or an infinity, or whose sums
+        overflow, are done directly by any method. There are no transforms of volumes.
     out : ndarray of shape (n, c_I * c_M, h_O, w_O), optional
         Receives the result; of x's dtype, of any strides, sharing no memory with the inputs.
 
@@ -67,14 +73,15 @@ def forward(
     TypeError
         An argument is not an array, or of another dtype; a stride, pad or dilate is not made of ints.
     ValueError
-        Shapes do not fit each other, a value is out of range, the output would be empty, or `out` is read-only or
-        overlaps an input.
+        Shapes do not fit each other, a value is out of range, the output would be empty, `out` is read-only or overlaps
+        an input, or the method is "fft" and there are three spatial axes or a kernel spans more than 256 pixels.
 
     Notes
     -----
     The GIL is released; the threads of :func:`depthwise.get_num_threads` share the work; the result has the same bits
-    for any number of them. Method: direct summation on register tiles (docs/design.md). Operation: L. Sifre,
-    Rigid-motion scattering for image classification, PhD thesis, 2014.
+    for any number of them. Method: direct summation on register tiles, or transforms by Stockham's algorithm on tiles
+    that overlap (docs/design.md). Operation: L. Sifre, Rigid-motion scattering for image classification, PhD thesis,
+    2014.
 
     Examples
     --------
@@ -121,7 +128,7 @@ def input_grad(
         Of any of these dtypes.
     input_size : int or sequence of ints
         (h, w) of x, or (l,) or (d, h, w), which the output size does not determine.
-    stride, pad, dilate
+    stride, pad, dilate, method
         As given to :func:`forward`.
     out : ndarray of shape (n, c_I, h, w), optional
         Receives the result; of gy's dtype, of any strides, sharing no memory with the inputs.
@@ -185,7 +192,7 @@ def weight_grad(
         Of any of these dtypes, read in place where its layout is x's.
     kernel_size : int or sequence of ints
         (k_H, k_W), or (k,) or (k_D, k_H, k_W), which the output size does not determine.
-    stride, pad, dilate
+    stride, pad, dilate, method
         As given to :func:`forward`.
     out : ndarray of shape (c_M, c_I, k_H, k_W), optional
         Receives the result; of x's dtype or any other of these, of any strides, sharing no memory with the inputs.
