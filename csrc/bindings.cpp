@@ -225,6 +225,8 @@ NB_MODULE(_core, m) {
   m.def("is_plain",
         [](nb::handle value) { return is_plain(value.ptr(), 3); });  // several values of pairs for each axis
 
+  nb::class_<KeptSpectra>(m, "KeptSpectra").def(nb::init<>()).def("bytes", &KeptSpectra::bytes);
+
   nb::exception<Refused>(m, "Refused", PyExc_ValueError);
   m.def("fits", [](nb::handle a, int dtype) { return !hold(a, dtype).refusal(); });
 
@@ -232,7 +234,7 @@ NB_MODULE(_core, m) {
   m.def(
       "run",
       [](int pass, const Sizes& s, nb::handle x, int x_dtype, nb::handle W, int W_dtype, nb::handle b, int b_dtype,
-         nb::handle y, int y_dtype, int target, int threads, int activation) {
+         nb::handle y, int y_dtype, int target, int threads, int activation, KeptSpectra* keeper) {
         const Held held[4] = {hold(x, x_dtype), hold(W, W_dtype), hold(b, b_dtype), hold(y, y_dtype)};
         for (int i = 0; i < 4; ++i)
           if (const char* why = held[i].refusal()) throw Refused(std::string("xWby").substr(i, 1) + " " + why);
@@ -246,10 +248,10 @@ NB_MODULE(_core, m) {
             problem(pass, s, held[0].array(), held[1].array(), held[2].array(), held[3].array(), activation);
         const Target& kernels = target_at(target);
         nb::gil_scoped_release released;
-        solve(p, kernels, threads, pool());
+        solve(p, kernels, threads, pool(), keeper);
       },
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
-      nb::arg(), nb::arg(), nb::arg(), nb::arg());
+      nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
 
   // gz = gy * activation'(z) for arrays of one shape. Throws Refused where one has to be copied first.
   m.def("activation_grad", [](int activation, nb::handle z, int z_dtype, nb::handle gy, int gy_dtype, nb::handle gz,
@@ -266,13 +268,17 @@ NB_MODULE(_core, m) {
 
   // `run` on PyTorch's tensors, which the caller keeps alive, without the toll of an exchange protocol.
   // Each array is (address, strides in elements, dtype); an address of 0 is no bias.
-  m.def("run_at", [](int pass, const Sizes& s, const Place& x, const Place& W, const Place& b, const Place& y,
-                     int target, int threads, int activation) {
-    const Problem p = problem(pass, s, as_array(x), as_array(W), as_array(b), as_array(y), activation);
-    const Target& kernels = target_at(target);
-    nb::gil_scoped_release released;
-    solve(p, kernels, threads, openmp_executor());
-  });
+  m.def(
+      "run_at",
+      [](int pass, const Sizes& s, const Place& x, const Place& W, const Place& b, const Place& y, int target,
+         int threads, int activation, KeptSpectra* keeper) {
+        const Problem p = problem(pass, s, as_array(x), as_array(W), as_array(b), as_array(y), activation);
+        const Target& kernels = target_at(target);
+        nb::gil_scoped_release released;
+        solve(p, kernels, threads, openmp_executor(), keeper);
+      },
+      nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+      nb::arg().none());
 
   // A decode step on PyTorch's tensors. `sizes` are those of CausalUpdateProblem, strides begin with the batch's (W's
   // with the channels'), integers are (address, stride, bytes). False, and nothing done, where another array may share

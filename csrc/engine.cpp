@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -200,10 +201,29 @@ Problem plane_of(const Problem& p, int64_t image, int64_t channel) {
   return one;
 }
 
+// The filters' spectra, made unless they are kept.
+std::shared_ptr<const KeptSpectra::Spectra> spectra_for(const SpectralPlan& plan, const Target& target,
+                                                        KeptSpectra& keeper, Executor& executor) {
+  if (auto kept = keeper.find(plan)) return kept;
+  std::shared_ptr<const KeptSpectra::Spectra> made(
+      new KeptSpectra::Spectra{SpectralPlan(plan.problem, target, plan.threads), Block(bytes_of_spectra(plan))});
+  Spectral job = plan.job;
+  job.spectra = made->memory.data();
+  const Kernel<Spectral>& kernel = target.kernels->transform_filters[plan.facts.wide];
+  run(kernel, job, job.filters, plan.threads, kernel.scratch_bytes(job), executor);
+  keeper.keep(made);
+  return made;
+}
+
 // By the plan, and those planes directly whose sums are not finite: an infinity is felt in all of a tile.
-void execute(const SpectralPlan& plan, const Target& target, int threads, Executor& executor) {
+void execute(const SpectralPlan& plan, const Target& target, int threads, Executor& executor, KeptSpectra* keeper) {
   count_execution(target.kernels);
   Spectral job = plan.job;
+  std::shared_ptr<const KeptSpectra::Spectra> kept;
+  if (keeper && plan.problem.pass != Pass::weight_grad) {
+    kept = spectra_for(plan, target, *keeper, executor);
+    job.spectra = kept->memory.data();
+  }
   const bool weights = plan.problem.pass == Pass::weight_grad;
   const int64_t sums = weights ? job.parts * job.channels * job.multiplier * job.h.taps * job.w.taps : 0;
   const int64_t planes = (weights ? 1 : job.batch) * job.channels;
@@ -219,23 +239,23 @@ void execute(const SpectralPlan& plan, const Target& target, int threads, Execut
 }
 
 // Whether the problem's method is to do it by Fourier transforms; then does so.
-bool solve_spectrally(const Problem& p, const Target& target, int threads, Executor& executor) {
+bool solve_spectrally(const Problem& p, const Target& target, int threads, Executor& executor, KeptSpectra* keeper) {
   if (p.method == Method::direct) return false;
   const SpectralPlan plan(p, target, threads);
   if (plan.misfit && p.method == Method::fft && plan.facts.products != 0)
     throw std::invalid_argument(std::string("the method \"fft\" cannot do this: ") + plan.misfit);
-  if (!is_taken(plan)) return false;
-  execute(plan, target, threads, executor);
+  if (!is_taken(plan, keeper)) return false;
+  execute(plan, target, threads, executor, keeper);
   if (p.pass == Pass::weight_grad && p.b.data) execute(Plan(without_taps(p), target, threads), executor);
   return true;
 }
 
 }  // namespace
 
-void solve(const Problem& asked, const Target& target, int threads, Executor& executor) {
+void solve(const Problem& asked, const Target& target, int threads, Executor& executor, KeptSpectra* keeper) {
   const Problem p = of_taps_met(asked);
   if (p.pass == Pass::weight_grad && taps_of(p) < taps_of(asked)) clear_weights(asked);
-  if (solve_spectrally(p, target, threads, executor)) return;
+  if (solve_spectrally(p, target, threads, executor, keeper)) return;
   if (!is_made_of_taps(p)) return execute(Plan(p, target, threads), executor);
   for (int64_t tap = 0; tap < p.d.kernel; ++tap) execute(Plan(under_tap(p, tap), target, threads), executor);
   if (p.b.data) execute(Plan(without_taps(p), target, threads), executor);

@@ -1,5 +1,6 @@
 // Runs a plan.
 #pragma once
+#include "kept_spectra.hpp"
 #include "parallel.hpp"
 #include "plan.hpp"
 
@@ -7,8 +8,9 @@ namespace depthwise {
 
 // Both throw std::bad_alloc where scratch memory cannot be had.
 void execute(const Plan&, Executor&);
-// A problem by the plan that is made for it, or by one for each tap in depth of a weight gradient.
-void solve(const Problem&, const Target&, int threads, Executor&);
+// A problem by the plan that is made for it, or by one for each tap in depth of a weight gradient. Spectra of the
+// problem's filters are kept where somebody keeps them.
+void solve(const Problem&, const Target&, int threads, Executor&, KeptSpectra* = nullptr);
 // The one of those problems that stands for all when a plan is described.
 Problem largest_part(const Problem&);
 

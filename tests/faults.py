@@ -464,8 +464,8 @@ FAULTS = [
     Fault(
         "spectra: filters of the last set kept",
         K + "correlate_spectral.hpp",
-        "if (filter == filter_) return;",
-        "if (filter == filter_ || (FAULT && filter_ >= 0)) return;",
+        "else if (filter != filter_)",
+        "else if (filter != filter_ && !(FAULT && filter_ >= 0))",
     ),
     Fault(
         "spectra: the first filter for all of a channel",

@@ -101,13 +101,13 @@ def numbers(rng, shape, dtype, size=4.0):
 def test_forward_is_rounded_once(target_number, kind):
     """y of a 1x1 kernel of 1 is the activation of x: of the sum, before it is rounded to y's dtype."""
     rng = np.random.default_rng(1)
-    sizes = _core.Sizes(2, 3, 1, [[37, 1, 1, 0, 1, 37]])
+    sizes = _core.Sizes(2, 3, 1, [[37, 1, 1, 0, 1, 37]], 0)
     for x_dtype, y_dtype in itertools.product(DTYPES, DTYPES):
         x, W = numbers(rng, (2, 3, 37), x_dtype), np.ones((1, 3, 1), x_dtype)
         y = np.zeros(x.shape, y_dtype)
         _core.run(
             _core.passes["forward"], sizes, bits(x), code(x), bits(W), code(W), None, 0, bits(y), code(y),
-            target_number, 1, _core.activations[kind],
+            target_number, 1, _core.activations[kind], None,
         )  # fmt: skip
         expected = value(kind, x.astype(np.float64))
         # Four units in the last place are at most eight roundoffs.

@@ -1,5 +1,8 @@
 """Fourier transforms: the same sums as the direct kernels, within a bound of another kind."""
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -267,3 +270,56 @@ def test_jax_takes_the_method():
         np.testing.assert_array_equal(actual, array)
     with pytest.raises(ValueError, match="method must be"):
         conv(x, W, method="fast")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_prepared_weights_have_the_same_bits(target, layout):
+    rng = np.random.default_rng(5)
+    W = rng.normal(size=(2, 11, 15, 13)).astype("f")
+    prepared = ops.prepare(W)
+    W_before = W.copy()
+    for n, size, steps in (
+        (1, (40, 30), {}),
+        (3, (40, 30), {"pad": 7}),
+        (1, (40, 30), {}),
+        (1, (300, 30), {"stride": 2}),
+        (1, (60, 50), {"dilate": 2, "pad": 3}),
+        (1, (40, 30), {}),
+    ):
+        x = layout(rng.normal(size=(n, 11, *size)).astype("f"))
+        for method in "direct", "fft":
+            actual = ops.forward(x, prepared, method=method, **steps)
+            np.testing.assert_array_equal(actual, ops.forward(x, W_before, method=method, **steps))
+    assert prepared.nbytes > 2 * W.nbytes
+    x = rng.normal(size=(2, 11, 40, 30))  # float64: spectra of another type
+    actual = ops.forward(x, prepared, method="fft")
+    np.testing.assert_array_equal(actual, ops.forward(x, W_before, method="fft"))
+    W[...] = 7  # what was prepared is a copy
+    np.testing.assert_array_equal(ops.forward(x, prepared, method="fft"), actual)
+
+
+def test_prepared_weights_are_plain_objects():
+    W = np.ones((1, 3, 5, 5), "f")
+    prepared = ops.prepare(W)
+    assert (prepared.shape, prepared.dtype) == (W.shape, W.dtype)
+    with pytest.raises(ValueError, match="read-only"):
+        prepared.array[...] = 0
+    again = pickle.loads(pickle.dumps(prepared))
+    np.testing.assert_array_equal(again.array, W)
+    assert "PreparedWeight(shape=(1, 3, 5, 5)" in repr(again)
+    with pytest.raises(TypeError, match="W must be"):
+        ops.prepare([[1.0]])
+    with pytest.raises(ValueError, match="channels"):
+        ops.forward(np.ones((1, 2, 9, 9), "f"), prepared)
+
+
+def test_prepared_weights_may_be_used_by_many_threads():
+    rng = np.random.default_rng(5)
+    prepared = ops.prepare(rng.normal(size=(1, 9, 15, 15)).astype("f"))
+    images = [rng.normal(size=(1, 9, 20 + 3 * i, 40)).astype("f") for i in range(12)]
+    expected = [ops.forward(x, prepared.array, method="fft") for x in images]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            results = pool.map(lambda x: ops.forward(x, prepared, method="fft"), images)
+            for actual, y in zip(results, expected, strict=True):
+                np.testing.assert_array_equal(actual, y)

@@ -7,7 +7,8 @@
 
 namespace {
 
-// The spectra of the filters of a unit's lanes.
+// The spectra of the filters of a unit's lanes, [m][column][place][part][lane]; where all are kept [filter set] of
+// such.
 template <class S>
 class FilterSpectra {
   using E = typename S::E;
@@ -24,17 +25,32 @@ class FilterSpectra {
               .cross = job.W_h},
         windows_(side_) {}
 
-  void take(Arena& arena, int64_t column_size, int64_t columns) {
-    column_size_ = column_size;
-    spectra_ = arena.take<E>(job_.multiplier * columns * column_size);
-    columns_ = columns;
+  void take(Arena& arena, const SpectralPlane<S>& plane) {
+    column_size_ = plane.column_size();
+    columns_ = plane.columns();
+    if (!job_.spectra) own_ = arena.take<E>(set_size());
     windows_.take(arena);
   }
 
-  // Those of a filter set, by way of `plane`, unless they were the last. They are scaled for a product.
-  void transform(int64_t filter, SpectralPlane<S>& plane) {
-    if (filter == filter_) return;
+  // Finds those of a filter set, or makes them by way of `plane` unless they were the last.
+  void find(int64_t filter, SpectralPlane<S>& plane) {
+    if (job_.spectra)
+      spectra_ = static_cast<E*>(job_.spectra) + filter * set_size();
+    else if (filter != filter_)
+      make(filter, plane, own_);
     filter_ = filter;
+  }
+  void keep(int64_t filter, SpectralPlane<S>& plane) {
+    make(filter, plane, static_cast<E*>(job_.spectra) + filter * set_size());
+  }
+  E* column(int64_t m, int64_t k) const { return spectra_ + (m * columns_ + k) * column_size_; }
+
+ private:
+  int64_t set_size() const { return job_.multiplier * columns_ * column_size_; }
+
+  // They are scaled for a product.
+  void make(int64_t filter, SpectralPlane<S>& plane, E* to) {
+    spectra_ = to;
     const int64_t count = job_.lanes_of_tiles ? S::N : at_most(S::N, job_.channels - filter * S::N);
     const V scale = S::set1(static_cast<E>(spectral_scale(job_.h, job_.w)));
     for (int64_t m = 0; m < job_.multiplier; ++m) {
@@ -46,20 +62,39 @@ class FilterSpectra {
       windows_.set(lanes, count);
       plane.transform_rows(windows_, {job_.h.tap_first, job_.h.tap_step}, {job_.w.tap_first, job_.w.tap_step});
       for (int64_t k = 0; k < columns_; ++k) {
-        E* to = column(m, k);
-        plane.transform_column(k, to);
-        for (int64_t i = 0; i < column_size_; i += S::N) S::store(to + i, S::mul(S::load(to + i), scale));
+        E* of_column = column(m, k);
+        plane.transform_column(k, of_column);
+        for (int64_t i = 0; i < column_size_; i += S::N) S::store(of_column + i, S::mul(S::load(of_column + i), scale));
       }
     }
   }
-  E* column(int64_t m, int64_t k) const { return spectra_ + (m * columns_ + k) * column_size_; }
 
- private:
   const Spectral& job_;
   const Side side_;
   LaneWindows<S> windows_;
-  E* spectra_ = nullptr;
+  E *own_ = nullptr, *spectra_ = nullptr;
   int64_t filter_ = -1, columns_ = 0, column_size_ = 0;
+};
+
+// Makes those of filter sets [begin, end), to be kept.
+template <class S>
+class TransformFilters {
+ public:
+  TransformFilters(const Spectral& job, void* scratch) : filters_(job), plane_(job.h, job.w) {
+    Arena arena(scratch);
+    plane_.take(arena);
+    filters_.take(arena, plane_);
+    scratch_bytes_ = arena.used_bytes();
+  }
+  int64_t scratch_bytes() const { return scratch_bytes_; }
+  void run(int64_t begin, int64_t end) {
+    for (int64_t filter = begin; filter < end; ++filter) filters_.keep(filter, plane_);
+  }
+
+ private:
+  FilterSpectra<S> filters_;
+  SpectralPlane<S> plane_;
+  int64_t scratch_bytes_ = 0;
 };
 
 // to = a * conjugate(b), or to += that, number by number of a column.
@@ -89,7 +124,7 @@ class CorrelateSpectral {
     plane_.take(arena);
     // The sum of several spectra, or what is left of one after each of several products.
     if (job.multiplier > 1) other_.take(arena);
-    filters_.take(arena, plane_.column_size(), plane_.columns());
+    filters_.take(arena, plane_);
     column_ = arena.take<E>(plane_.column_size());
     sum_ = arena.take<E>(plane_.column_size());
     outputs_ = arena.take<E>(job.w.size * S::N);
@@ -101,7 +136,7 @@ class CorrelateSpectral {
   void run(int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t filter = unit / job_.cells;
-      filters_.transform(filter, plane_);
+      filters_.find(filter, plane_);
       const LaneTiles<S> tiles = lane_tiles<S>(job_, filter, unit % job_.cells);
       job_.adds ? add(tiles) : spread(tiles);
     }

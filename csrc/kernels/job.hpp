@@ -129,6 +129,7 @@ struct Spectral {
   const void* W;
   DType W_dtype;
   int64_t W_multiplier, W_channel, W_h, W_w;  // strides in elements
+  void* spectra = nullptr;                    // those of all filters, where they are kept: see FilterSpectra
   const void* b;
   DType b_dtype;
   int64_t b_stride;
@@ -184,7 +185,7 @@ struct Kernels {
   Kernel<Correlation> correlate_sequence[2], correlate_sequence_pixels[2];
   Kernel<WeightGradient> weight_grad_planar[2], weight_grad_converted[2], weight_grad_channels_last[2];
   Kernel<WeightGradient> weight_grad_sequence[2], weight_grad_sequence_pixels[2];
-  Kernel<Spectral> correlate_spectral[2], weight_grad_spectral[2];
+  Kernel<Spectral> correlate_spectral[2], transform_filters[2], weight_grad_spectral[2];
   Kernel<ActivationGradient> activation_grad[2];
   Kernel<CausalUpdate> causal_update[2];
   void (*spend_multiply_adds[2])(int64_t rounds, double* sink);

@@ -44,6 +44,7 @@ constexpr depthwise::Kernels kernels_of_this_target = {
     {kernel<WeightGradient, WeightGradSequence<F32>>, kernel<WeightGradient, WeightGradSequence<F64>>},
     {kernel<WeightGradient, WeightGradSequencePixels<F32>>, kernel<WeightGradient, WeightGradSequencePixels<F64>>},
     {kernel<Spectral, CorrelateSpectral<F32>>, kernel<Spectral, CorrelateSpectral<F64>>},
+    {kernel<Spectral, TransformFilters<F32>>, kernel<Spectral, TransformFilters<F64>>},
     {kernel<Spectral, WeightGradSpectral<F32>>, kernel<Spectral, WeightGradSpectral<F64>>},
     {kernel<ActivationGradient, ActivationGrad<F32>>, kernel<ActivationGradient, ActivationGrad<F64>>},
     {kernel<CausalUpdate, UpdateCausally<F32>>, kernel<CausalUpdate, UpdateCausally<F64>>},

@@ -166,7 +166,7 @@ int64_t inputs_of_tile(const FourierAxis& a) {
 }
 
 struct Cost {
-  double all;
+  double all, filters;
   int64_t bytes;  // of scratch memory, about
 };
 
@@ -184,6 +184,7 @@ Cost cost_of(const Spectral& job, bool weights, int64_t N, int64_t item) {
   const double filters = m * filter * static_cast<double>(weights ? job.parts : 1);
   const int64_t planes = weights ? 3 : job.multiplier + (job.multiplier > 1 ? 2 : 1);
   return {.all = numbers.fixed.first_transform_cost + static_cast<double>(job.filters) * (filters + cells * cell),
+          .filters = static_cast<double>(job.filters) * filters,
           .bytes = planes * h.size * (w.size / 2 + 1) * 2 * N * item};
 }
 
@@ -246,6 +247,7 @@ SpectralPlan::SpectralPlan(const Problem& asked, const Target& target, int most_
         if (cost.bytes > numbers.fixed.most_spectral_bytes || (!misfit && cost.all >= cycles)) continue;
         misfit = nullptr;
         cycles = cost.all;
+        cycles_of_filters = cost.filters;
         job = each;
       }
   if (misfit) return;
@@ -255,9 +257,23 @@ SpectralPlan::SpectralPlan(const Problem& asked, const Target& target, int most_
   threads = threads_for(f, job.units, most_threads);
 }
 
-bool is_taken(const SpectralPlan& plan) {
+bool is_taken(const SpectralPlan& plan, bool spectra_are_kept) {
   if (plan.misfit || plan.problem.method == Method::direct) return false;
-  return plan.problem.method == Method::fft || plan.cycles < cycles(cheapest(plan.facts), plan.facts);
+  if (plan.problem.method == Method::fft) return true;
+  return plan.cycles - (spectra_are_kept ? plan.cycles_of_filters : 0) < cycles(cheapest(plan.facts), plan.facts);
+}
+
+int64_t bytes_of_spectra(const SpectralPlan& plan) {
+  const Spectral& job = plan.job;
+  return job.filters * job.multiplier * (job.w.size / 2 + 1) * job.h.size * 2 * plan.facts.N * plan.facts.item;
+}
+
+bool have_same_spectra(const SpectralPlan& a, const SpectralPlan& b) {
+  const auto same = [](const FourierAxis& one, const FourierAxis& other) {
+    return one.size == other.size && one.tap_step == other.tap_step && one.tap_first == other.tap_first;
+  };
+  return a.kernel == b.kernel && a.job.lanes_of_tiles == b.job.lanes_of_tiles && same(a.job.h, b.job.h) &&
+         same(a.job.w, b.job.w);
 }
 
 std::vector<std::pair<std::string, std::string>> describe(const SpectralPlan& plan) {

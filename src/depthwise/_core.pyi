@@ -15,6 +15,10 @@ class Sizes:
         self, batch: int, channels: int, multiplier: int, axes: Sequence[Sequence[int]], method: int
     ) -> None: ...
 
+class KeptSpectra:
+    def __init__(self) -> None: ...
+    def bytes(self) -> int: ...
+
 def run(
     kind: int,
     sizes: Sizes,
@@ -29,6 +33,7 @@ def run(
     target: int,
     threads: int,
     activation: int,
+    kept: KeptSpectra | None,
     /,
 ) -> None: ...
 def activation_grad(
@@ -55,7 +60,17 @@ def set_cache_limit(n_bytes: int, /) -> None: ...
 def empty_cache() -> None: ...
 def kept_memory() -> tuple[int, int, int]: ...
 def run_at(
-    kind: int, sizes: Sizes, x: Place, W: Place, b: Place, y: Place, target: int, threads: int, activation: int, /
+    kind: int,
+    sizes: Sizes,
+    x: Place,
+    W: Place,
+    b: Place,
+    y: Place,
+    target: int,
+    threads: int,
+    activation: int,
+    kept: KeptSpectra | None,
+    /,
 ) -> None: ...
 def causal_update_at(
     sizes: tuple[int, int, int, int, int, int],

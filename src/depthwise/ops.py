@@ -11,15 +11,16 @@ from .arguments import Ints, Pad, spatial_axes
 from .arrays import check_array
 from .enums import activation_code
 from .geometry import geometry, input_grad_geometry, weight_grad_geometry
+from .prepared import PreparedWeight
 
-__all__ = ["activation_grad", "bias_grad", "forward", "input_grad", "weight_grad"]
+__all__ = ["activation_grad", "bias_grad", "forward", "input_grad", "prepare", "weight_grad"]
 
 AnyArray = npt.NDArray[Any]
 
 
 def forward(
     x: AnyArray,
-    W: AnyArray,
+    W: AnyArray | PreparedWeight,
     b: AnyArray | None = None,
     *,
     stride: Ints = 1,
@@ -41,7 +42,7 @@ def forward(
         through ``transpose(0, 3, 1, 2)``) are both read in place; any other strides are read too, through scratch
         memory.
     W : ndarray of shape (c_M, c_I, k_H, k_W), or (c_M, c_I, k), or (c_M, c_I, k_D, k_H, k_W)
-        Of any of these dtypes.
+        Of any of these dtypes; or what :func:`prepare` makes of it.
     b : ndarray of shape (c_I * c_M,), optional
         Of any of these dtypes.
     stride, dilate : int or sequence of an int for each spatial axis, default 1
@@ -96,12 +97,50 @@ def forward(
             [ 3.,  7.,  9.],
             [ 6., 13., 15.]]], dtype=float32)
     """
+    kept = None
+    if isinstance(W, PreparedWeight):
+        kept, W = W._kept, W.array
     check_array("x", x)
     check_array("W", W)
     if b is not None:
         check_array("b", b)
     g = geometry(x.shape, W.shape, stride, pad, dilate, method=method)
-    return passes.forward(g, x, W, b, out, activation=activation_code(activation))
+    return passes.forward(g, x, W, b, out, activation=activation_code(activation), kept=kept)
+
+
+def prepare(W: AnyArray) -> PreparedWeight:
+    """W for many calls of :func:`forward`: the spectra of its filters are kept from the first call on.
+
+    Transforms then take about a quarter less, and "auto" knows that. What is kept hangs on the size of x, the steps and
+    the type of the sums; that of the last four is. Direct sums gain nothing.
+
+    Parameters
+    ----------
+    W : ndarray of shape (c_M, c_I, k_H, k_W), or of one or three spatial axes
+        float16, bfloat16, float32 or float64. It is copied.
+
+    Returns
+    -------
+    PreparedWeight
+        Safe to use from several threads. The results of one method have the same bits as with W itself.
+
+    Raises
+    ------
+    TypeError
+        W is not an array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from depthwise import ops
+    >>> x, W = np.ones((1, 8, 56, 56), np.float32), np.ones((1, 8, 31, 31), np.float32)
+    >>> prepared = ops.prepare(W)
+    >>> y = ops.forward(x, prepared, pad=15, method="auto")
+    >>> np.allclose(y, ops.forward(x, W, pad=15))
+    True
+    """
+    check_array("W", W)
+    return PreparedWeight(W)
 
 
 def input_grad(

@@ -35,6 +35,7 @@ def forward(
     out: AnyArray | None = None,
     *,
     activation: int = 0,
+    kept: _core.KeptSpectra | None = None,
 ) -> AnyArray:
     """The output, as :func:`depthwise.ops.forward`."""
     x_code, W_code, b_code = dtype_code("x", x.dtype), dtype_code("W", W.dtype), 0
@@ -46,7 +47,7 @@ def forward(
     if out is not None:
         check_out(out, g.y_shape, x.dtype, ("x", x), ("W", W), ("b", b))
     y = image_to_write(out, g.y_shape, x, x_code)
-    _run(FORWARD, g.sizes, x, W, b, y, (x_code, W_code, b_code, x_code), activation)
+    _run(FORWARD, g.sizes, x, W, b, y, (x_code, W_code, b_code, x_code), activation, kept)
     return written(y, out, x.dtype)
 
 
@@ -137,6 +138,7 @@ def _run(
     y: AnyArray,
     codes: tuple[int, int, int, int],
     activation: int = 0,
+    kept: _core.KeptSpectra | None = None,
 ) -> None:
     """Run the engine; the array that `kind` computes is already one that it can write."""
     x_code, W_code, b_code, y_code = codes
@@ -145,7 +147,7 @@ def _run(
         b = None if b is None else bits(b, b_code)
     target, threads = active_target(), get_num_threads()
     try:
-        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads, activation)
+        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads, activation, kept)
     except _core.Refused:  # copies of what is read; what is written has to be taken as it is
         if kind != INPUT_GRAD:
             x = fitting(x, x_code)
@@ -153,4 +155,4 @@ def _run(
             W, b = fitting(W, W_code), None if b is None else fitting(b, b_code)
         if kind != FORWARD:
             y = fitting(y, y_code)
-        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads, activation)
+        _core.run(kind, sizes, x, x_code, W, W_code, b, b_code, y, y_code, target, threads, activation, kept)

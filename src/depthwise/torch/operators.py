@@ -99,7 +99,14 @@ def _place(a: Tensor) -> tuple[int, tuple[int, ...], int]:
 
 
 def _run(
-    kind: int, g: Geometry, x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, activation: str | None = None
+    kind: int,
+    g: Geometry,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    y: Tensor,
+    activation: str | None = None,
+    kept: _core.KeptSpectra | None = None,
 ) -> None:
     """Run the engine as many threads wide as PyTorch's own operators; the tensor that is computed is already there."""
     # Filter m of channel c is row c * c_M + m of PyTorch's weight: the engine's W[m, c] without a copy.
@@ -114,6 +121,7 @@ def _run(
         active_target(),
         torch.get_num_threads(),
         0 if activation is None else activation_code(activation),
+        kept,
     )
 
 
