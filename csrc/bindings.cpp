@@ -225,7 +225,11 @@ NB_MODULE(_core, m) {
   m.def("is_plain",
         [](nb::handle value) { return is_plain(value.ptr(), 3); });  // several values of pairs for each axis
 
-  nb::class_<KeptSpectra>(m, "KeptSpectra").def(nb::init<>()).def("bytes", &KeptSpectra::bytes);
+  // A copy, or what a pickle holds, has kept nothing yet.
+  nb::class_<KeptSpectra>(m, "KeptSpectra")
+      .def(nb::init<>())
+      .def("bytes", &KeptSpectra::bytes)
+      .def("__reduce__", [](nb::handle self) { return nb::make_tuple(self.type(), nb::tuple()); });
 
   nb::exception<Refused>(m, "Refused", PyExc_ValueError);
   m.def("fits", [](nb::handle a, int dtype) { return !hold(a, dtype).refusal(); });
@@ -267,7 +271,7 @@ NB_MODULE(_core, m) {
   });
 
   // `run` on PyTorch's tensors, which the caller keeps alive, without the toll of an exchange protocol.
-  // Each array is (address, strides in elements, dtype); an address of 0 is no bias.
+  // Each array is (address, strides in elements, dtype); an address of 0 is no bias. Where spectra are kept W is dense.
   m.def(
       "run_at",
       [](int pass, const Sizes& s, const Place& x, const Place& W, const Place& b, const Place& y, int target,
@@ -275,6 +279,8 @@ NB_MODULE(_core, m) {
         const Problem p = problem(pass, s, as_array(x), as_array(W), as_array(b), as_array(y), activation);
         const Target& kernels = target_at(target);
         nb::gil_scoped_release released;
+        const int64_t weights = p.channels * p.multiplier * p.d.kernel * p.h.kernel * p.w.kernel;
+        if (keeper) keeper->follow(p.W.data, static_cast<size_t>(weights * item_bytes(p.W.dtype)));
         solve(p, kernels, threads, openmp_executor(), keeper);
       },
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),

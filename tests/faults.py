@@ -887,8 +887,8 @@ FAULTS = [
     Fault(
         "activation left out",
         P + "ops.py",
-        "activation=activation_code(activation))",
-        "activation=activation_code(None if FAULT else activation))",
+        "activation=activation_code(activation),",
+        "activation=activation_code(None if FAULT else activation),",
     ),
     Fault(
         "gradient of an activation taken at gy",

@@ -1,5 +1,6 @@
 """Fourier transforms: the same sums as the direct kernels, within a bound of another kind."""
 
+import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -323,3 +324,56 @@ def test_prepared_weights_may_be_used_by_many_threads():
             results = pool.map(lambda x: ops.forward(x, prepared, method="fft"), images)
             for actual, y in zip(results, expected, strict=True):
                 np.testing.assert_array_equal(actual, y)
+
+
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_pytorch_keeps_spectra_of_weights_that_are_not_trained(accelerated):
+    torch = pytest.importorskip("torch", reason="PyTorch is an extra")
+    from depthwise.torch import DepthwiseConv2d, accelerate
+
+    x, _, _ = problem()
+    tx = torch.tensor(x)
+    layer = torch.nn.Conv2d(9, 9, (17, 15), padding=(8, 7), groups=9)
+    if accelerated:
+        accelerate(layer, method="fft")
+        kept = vars(layer)["_conv_forward"]._kept
+    else:
+        stock = layer
+        layer = DepthwiseConv2d(9, kernel_size=(17, 15), padding=(8, 7), method="fft")
+        layer.load_state_dict(stock.state_dict())
+        kept = layer._kept
+
+    def expected():
+        w = layer.weight.detach().numpy().swapaxes(0, 1)
+        return ops.forward(x, w, layer.bias.detach().numpy(), pad=(8, 7), method="fft")
+
+    def check(keeps=True):
+        np.testing.assert_array_equal(layer(tx).detach().numpy(), expected())
+        assert (kept.bytes() > 0) == keeps
+
+    check(keeps=False)  # it is trained
+    layer.eval()
+    check(keeps=False)  # gradients may be asked for
+    with torch.inference_mode():
+        check()
+        check()
+    size = kept.bytes()
+    # However a weight changes, nothing of the old one is used.
+    with torch.no_grad():
+        layer.weight.mul_(2)
+    with torch.inference_mode():
+        check()
+    layer.weight.data[0, 0, 0, 0] = 5
+    with torch.inference_mode():
+        check()
+    layer.weight = torch.nn.Parameter(torch.ones_like(layer.weight))
+    with torch.inference_mode():
+        check()
+        layer.weight.fill_(3)
+        check()
+    assert kept.bytes() == size
+    again = copy.deepcopy(layer)
+    assert (vars(again)["_conv_forward"] if accelerated else again)._kept.bytes() == 0
+    again = pickle.loads(pickle.dumps(layer))
+    with torch.inference_mode():
+        np.testing.assert_array_equal(again(tx).numpy(), expected())

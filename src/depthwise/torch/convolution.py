@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
+from .._core import KeptSpectra
 from ..enums import activation_code, method_code
 from ..geometry import geometry
 from . import activations, operators
@@ -97,6 +99,11 @@ def stock(
     return activations.apply(activation, _CONV[axes](input, weight, bias, stride, padding, dilation, groups))
 
 
+def keeps_spectra(module: torch.nn.Module, method: str) -> bool:
+    """Whether a layer's weight is worth keeping the spectra of: it is not trained now."""
+    return method != "direct" and not module.training and torch.is_inference_mode_enabled()
+
+
 def spatial_axes(weight: Any) -> int:
     """Of a layer's weight, where nobody said how many it has to be."""
     return min(max(weight.dim() - 2, 1), 3) if isinstance(weight, Tensor) else 2
@@ -112,13 +119,14 @@ def convolve(
     groups: int,
     activation: str | None = None,
     method: str = "direct",
+    kept: KeptSpectra | None = None,
 ) -> Tensor:
     """``torch.nn.functional.conv1d``, ``2d`` or ``3d``, as the weight has axes, and an activation of what it computes.
 
     The engine computes what is depthwise, PyTorch all else.
     """
     tensors: Any = input, weight, bias
-    rest: Any = stride, padding, dilation, groups, activation, method
+    rest: Any = stride, padding, dilation, groups, activation, method, kept
     if has_torch_function(tensors):
         return handle_torch_function(convolve, tensors, *tensors, *rest)  # type: ignore[no-any-return]
     return convolve_axes(spatial_axes(weight), *tensors, *rest)
@@ -135,13 +143,14 @@ def convolve_axes(
     groups: int,
     activation: str | None = None,
     method: str = "direct",
+    kept: KeptSpectra | None = None,
 ) -> Tensor:
     """:func:`convolve` where so many spatial axes are asked for, and whose arguments are no subclasses of Tensor."""
     method_code(method)  # or an error
     if not isinstance(input, Tensor):
         return stock(axes, input, weight, bias, stride, padding, dilation, groups, activation)
     if input.dim() == axes + 1:
-        rest: Any = stride, padding, dilation, groups, activation, method
+        rest: Any = stride, padding, dilation, groups, activation, method, kept
         return convolve_axes(axes, input.unsqueeze(0), weight, bias, *rest).squeeze(0)
     if torch.is_autocast_enabled("cpu"):
         input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
@@ -150,12 +159,15 @@ def convolve_axes(
         steps = find_steps(axes, input.shape, weight.shape, stride, padding, dilation, groups)
     if steps is None or (bias is not None and bias.shape != weight.shape[:1]):
         return stock(axes, input, weight, bias, stride, padding, dilation, groups, activation)
+    conv = operators.conv
+    if kept is not None and weight.is_contiguous() and not torch.compiler.is_compiling():
+        conv = partial(operators.conv_kept, kept)
     if activation is None:
-        return operators.conv(input, weight, bias, *steps, method)  # type: ignore[no-any-return]
+        return conv(input, weight, bias, *steps, method)  # type: ignore[no-any-return]
     activation_code(activation)  # or an error
     if IN_DISPATCHER:
-        return operators.conv(input, weight, bias, *steps, method, activation)  # type: ignore[no-any-return]
-    return activations.apply(activation, operators.conv(input, weight, bias, *steps, method))
+        return conv(input, weight, bias, *steps, method, activation)  # type: ignore[no-any-return]
+    return activations.apply(activation, conv(input, weight, bias, *steps, method))
 
 
 def convolve_transposed(

@@ -9,9 +9,10 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor, nn
 from torch.fx import Proxy
 
+from .._core import KeptSpectra
 from ..enums import activation_code, method_code
 from . import activations
-from .convolution import convolve, stock
+from .convolution import convolve, keeps_spectra, stock
 from .internals import border
 
 
@@ -56,6 +57,7 @@ class Depthwise(nn.Module):
             self.padding = padding
             self._reversed_padding_repeated_twice = [self.dilation[0] * (self.kernel_size[0] - 1), 0]  # type: ignore[index,operator]
         self.activation, self.method = activation, method
+        self._kept = KeptSpectra()
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve."""
@@ -90,7 +92,9 @@ def _convolve(layer: Depthwise, input: Any, weight: Any, bias: Any) -> Tensor:
         input, padding = F.pad(input, border(facts), "constant" if mode == "zeros" else mode), 0
     arguments = input, weight, bias, facts.stride, padding, facts.dilation, facts.groups, layer.activation
     # A symbolic graph is for other tools, as a traced one is.
-    return stock(len(facts.kernel_size), *arguments) if symbolic else convolve(*arguments, layer.method)
+    if symbolic:
+        return stock(len(facts.kernel_size), *arguments)
+    return convolve(*arguments, layer.method, layer._kept if keeps_spectra(layer, layer.method) else None)
 
 
 class DepthwiseConv1d(Depthwise, nn.Conv1d):

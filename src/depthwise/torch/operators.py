@@ -8,6 +8,7 @@ told the dtype of its result, which may be any, and the method. Callers check th
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import prod
@@ -125,6 +126,24 @@ def _run(
     )
 
 
+class _Keeping(threading.local):
+    """Who keeps the spectra of the weight that this thread convolves with."""
+
+    spectra: _core.KeptSpectra | None = None
+
+
+_keeping = _Keeping()
+
+
+def conv_kept(spectra: _core.KeptSpectra, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
+    """:func:`conv`, of a dense weight whose spectra are kept."""
+    _keeping.spectra = spectra
+    try:
+        return conv(x, weight, bias, *rest)  # type: ignore[no-any-return]
+    finally:
+        _keeping.spectra = None
+
+
 def _steps(stride: Ints, padding: Ints, dilation: Ints, method: str) -> tuple[Any, Any, Any, str]:
     return tuple(stride), tuple(padding), tuple(dilation), method
 
@@ -143,7 +162,7 @@ def _conv(
     outs, _, *kernel = weight.shape
     g = sizes(x.shape, outs, tuple(kernel), *_steps(stride, padding, dilation, method))
     y = _empty(x, g.y_shape, dtype or x.dtype, result_is_channels_last(x, weight))
-    _run(FORWARD, g, x, weight, bias, y, activation)
+    _run(FORWARD, g, x, weight, bias, y, activation, _keeping.spectra)
     return y
 
 

@@ -17,8 +17,9 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, has_torch_function
 
+from .._core import KeptSpectra
 from ..enums import METHODS, method_code
-from .convolution import convolve_axes, convolve_axes_transposed
+from .convolution import convolve_axes, convolve_axes_transposed, keeps_spectra
 from .internals import HOOK
 
 Function = Callable[..., Any]
@@ -137,6 +138,7 @@ class Rerouted:
     def __init__(self, module: nn.Module, name: str, method: str) -> None:
         self._module, self._name, self._method = weakref.ref(module), name, method
         self._is_known = getattr(type(module), name) in _HOOKS
+        self._kept = KeptSpectra()
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -165,7 +167,8 @@ class Rerouted:
         if by_place and module.padding_mode == "zeros" and not has_torch_function(args):  # without what follows
             input, weight, bias = args
             steps = module.stride, module.padding, module.dilation, module.groups
-            return convolve_axes(len(module.kernel_size), input, weight, bias, *steps, None, self._method)
+            kept = self._kept if keeps_spectra(module, self._method) else None
+            return convolve_axes(len(module.kernel_size), input, weight, bias, *steps, None, self._method, kept)
         if torch.compiler.is_compiling():
             with _MODES[self._method]:
                 return function(module, *args, **kwargs)
