@@ -16,7 +16,7 @@ import numpy as np
 
 import depthwise
 from depthwise import ops, reference
-from helpers import DTYPES, LAYOUTS, assert_same, axis_of_any_steps, integers
+from helpers import DTYPES, LAYOUTS, assert_near, assert_same, axis_of_any_steps, integers
 
 
 def broadcast(a):
@@ -105,33 +105,36 @@ def case(rng):
     target = str(rng.choice(depthwise.targets()))
     n_threads = int(rng.integers(1, 4))
     what = f"x {x.dtype}{x.shape}{x.strides} W {W.dtype}{W.shape}{W.strides} gy {gy.dtype}{gy.strides} {steps} "
-    what += f"bias {b is not None} {target} {n_threads} threads"
+    widest = max(d * (k - 1) + 1 for k, d in zip(kernel, dilate, strict=True))
+    method = str(rng.choice(["direct", "direct", "auto", "fft" if len(size) < 3 and widest <= 256 else "auto"]))
+    what += f"bias {b is not None} {method} {target} {n_threads} threads"
     try:
         with depthwise.use_target(target), depthwise.threads(n_threads):
-            check(rng, x, W, b, gy, size, kernel, steps)
+            check(rng, x, W, b, gy, size, kernel, steps, method)
     except Exception as error:
         msg = f"{what}: {error}"
         raise AssertionError(msg) from error
     return what
 
 
-def check(rng, x, W, b, gy, size, kernel, steps):
+def check(rng, x, W, b, gy, size, kernel, steps, method):
+    same, ours = (assert_same if method == "direct" else assert_near), steps | {"method": method}
     before = [a.tobytes() for a in (x, W, gy)]
     y, gx = Framed(rng, (x.shape[0], W.shape[0] * x.shape[1], *gy.shape[2:]), x.dtype), Framed(rng, x.shape, gy.dtype)
     gW, gb = Framed(rng, W.shape, DTYPES[rng.integers(4)]), np.empty(gy.shape[1], DTYPES[rng.integers(4)])
     framed = rng.random() < 0.5
     activation = rng.choice([None, None, None, "relu", "relu6"])
-    assert_same(
-        ops.forward(x, W, b, activation=activation, out=y.out if framed else None, **steps),
+    same(
+        ops.forward(x, W, b, activation=activation, out=y.out if framed else None, **ours),
         reference.forward(x, W, b, activation=activation, **steps),
     )
-    assert_same(
-        ops.input_grad(gy, W, size, out=gx.out if framed else None, **steps),
+    same(
+        ops.input_grad(gy, W, size, out=gx.out if framed else None, **ours),
         reference.input_grad(gy, W, size, **steps),
     )
-    assert_same(
+    same(
         ops.weight_grad(
-            x, gy, kernel, out=gW.out if framed else None, bias_out=gb if rng.random() < 0.5 else None, **steps
+            x, gy, kernel, out=gW.out if framed else None, bias_out=gb if rng.random() < 0.5 else None, **ours
         ),
         reference.weight_grad(x, gy, kernel, **steps),
     )
