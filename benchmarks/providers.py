@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -29,14 +30,15 @@ class Provider(NamedTuple):
     enter: Callable[[], object] = lambda: None  # before each round
 
 
-def ours(layer: Layer, kind: str, layout: str, a: dict[str, Any]) -> Call:
+def ours(layer: Layer, kind: str, layout: str, a: dict[str, Any], method: str = "direct") -> Call:
     if kind == DECODE:
         return ours_decoding(a)
+    steps = layer.steps | {"method": method}
     if kind == "forward":
-        return lambda: ops.forward(a["x"], a["W"], a["b"], **layer.steps)
+        return lambda: ops.forward(a["x"], a["W"], a["b"], **steps)
     if kind == "input_grad":
-        return lambda: ops.input_grad(a["gy"], a["W"], layer.size, **layer.steps)
-    return lambda: ops.weight_grad(a["x"], a["gy"], layer.kernel, **layer.steps)
+        return lambda: ops.input_grad(a["gy"], a["W"], layer.size, **steps)
+    return lambda: ops.weight_grad(a["x"], a["gy"], layer.kernel, **steps)
 
 
 def grouped(layer: Layer, W: Any) -> Any:
@@ -283,9 +285,9 @@ TORCH = ["torch by float32", *DECODERS]  # what is asked for, and not asked for,
 NEEDS = {"onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"), "tflite": ("tensorflow",)}
 
 
-def available(targets: list[str], peers: list[str], through: str) -> list[Provider]:
+def available(targets: list[str], peers: list[str], through: str, method: str = "direct") -> list[Provider]:
     """Ours on each target, first, called through NumPy or JAX, and those peers that are installed."""
-    call = {"numpy": ours, "jax": ours_in_jax}[through]
+    call = {"numpy": partial(ours, method=method), "jax": ours_in_jax}[through]
     found = [Provider(f"ours {t}", call, lambda t=t: depthwise.use_target(t)) for t in targets]
     for name in peers:
         if all(importlib.util.find_spec(module) for module in NEEDS.get(name, (name,))):

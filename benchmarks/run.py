@@ -34,6 +34,7 @@ def options() -> argparse.Namespace:
     peers = ["torch", "onnxruntime", "openvino", "tflite", "jax", "chainer"]
     parser.add_argument("--peers", nargs="*", default=peers, help="those of %(default)s that are installed")
     parser.add_argument("--through", default="numpy", choices=["numpy", "jax"], help="how ours is called")
+    parser.add_argument("--method", default="direct", choices=["direct", "fft", "auto"], help="of ours, through NumPy")
     parser.add_argument("--match", default="", help="layers whose names hold this regular expression")
     parser.add_argument("--random", type=int, metavar="N", help="so many layers drawn by chance, not those of networks")
     parser.add_argument("--seed", type=int, default=0, help="of --random: other layers")
@@ -150,7 +151,7 @@ def main() -> None:
 
     if "bfloat16" in args.dtype:
         import ml_dtypes  # noqa: F401 - makes the name known to NumPy
-    found = providers.available(args.targets or depthwise.targets()[:1], args.peers, args.through)
+    found = providers.available(args.targets or depthwise.targets()[:1], args.peers, args.through, args.method)
     if "torch" in [p.name for p in found]:
         import torch
 
