@@ -26,7 +26,8 @@ def array(shape, dtype=np.float32):
 REJECTED = {
     "W ndim 3": ((x, array((3, 3, 3))), {}, ValueError, "W must have 4 axes (c_M, c_I, k_H, k_W), got 3"),
     "W ndim 0": ((x, array(())), {}, ValueError, "W must have 4 axes"),
-    "W ndim 5": ((x, array((1, 2, 3, 3, 3))), {}, ValueError, "W must have 4 axes"),
+    "W ndim 5": ((x, array((1, 2, 3, 3, 3))), {}, ValueError, "for each image, but for 1 images and not 2"),
+    "W ndim 6": ((x, array((1, 1, 2, 3, 3, 3))), {}, ValueError, "W must have 4 axes"),
     "W list": ((x, [[1.0]]), {}, TypeError, "W must be a NumPy array or a Variable, got list"),
     "W None": ((x, None), {}, TypeError, "got NoneType"),
     "x ndim 0": ((array(()), W), {}, ValueError, "x must have 4 axes (n, c_I, h, w), got 0"),
@@ -195,7 +196,7 @@ def bias_out(out, of_gy=False):
     ("call", "error", "message"),
     [
         (lambda: ops.input_grad(array((2, 6, 2, 4)), W, (4, 7)), ValueError, "gy must have shape (2, 6, 2, 5)"),
-        (lambda: ops.input_grad(array((2, 6, 2)), W, (4, 7)), ValueError, "gy must have 4 axes"),
+        (lambda: ops.input_grad(array((2, 6)), W, (4, 7)), ValueError, "gy must have 4 axes"),
         (lambda: ops.input_grad(array((2, 6, 2, 5)), W, (4, 7.0)), TypeError, "input_size must be"),
         (lambda: ops.input_grad([1], W, (4, 7)), TypeError, "gy must be a NumPy array"),
         (lambda: ops.input_grad(array((2, 6, 2, 5), int), W, (4, 7)), TypeError, "gy must be float16"),

@@ -35,6 +35,7 @@ class Geometry:
     channels: int
     multiplier: int
     axes: tuple[Axis, ...]
+    method: str
     sizes: _core.Sizes
 
     @cached_property
@@ -120,12 +121,12 @@ def _geometry(
     pad: Any,
     dilate: Any,
     spatial: int | None,
-    method: int,
+    method: str,
 ) -> Geometry:
     axes = _axes(x_shape, W_shape, stride, pad, dilate, spatial)
     batch, channels, multiplier = x_shape[0], x_shape[1], W_shape[0]
-    sizes = _core.Sizes(batch, channels, multiplier, [*map(_engine_axis, axes)], method)
-    return Geometry(batch, channels, multiplier, axes, sizes)
+    sizes = _core.Sizes(batch, channels, multiplier, [*map(_engine_axis, axes)], method_code(method))
+    return Geometry(batch, channels, multiplier, axes, method, sizes)
 
 
 def geometry(
@@ -159,7 +160,8 @@ def geometry(
     """
     if not _core.is_plain((stride, pad, dilate)):
         stride, pad, dilate = parsed(stride, pad, dilate, spatial_axes(spatial, W=W_shape, x=x_shape))
-    return _geometry(x_shape, W_shape, stride, pad, dilate, spatial, method_code(method))
+    method_code(method)  # or an error
+    return _geometry(x_shape, W_shape, stride, pad, dilate, spatial, method)
 
 
 def axes(

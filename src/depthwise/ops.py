@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from . import passes
+from . import passes, samples
 from .arguments import Ints, Pad, spatial_axes
 from .arrays import check_array
 from .enums import activation_code
@@ -42,7 +42,8 @@ def forward(
         through ``transpose(0, 3, 1, 2)``) are both read in place; any other strides are read too, through scratch
         memory.
     W : ndarray of shape (c_M, c_I, k_H, k_W), or (c_M, c_I, k), or (c_M, c_I, k_D, k_H, k_W)
-        Of any of these dtypes; or what :func:`prepare` makes of it.
+        Of any of these dtypes; or what :func:`prepare` makes of it. With an axis more, (n, c_M, c_I, k_H, k_W), each
+        image has filters of its own (dynamic convolution, a blur that is not known).
     b : ndarray of shape (c_I * c_M,), optional
         Of any of these dtypes.
     stride, dilate : int or sequence of an int for each spatial axis, default 1
@@ -104,6 +105,9 @@ def forward(
     check_array("W", W)
     if b is not None:
         check_array("b", b)
+    if samples.is_per_sample(x, W):
+        g = geometry(x.shape, samples.image_shape("x", x, W), stride, pad, dilate, method=method)
+        return samples.forward(g, x, W, b, out, activation_code(activation))
     g = geometry(x.shape, W.shape, stride, pad, dilate, method=method)
     return passes.forward(g, x, W, b, out, activation=activation_code(activation), kept=kept)
 
@@ -164,7 +168,7 @@ def input_grad(
     gy : ndarray of shape (n, c_I * c_M, h_O, w_O), or of one or three spatial axes
         float16, bfloat16, float32 or float64, read in place in either layout.
     W : ndarray of shape (c_M, c_I, k_H, k_W), with as many
-        Of any of these dtypes.
+        Of any of these dtypes; or (n, c_M, c_I, k_H, k_W), as :func:`forward` takes it.
     input_size : int or sequence of ints
         (h, w) of x, or (l,) or (d, h, w), which the output size does not determine.
     stride, pad, dilate, method
@@ -201,6 +205,10 @@ def input_grad(
     """
     check_array("gy", gy)
     check_array("W", W)
+    if samples.is_per_sample(gy, W):
+        W_shape = samples.image_shape("gy", gy, W)
+        g = input_grad_geometry(gy.shape, W_shape, input_size, stride, pad, dilate, method)
+        return samples.input_grad(g, gy, W, out)
     return passes.input_grad(
         input_grad_geometry(gy.shape, W.shape, input_size, stride, pad, dilate, method), gy, W, out
     )
@@ -215,6 +223,7 @@ def weight_grad(
     pad: Pad = 0,
     dilate: Ints = 1,
     method: str = "direct",
+    per_sample: bool = False,
     out: AnyArray | None = None,
     bias_out: AnyArray | None = None,
 ) -> AnyArray:
@@ -233,7 +242,9 @@ def weight_grad(
         (k_H, k_W), or (k,) or (k_D, k_H, k_W), which the output size does not determine.
     stride, pad, dilate, method
         As given to :func:`forward`.
-    out : ndarray of shape (c_M, c_I, k_H, k_W), optional
+    per_sample : bool, default False
+        Whether each image had filters of its own, and has a gradient of its own.
+    out : ndarray of shape (c_M, c_I, k_H, k_W), or (n, c_M, c_I, k_H, k_W) per sample, optional
         Receives the result; of x's dtype or any other of these, of any strides, sharing no memory with the inputs.
     bias_out : ndarray of shape (c_I * c_M,), optional
         Receives what :func:`bias_grad` of gy gives, which is summed here while gy is in the cache; of any of these
@@ -241,7 +252,7 @@ def weight_grad(
 
     Returns
     -------
-    ndarray of shape (c_M, c_I, k_H, k_W)
+    ndarray of shape (c_M, c_I, k_H, k_W), or (n, c_M, c_I, k_H, k_W) per sample
         `out`, or a new array of x's dtype. Sums are kept in float32 for at most 512 products a lane, in float64
         beyond, or in float64 throughout where x or gy is float64, and rounded once.
 
@@ -268,9 +279,10 @@ def weight_grad(
     check_array("gy", gy)
     if out is not None:
         check_array("out", out)
-    multiplier = out.shape[0] if out is not None and out.ndim > 0 else 0
+    multiplier = out.shape[per_sample] if out is not None and out.ndim > per_sample else 0
     g = weight_grad_geometry(x.shape, gy.shape, kernel_size, stride, pad, dilate, multiplier, method)
-    return passes.weight_grad(g, x, gy, out, bias_out)
+    compute = samples.weight_grad if per_sample else passes.weight_grad
+    return compute(g, x, gy, out, bias_out)
 
 
 def bias_grad(gy: AnyArray, *, out: AnyArray | None = None) -> AnyArray:

@@ -27,6 +27,13 @@ from .geometry import Geometry
 from .runtime import active_target, get_num_threads
 
 
+def check_bias(g: Geometry, x: Any, W: Any, b: Any) -> None:
+    """ValueError unless b has an element for each channel of the output."""
+    if b.shape != g.y_shape[1:2]:
+        msg = f"b must have shape ({g.y_shape[1]},) (x {x.shape}, W {W.shape}), got {b.shape}"
+        raise ValueError(msg)
+
+
 def forward(
     g: Geometry,
     x: AnyArray,
@@ -41,9 +48,7 @@ def forward(
     x_code, W_code, b_code = dtype_code("x", x.dtype), dtype_code("W", W.dtype), 0
     if b is not None:
         b_code = dtype_code("b", b.dtype)
-        if b.shape != g.y_shape[1:2]:
-            msg = f"b must have shape ({g.y_shape[1]},) (x {x.shape}, W {W.shape}), got {b.shape}"
-            raise ValueError(msg)
+        check_bias(g, x, W, b)
     if out is not None:
         check_out(out, g.y_shape, x.dtype, ("x", x), ("W", W), ("b", b))
     y = image_to_write(out, g.y_shape, x, x_code)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from .. import passes
 from ..arrays import check_array, empty
 from ..geometry import Geometry, geometry
+from ..samples import image_shape
 from .arithmetic import BroadcastTo, Reshape, cast
 from .graph import Function
 from .variable import Variable, as_variable
@@ -120,6 +121,24 @@ def depthwise_convolution(
     if b is not None and b.dtype != x.dtype:
         msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
         raise TypeError(msg)
+    if (x.ndim, W.ndim) == (spatial + 2, spatial + 3):
+        return _per_sample(spatial, as_variable(x), as_variable(W), b, stride, pad, dilate, method)
     inputs = (x, W) if b is None else (x, W, b)
     g = geometry(x.shape, W.shape, stride, pad, dilate, spatial, method)
     return Convolution(g)(*(as_variable(a) for a in inputs))
+
+
+def _per_sample(
+    spatial: int, x: Variable, W: Variable, b: Any, stride: Any, pad: Any, dilate: Any, method: str
+) -> Variable:
+    """Filters of its own for each image: the images are channels of one."""
+    shape = image_shape("x", x, W)
+    g = geometry(x.shape, shape, stride, pad, dilate, spatial, method)
+    if b is not None:
+        passes.check_bias(g, x, W, b)
+    n, channels, outs = x.shape[0], x.shape[1], g.y_shape[1]
+    folded = W.transpose(1, 0, *range(2, W.ndim)).reshape(shape[0], n * channels, *shape[2:])
+    biases = None if b is None else BroadcastTo((n, outs))(as_variable(b)).reshape(n * outs)
+    image = x.reshape(1, n * channels, *x.shape[2:])
+    y = depthwise_convolution(spatial, image, folded, biases, stride, pad, dilate, method)
+    return y.reshape(g.y_shape)

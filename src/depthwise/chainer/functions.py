@@ -123,7 +123,8 @@ def depthwise_convolution_2d(
         float16, bfloat16 (ml_dtypes), float32 or float64. Planar (NCHW) and channels-last memory are both read in
         place, and so is any other.
     W : Variable or ndarray of shape (c_M, c_I, k_H, k_W)
-        Of any of these dtypes; c_M is the channel multiplier.
+        Of any of these dtypes; c_M is the channel multiplier. With an axis more, (n, c_M, c_I, k_H, k_W), each image
+        has filters of its own.
     b : Variable or ndarray of shape (c_I * c_M,), optional
         Of x's dtype.
     stride : int or pair of ints, default 1

@@ -152,6 +152,8 @@ def convolve_axes(
     if input.dim() == axes + 1:
         rest: Any = stride, padding, dilation, groups, activation, method, kept
         return convolve_axes(axes, input.unsqueeze(0), weight, bias, *rest).squeeze(0)
+    if isinstance(weight, Tensor) and weight.dim() == input.dim() + 1 and groups == input.shape[1]:
+        return _convolve_each(axes, input, weight, bias, stride, padding, dilation, activation, method)
     if torch.is_autocast_enabled("cpu"):
         input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
     steps = None
@@ -168,6 +170,33 @@ def convolve_axes(
     if IN_DISPATCHER:
         return conv(input, weight, bias, *steps, method, activation)  # type: ignore[no-any-return]
     return activations.apply(activation, conv(input, weight, bias, *steps, method))
+
+
+def _convolve_each(
+    axes: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints | str,
+    dilation: Ints,
+    *rest: Any,
+) -> Tensor:
+    """Filters of its own for each image, a weight (n, c_I * c_M, 1, kernel ...): the images are channels of one."""
+    n, channels, outs = input.shape[0], input.shape[1], weight.shape[1]
+    if weight.shape[0] != n:
+        msg = (
+            f"weight {tuple(weight.shape)} has filters for {weight.shape[0]} images, input {tuple(input.shape)} has {n}"
+        )
+        raise ValueError(msg)
+    if bias is not None and bias.shape != (outs,):
+        msg = f"bias must have shape ({outs},), got {tuple(bias.shape)}"
+        raise ValueError(msg)
+    image = input.reshape(1, n * channels, *input.shape[2:])
+    biases = None if bias is None else bias.repeat(n)
+    filters = weight.flatten(0, 1)
+    y = convolve_axes(axes, image, filters, biases, stride, padding, dilation, n * channels, *rest)
+    return y.reshape(n, outs, *y.shape[2:])
 
 
 def convolve_transposed(

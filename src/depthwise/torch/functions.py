@@ -68,7 +68,8 @@ def conv2d(
         float16, bfloat16, float32 or float64, in contiguous or channels_last memory, which are both read in place, or
         of any other strides.
     weight : Tensor of shape (c_I * c_M, 1, k_H, k_W)
-        Of input's dtype; filters c * c_M to (c + 1) * c_M - 1 belong to channel c.
+        Of input's dtype; filters c * c_M to (c + 1) * c_M - 1 belong to channel c. With an axis more, of shape
+        (n, c_I * c_M, 1, k_H, k_W), each image has filters of its own.
     bias : Tensor of shape (c_I * c_M,), optional
         Of input's dtype.
     stride, dilation : int or pair of ints, default 1
