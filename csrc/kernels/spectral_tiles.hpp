@@ -12,6 +12,8 @@ using depthwise::Spectral;
 struct AxisTile {
   int64_t in_base, in_first;  // the array's number of input 0, and its place
   Range in, out;              // inside the array
+  int64_t first_input() const { return in_base; }
+  int64_t first_output() const { return out.begin; }
 };
 
 inline AxisTile axis_tile(const FourierAxis& a, int64_t tile) {
@@ -62,32 +64,32 @@ inline LaneTiles<S> lane_tiles(const Spectral& job, int64_t filter, int64_t cell
   return all;
 }
 
-// The windows of these lanes in an array whose channel of each is channel * multiplier + m.
+// The windows of these lanes in an array whose channel of each is channel * multiplier + m: of what `base` and `inside`
+// of an AxisTile say.
 template <class S>
-inline void set_inputs(LaneWindows<S>& windows, const LaneTiles<S>& tiles, const Side& side, int64_t multiplier,
-                       int64_t m) {
+inline void set_windows(LaneWindows<S>& windows, const LaneTiles<S>& tiles, const Side& side, int64_t multiplier,
+                        int64_t m, int64_t (AxisTile::*base)() const, Range AxisTile::* inside) {
   LaneWindow lanes[S::N] = {};
   for (int64_t l = 0; l < tiles.count; ++l) {
     const LaneTile& t = tiles.lanes[l];
-    lanes[l] = {.at = t.image * side.batch + (t.channel * multiplier + m) * side.channel + t.h.in_base * side.cross +
-                      t.w.in_base * side.line,
-                .rows = {t.h.in.begin - t.h.in_base, t.h.in.end - t.h.in_base},
-                .columns = {t.w.in.begin - t.w.in_base, t.w.in.end - t.w.in_base}};
+    const int64_t row = (t.h.*base)(), column = (t.w.*base)();
+    const Range rows = t.h.*inside, columns = t.w.*inside;
+    lanes[l] = {.at = t.image * side.batch + (t.channel * multiplier + m) * side.channel + row * side.cross +
+                      column * side.line,
+                .rows = {rows.begin - row, rows.end - row},
+                .columns = {columns.begin - column, columns.end - column}};
   }
   windows.set(lanes, tiles.count);
 }
 template <class S>
+inline void set_inputs(LaneWindows<S>& windows, const LaneTiles<S>& tiles, const Side& side, int64_t multiplier,
+                       int64_t m) {
+  set_windows(windows, tiles, side, multiplier, m, &AxisTile::first_input, &AxisTile::in);
+}
+template <class S>
 inline void set_outputs(LaneWindows<S>& windows, const LaneTiles<S>& tiles, const Side& side, int64_t multiplier,
                         int64_t m) {
-  LaneWindow lanes[S::N] = {};
-  for (int64_t l = 0; l < tiles.count; ++l) {
-    const LaneTile& t = tiles.lanes[l];
-    lanes[l] = {.at = t.image * side.batch + (t.channel * multiplier + m) * side.channel + t.h.out.begin * side.cross +
-                      t.w.out.begin * side.line,
-                .rows = {0, t.h.out.size()},
-                .columns = {0, t.w.out.size()}};
-  }
-  windows.set(lanes, tiles.count);
+  set_windows(windows, tiles, side, multiplier, m, &AxisTile::first_output, &AxisTile::out);
 }
 
 }  // namespace
