@@ -35,8 +35,8 @@ def test_an_array_that_changes_its_shape_meanwhile(monkeypatch):
     x, W = np.arange(168, dtype=np.float32).reshape(2, 3, 4, 7), np.ones((1, 3, 1, 1), np.float32)
     real = ops.geometry
 
-    def then_changed(*args):
-        result = real(*args)
+    def then_changed(*args, **keywords):
+        result = real(*args, **keywords)
         x.shape = (1, 1, 1, 168)
         return result
 
