@@ -10,17 +10,17 @@ namespace {
 
 using depthwise::FourierAxis;
 
-// Numbers `step` elements apart. Where the parts change places a transform is the inverse one.
+// Complex numbers `step` elements apart. Where the parts change places a transform is the inverse one.
 template <class E>
-struct Numbers {
+struct ComplexSpan {
   E *re, *im;
   Step step;
-  Numbers swapped() const { return {im, re, step}; }
+  ComplexSpan swapped() const { return {im, re, step}; }
 };
 
-// Numbers that follow one another.
+// Complex numbers that follow one another.
 template <class S>
-inline Numbers<typename S::E> numbers_at(typename S::E* data) {
+inline ComplexSpan<typename S::E> span_at(typename S::E* data) {
   return {data, data + S::N, 2 * S::N};
 }
 
@@ -32,11 +32,11 @@ struct Complex {
 };
 
 template <class S>
-DEPTHWISE_INLINE Complex<S> load_number(const Numbers<typename S::E>& from, Step i) {
+DEPTHWISE_INLINE Complex<S> load_at(const ComplexSpan<typename S::E>& from, Step i) {
   return {S::load(from.re + i * from.step), S::load(from.im + i * from.step)};
 }
 template <class S>
-DEPTHWISE_INLINE void store_number(const Numbers<typename S::E>& to, Step i, Complex<S> v) {
+DEPTHWISE_INLINE void store_at(const ComplexSpan<typename S::E>& to, Step i, Complex<S> v) {
   S::store(to.re + i * to.step, v.re);
   S::store(to.im + i * to.step, v.im);
 }
@@ -111,7 +111,7 @@ DEPTHWISE_INLINE void transform_all(Complex<S> (&a)[5]) {
 
 // One pass over `groups` * R * `apart` numbers. `roots`: for each group R - 1 factors, a real and an imaginary part.
 template <class S, int R>
-DEPTHWISE_NOINLINE void transform_pass(const Numbers<typename S::E>& from, const Numbers<typename S::E>& to,
+DEPTHWISE_NOINLINE void transform_pass(const ComplexSpan<typename S::E>& from, const ComplexSpan<typename S::E>& to,
                                        Step groups, Step apart, const typename S::E* roots) {
   const Step from_next = groups * apart * from.step, to_next = apart * to.step;
   const auto one = [&](Step in, Step out, const Complex<S>* factors) __attribute__((always_inline)) {
@@ -141,7 +141,7 @@ DEPTHWISE_NOINLINE void transform_pass(const Numbers<typename S::E>& from, const
 template <class S>
 class Fourier {
   using E = typename S::E;
-  using Line = Numbers<E>;
+  using Line = ComplexSpan<E>;
 
  public:
   explicit Fourier(const FourierAxis& axis) : axis_(axis) {}
@@ -152,8 +152,8 @@ class Fourier {
 
   // `to` may be `from`, and `scratch` neither.
   void transform(const Line& from, const Line& to, E* scratch) const {
-    const Line turns[2] = {numbers_at<S>(scratch), numbers_at<S>(scratch + 2 * S::N * axis_.size)};
-    if (!axis_.passes) return store_number<S>(to, 0, load_number<S>(from, 0));
+    const Line turns[2] = {span_at<S>(scratch), span_at<S>(scratch + 2 * S::N * axis_.size)};
+    if (!axis_.passes) return store_at<S>(to, 0, load_at<S>(from, 0));
     Line at = from;
     Step groups = axis_.size, apart = 1;
     for (int64_t pass = 0; pass < axis_.passes; ++pass) {

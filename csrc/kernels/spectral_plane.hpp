@@ -55,7 +55,7 @@ class SpectralPlane {
         windows.load(second_stage() + column_places.at(columns.begin) * S::N, step, u + 1);
       else
         ::clear<S>(second_stage(), w_.size * S::N);
-      along_w_.transform({stage_, second_stage(), S::N}, numbers_at<S>(spectrum_), scratch_);
+      along_w_.transform({stage_, second_stage(), S::N}, span_at<S>(spectrum_), scratch_);
       const int64_t first = row_places.at(u), second = two ? row_places.at(u + 1) : -1;
       tell_apart(row(first), two ? row(second) : nullptr);
       if (!in_order) continue;
@@ -67,20 +67,20 @@ class SpectralPlane {
   }
 
   // A column's spectrum, to a column that stands alone.
-  void transform_column(int64_t k, E* to) { along_h_.transform(column(k), numbers_at<S>(to), scratch_); }
+  void transform_column(int64_t k, E* to) { along_h_.transform(column(k), span_at<S>(to), scratch_); }
   // ... and back from it.
   void transform_column_back(E* from, int64_t k) {
-    along_h_.transform(numbers_at<S>(from).swapped(), column(k).swapped(), scratch_);
+    along_h_.transform(span_at<S>(from).swapped(), column(k).swapped(), scratch_);
   }
 
   // What a column's place holds meanwhile.
-  void load_column(int64_t k, E* to) const { copy_numbers(column(k), numbers_at<S>(to)); }
-  void store_column(E* from, int64_t k) { copy_numbers(numbers_at<S>(from), column(k)); }
+  void load_column(int64_t k, E* to) const { copy_span(column(k), span_at<S>(to)); }
+  void store_column(E* from, int64_t k) { copy_span(span_at<S>(from), column(k)); }
 
   // Transforms two rows back: the vectors of the first, and of the second behind those.
   const E* transform_rows_back(int64_t first, int64_t second) {
     put_together(row(first), row(second));
-    along_w_.transform(numbers_at<S>(spectrum_).swapped(), Numbers<E>{stage_, second_stage(), S::N}.swapped(),
+    along_w_.transform(span_at<S>(spectrum_).swapped(), ComplexSpan<E>{stage_, second_stage(), S::N}.swapped(),
                        scratch_);
     return stage_;
   }
@@ -91,14 +91,14 @@ class SpectralPlane {
     DEPTHWISE_REQUIRE(i >= 0 && i < h_.size, "a row has a place");
     return data_ + i * row_size();
   }
-  Numbers<E> column(int64_t k) const {
+  ComplexSpan<E> column(int64_t k) const {
     E* first = data_ + k * 2 * S::N;
     return {first, first + S::N, row_size()};
   }
   E* second_stage() const { return stage_ + w_.size * S::N; }
 
-  void copy_numbers(const Numbers<E>& from, const Numbers<E>& to) const {
-    for (int64_t i = 0; i < h_.size; ++i) store_number<S>(to, i, load_number<S>(from, i));
+  void copy_span(const ComplexSpan<E>& from, const ComplexSpan<E>& to) const {
+    for (int64_t i = 0; i < h_.size; ++i) store_at<S>(to, i, load_at<S>(from, i));
   }
 
   void clear_rows(int64_t begin, int64_t end) {
@@ -107,20 +107,20 @@ class SpectralPlane {
 
   // The spectra of the two rows, twice each, whose sum and i-fold is in spectrum_.
   void tell_apart(E* first, E* second) const {
-    const Numbers<E> all = numbers_at<S>(spectrum_);
+    const ComplexSpan<E> all = span_at<S>(spectrum_);
     for (int64_t k = 0; k < half_; ++k) {
-      const Complex<S> a = load_number<S>(all, k), b = load_number<S>(all, k ? w_.size - k : 0);
-      store_number<S>(numbers_at<S>(first), k, {S::add(a.re, b.re), S::sub(a.im, b.im)});
-      if (second) store_number<S>(numbers_at<S>(second), k, {S::add(a.im, b.im), S::sub(b.re, a.re)});
+      const Complex<S> a = load_at<S>(all, k), b = load_at<S>(all, k ? w_.size - k : 0);
+      store_at<S>(span_at<S>(first), k, {S::add(a.re, b.re), S::sub(a.im, b.im)});
+      if (second) store_at<S>(span_at<S>(second), k, {S::add(a.im, b.im), S::sub(b.re, a.re)});
     }
   }
   // The way back.
   void put_together(E* first, E* second) const {
-    const Numbers<E> all = numbers_at<S>(spectrum_);
+    const ComplexSpan<E> all = span_at<S>(spectrum_);
     for (int64_t k = 0; k < half_; ++k) {
-      const Complex<S> a = load_number<S>(numbers_at<S>(first), k), b = load_number<S>(numbers_at<S>(second), k);
-      store_number<S>(all, k, plus_i<S>(a, b));
-      if (k && 2 * k < w_.size) store_number<S>(all, w_.size - k, {S::add(a.re, b.im), S::sub(b.re, a.im)});
+      const Complex<S> a = load_at<S>(span_at<S>(first), k), b = load_at<S>(span_at<S>(second), k);
+      store_at<S>(all, k, plus_i<S>(a, b));
+      if (k && 2 * k < w_.size) store_at<S>(all, w_.size - k, {S::add(a.re, b.im), S::sub(b.re, a.im)});
     }
   }
 
