@@ -226,9 +226,9 @@ NB_MODULE(_core, m) {
         [](nb::handle value) { return is_plain(value.ptr(), 3); });  // several values of pairs for each axis
 
   // A copy, or what a pickle holds, has kept nothing yet.
-  nb::class_<KeptSpectra>(m, "KeptSpectra")
+  nb::class_<SpectraKeeper>(m, "SpectraKeeper")
       .def(nb::init<>())
-      .def("bytes", &KeptSpectra::bytes)
+      .def("bytes", [](SpectraKeeper& self) { return self.of_all()->bytes(); })
       .def("__reduce__", [](nb::handle self) { return nb::make_tuple(self.type(), nb::tuple()); });
 
   nb::exception<Refused>(m, "Refused", PyExc_ValueError);
@@ -238,7 +238,7 @@ NB_MODULE(_core, m) {
   m.def(
       "run",
       [](int pass, const Sizes& s, nb::handle x, int x_dtype, nb::handle W, int W_dtype, nb::handle b, int b_dtype,
-         nb::handle y, int y_dtype, int target, int threads, int activation, KeptSpectra* keeper) {
+         nb::handle y, int y_dtype, int target, int threads, int activation, SpectraKeeper* keeper) {
         const Held held[4] = {hold(x, x_dtype), hold(W, W_dtype), hold(b, b_dtype), hold(y, y_dtype)};
         for (int i = 0; i < 4; ++i)
           if (const char* why = held[i].refusal()) throw Refused(std::string("xWby").substr(i, 1) + " " + why);
@@ -252,7 +252,8 @@ NB_MODULE(_core, m) {
             problem(pass, s, held[0].array(), held[1].array(), held[2].array(), held[3].array(), activation);
         const Target& kernels = target_at(target);
         nb::gil_scoped_release released;
-        solve(p, kernels, threads, pool(), keeper);
+        const auto kept = keeper ? keeper->of_all() : nullptr;
+        solve(p, kernels, threads, pool(), kept.get());
       },
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
@@ -275,13 +276,13 @@ NB_MODULE(_core, m) {
   m.def(
       "run_at",
       [](int pass, const Sizes& s, const Place& x, const Place& W, const Place& b, const Place& y, int target,
-         int threads, int activation, KeptSpectra* keeper) {
+         int threads, int activation, SpectraKeeper* keeper) {
         const Problem p = problem(pass, s, as_array(x), as_array(W), as_array(b), as_array(y), activation);
         const Target& kernels = target_at(target);
         nb::gil_scoped_release released;
         const int64_t weights = p.channels * p.multiplier * p.d.kernel * p.h.kernel * p.w.kernel;
-        if (keeper) keeper->follow(p.W.data, static_cast<size_t>(weights * item_bytes(p.W.dtype)));
-        solve(p, kernels, threads, openmp_executor(), keeper);
+        const auto kept = keeper ? keeper->of(p.W.data, static_cast<size_t>(weights * item_bytes(p.W.dtype))) : nullptr;
+        solve(p, kernels, threads, openmp_executor(), kept.get());
       },
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
       nb::arg().none());
@@ -331,6 +332,7 @@ NB_MODULE(_core, m) {
     const Target& t = target_at(target);
     const Plan plan(largest_part(p), t, threads);
     const SpectralPlan spectral(p, t, threads);
+    if (const std::string why = refusal(spectral); !why.empty()) throw nb::value_error(why.c_str());
     const Facts all(p, plan.facts.k);
     auto ways = describe_candidates(plan);
     ways.push_back(describe_way(spectral));

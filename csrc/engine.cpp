@@ -201,10 +201,11 @@ Problem plane_of(const Problem& p, int64_t image, int64_t channel) {
   return one;
 }
 
-// The filters' spectra, made unless they are kept.
+// The filters' spectra, made unless they are kept; none where they are too many to be.
 std::shared_ptr<const KeptSpectra::Spectra> spectra_for(const SpectralPlan& plan, const Target& target,
                                                         KeptSpectra& keeper, Executor& executor) {
   if (auto kept = keeper.find(plan)) return kept;
+  if (bytes_of_spectra(plan) > KeptSpectra::most_bytes) return nullptr;
   std::shared_ptr<const KeptSpectra::Spectra> made(
       new KeptSpectra::Spectra{SpectralPlan(plan.problem, target, plan.threads), Block(bytes_of_spectra(plan))});
   Spectral job = plan.job;
@@ -222,7 +223,7 @@ void execute(const SpectralPlan& plan, const Target& target, int threads, Execut
   std::shared_ptr<const KeptSpectra::Spectra> kept;
   if (keeper && plan.problem.pass != Pass::weight_grad) {
     kept = spectra_for(plan, target, *keeper, executor);
-    job.spectra = kept->memory.data();
+    if (kept) job.spectra = kept->memory.data();
   }
   const bool weights = plan.problem.pass == Pass::weight_grad;
   const int64_t sums = weights ? job.parts * job.channels * job.multiplier * job.h.taps * job.w.taps : 0;
@@ -242,8 +243,7 @@ void execute(const SpectralPlan& plan, const Target& target, int threads, Execut
 bool solve_spectrally(const Problem& p, const Target& target, int threads, Executor& executor, KeptSpectra* keeper) {
   if (p.method == Method::direct) return false;
   const SpectralPlan plan(p, target, threads);
-  if (plan.misfit && p.method == Method::fft && plan.facts.products != 0)
-    throw std::invalid_argument(std::string("the method \"fft\" cannot do this: ") + plan.misfit);
+  if (const std::string why = refusal(plan); !why.empty()) throw std::invalid_argument(why);
   if (!is_taken(plan, keeper)) return false;
   execute(plan, target, threads, executor, keeper);
   if (p.pass == Pass::weight_grad && p.b.data) execute(Plan(without_taps(p), target, threads), executor);

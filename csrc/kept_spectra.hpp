@@ -10,23 +10,15 @@
 
 namespace depthwise {
 
-// Of one array of filters. Several threads may ask.
+// Of one array of filters, which does not change. Several threads may ask.
 class KeptSpectra {
  public:
   struct Spectra {
     SpectralPlan plan;  // what they were made for
     Block memory;
   };
-
-  // To be told of filters that may have changed, as so many bytes: then what is kept is dropped. They are compared
-  // whole, which takes a hundredth of a transform, since no one counts all that may have been written to a framework's
-  // memory.
-  void follow(const void* filters, size_t bytes) {
-    const std::lock_guard lock(mutex_);
-    if (followed_.size() == bytes && std::memcmp(followed_.data(), filters, bytes) == 0) return;
-    kept_.clear();
-    followed_.assign(static_cast<const char*>(filters), static_cast<const char*>(filters) + bytes);
-  }
+  // Of more nothing is kept.
+  static constexpr int64_t most_bytes = int64_t{64} << 20;
 
   // Those for a plan, if they have been made.
   std::shared_ptr<const Spectra> find(const SpectralPlan& plan) {
@@ -38,21 +30,51 @@ class KeptSpectra {
   // Keeps the few that were made last: a model has images of few sizes.
   void keep(std::shared_ptr<const Spectra> made) {
     const std::lock_guard lock(mutex_);
-    if (kept_.size() == most) kept_.erase(kept_.begin());
+    for (const auto& one : kept_)
+      if (have_same_spectra(one->plan, made->plan)) return;  // another thread's
     kept_.push_back(std::move(made));
+    while (kept_.size() > most || bytes_kept() > most_bytes) kept_.erase(kept_.begin());
   }
   int64_t bytes() {
     const std::lock_guard lock(mutex_);
+    return bytes_kept();
+  }
+
+ private:
+  int64_t bytes_kept() const {
     int64_t bytes = 0;
     for (const auto& one : kept_) bytes += bytes_of_spectra(one->plan);
     return bytes;
   }
 
- private:
   static constexpr size_t most = 4;
   std::mutex mutex_;
   std::vector<std::shared_ptr<const Spectra>> kept_;
-  std::vector<char> followed_;
+};
+
+// The same for whoever has filters that may change.
+class SpectraKeeper {
+ public:
+  // What is kept of filters that are these bytes: nothing, where they were others. They are compared whole, which takes
+  // a hundredth of a transform, since no one counts all that may have been written to a framework's memory.
+  std::shared_ptr<KeptSpectra> of(const void* filters, size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    if (filters_.size() != bytes || std::memcmp(filters_.data(), filters, bytes) != 0) {
+      kept_ = std::make_shared<KeptSpectra>();
+      filters_.assign(static_cast<const char*>(filters), static_cast<const char*>(filters) + bytes);
+    }
+    return kept_;
+  }
+  // ... of filters that never change.
+  std::shared_ptr<KeptSpectra> of_all() {
+    const std::lock_guard lock(mutex_);
+    return kept_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::shared_ptr<KeptSpectra> kept_ = std::make_shared<KeptSpectra>();
+  std::vector<char> filters_;
 };
 
 }  // namespace depthwise

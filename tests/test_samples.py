@@ -82,6 +82,8 @@ def test_errors_in_the_callers_words():
         ops.input_grad(x, W, (9, 9))
     with pytest.raises(ValueError, match="gy must have shape"):
         ops.weight_grad(x, x, (3, 3), per_sample=True)
+    with pytest.raises(ValueError, match=r"gy must have shape \(3, 2, 3, 3\)"):
+        ops.weight_grad(x, np.zeros((4, 2, 3, 3), "f"), (3, 3), per_sample=True)
     with pytest.raises(ValueError, match="out must have shape"):
         ops.forward(x, W, out=np.zeros((3, 2, 5, 5), "f"))
     with pytest.raises(ValueError, match="shape"):
@@ -139,6 +141,7 @@ def test_pytorch():
     for t, grad in zip(inputs, (gx, gW.swapaxes(1, 2).reshape(weight.shape), gb), strict=True):
         near(t.grad, grad)
     near(conv2d(*inputs, padding=1, activation="relu").detach(), np.maximum(y, 0))
+    assert conv2d(torch.zeros(0, 2, 5, 5), torch.zeros(0, 4, 1, 3, 3)).shape == (0, 4, 3, 3)
     with pytest.raises(ValueError, match="has filters for 2 images"):
         conv2d(inputs[0], inputs[1][:2])
     with pytest.raises(ValueError, match="bias must have shape"):

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import depthwise
-from depthwise import ops, reference
+from depthwise import _core, ops, reference
 from helpers import DTYPES, LAYOUTS, check_passes, lanes
 
 slow = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -183,6 +183,8 @@ def test_errors_in_the_callers_words():
         ops.weight_grad(x, x, (1, 1), method=["fft"])
     with pytest.raises(ValueError, match='the method "fft" cannot do this: volumes'):
         ops.forward(np.zeros((1, 2, 4, 4, 4), "f"), np.zeros((1, 2, 3, 3, 3), "f"), method="fft")
+    with pytest.raises(ValueError, match='the method "fft" cannot do this: volumes'):
+        depthwise.explain((1, 2, 4, 4, 4), (1, 2, 3, 3, 3), method="fft")
     with pytest.raises(ValueError, match="wider than the largest transform"):
         ops.forward(np.zeros((1, 2, 9, 400), "f"), np.zeros((1, 2, 3, 300), "f"), method="fft")
 
@@ -299,6 +301,45 @@ def test_prepared_weights_have_the_same_bits(target, layout):
     np.testing.assert_array_equal(ops.forward(x, prepared, method="fft"), actual)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_prepared_weights_tell_taps_and_axes_apart(layout):
+    """Images that meet other taps, or lie turned, on circles of the same size."""
+    rng = np.random.default_rng(5)
+    W = rng.normal(size=(1, 4, 7, 7)).astype("f")
+    prepared = ops.prepare(W)
+    for size, pad in (
+        ((1, 64), 3),
+        ((64, 1), 3),
+        ((4, 64), ((0, 3), (3, 3))),
+        ((4, 64), ((3, 0), (3, 3))),
+        ((3, 64), 3),
+        ((64, 3), 3),
+    ):
+        x = layout(rng.normal(size=(1, 4, *size)).astype("f"))
+        np.testing.assert_array_equal(
+            ops.forward(x, prepared, pad=pad, method="fft"), ops.forward(x, W, pad=pad, method="fft")
+        )
+
+
+def test_more_spectra_than_are_kept():
+    W = np.random.default_rng(5).normal(size=(1, 700, 5, 5)).astype("f")
+    prepared, x = ops.prepare(W), np.ones((1, 700, 200, 9), "f")
+    np.testing.assert_array_equal(
+        ops.forward(x, prepared, pad=(100, 90), method="fft"), ops.forward(x, W, pad=(100, 90), method="fft")
+    )
+    assert prepared.nbytes <= W.nbytes + (64 << 20)
+
+
+def test_what_no_tiles_fit_is_done_directly():
+    rng = np.random.default_rng(5)
+    x, W = rng.normal(size=(1, 2, 9, 600)).astype("f"), rng.normal(size=(1, 2, 1, 1)).astype("f")
+    steps = {"stride": (1, 300), "method": "fft"}
+    y = ops.forward(x, W, **steps)
+    np.testing.assert_array_equal(
+        ops.input_grad(y, W, (9, 600), **steps), ops.input_grad(y, W, (9, 600), stride=(1, 300))
+    )
+
+
 def test_prepared_weights_are_plain_objects():
     W = np.ones((1, 3, 5, 5), "f")
     prepared = ops.prepare(W)
@@ -308,6 +349,7 @@ def test_prepared_weights_are_plain_objects():
     again = pickle.loads(pickle.dumps(prepared))
     np.testing.assert_array_equal(again.array, W)
     assert "PreparedWeight(shape=(1, 3, 5, 5)" in repr(again)
+    np.testing.assert_array_equal(ops.input_grad(W, prepared, (9, 9)), ops.input_grad(W, W, (9, 9)))
     with pytest.raises(TypeError, match="W must be"):
         ops.prepare([[1.0]])
     with pytest.raises(ValueError, match="channels"):
@@ -335,13 +377,15 @@ def test_pytorch_keeps_spectra_of_weights_that_are_not_trained(accelerated):
     tx = torch.tensor(x)
     layer = torch.nn.Conv2d(9, 9, (17, 15), padding=(8, 7), groups=9)
     if accelerated:
-        accelerate(layer, method="fft")
+        accelerate(layer)
+        assert accelerate(layer, method="fft").changed == [""]
+        assert accelerate(layer, method="fft").left == {"": "is fast already"}
         kept = vars(layer)["_conv_forward"]._kept
     else:
         stock = layer
         layer = DepthwiseConv2d(9, kernel_size=(17, 15), padding=(8, 7), method="fft")
         layer.load_state_dict(stock.state_dict())
-        kept = layer._kept
+        layer._kept = kept = _core.SpectraKeeper()
 
     def expected():
         w = layer.weight.detach().numpy().swapaxes(0, 1)
@@ -374,6 +418,9 @@ def test_pytorch_keeps_spectra_of_weights_that_are_not_trained(accelerated):
     assert kept.bytes() == size
     again = copy.deepcopy(layer)
     assert (vars(again)["_conv_forward"] if accelerated else again)._kept.bytes() == 0
+    with torch.inference_mode():  # a compiler sees nothing of it
+        compiled = torch.compile(layer, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(tx), layer(tx), atol=1e-3, rtol=0)
     again = pickle.loads(pickle.dumps(layer))
     with torch.inference_mode():
         np.testing.assert_array_equal(again(tx).numpy(), expected())

@@ -235,7 +235,7 @@ SpectralPlan::SpectralPlan(const Problem& asked, const Target& target, int most_
                 .multiplier = p.multiplier,
                 .adds = f.gradient,
                 .activation = p.activation};
-  misfit = "the spectra do not fit the scratch memory";
+  misfit = "no tiles fit the transforms and the scratch memory";
   const Circles heights(axis_of(p.h, f.gradient)), widths(axis_of(p.w, f.gradient));
   for (const FourierAxis& h : heights)
     for (const FourierAxis& w : widths)
@@ -257,6 +257,12 @@ SpectralPlan::SpectralPlan(const Problem& asked, const Target& target, int most_
   threads = threads_for(f, job.units, most_threads);
 }
 
+std::string refusal(const SpectralPlan& plan) {
+  const char* why = why_not(plan.facts);
+  if (plan.problem.method != Method::fft || plan.facts.products == 0 || !why) return "";
+  return std::string("the method \"fft\" cannot do this: ") + why;
+}
+
 bool is_taken(const SpectralPlan& plan, bool spectra_are_kept) {
   if (plan.misfit || plan.problem.method == Method::direct) return false;
   if (plan.problem.method == Method::fft) return true;
@@ -270,10 +276,14 @@ int64_t bytes_of_spectra(const SpectralPlan& plan) {
 
 bool have_same_spectra(const SpectralPlan& a, const SpectralPlan& b) {
   const auto same = [](const FourierAxis& one, const FourierAxis& other) {
-    return one.size == other.size && one.tap_step == other.tap_step && one.tap_first == other.tap_first;
+    return one.size == other.size && one.taps == other.taps && one.tap_step == other.tap_step &&
+           one.tap_first == other.tap_first;
   };
-  return a.kernel == b.kernel && a.job.lanes_of_tiles == b.job.lanes_of_tiles && same(a.job.h, b.job.h) &&
-         same(a.job.w, b.job.w);
+  const Spectral &one = a.job, &other = b.job;
+  return a.kernel == b.kernel && one.lanes_of_tiles == other.lanes_of_tiles && same(one.h, other.h) &&
+         same(one.w, other.w) && one.W == other.W && one.W_dtype == other.W_dtype &&
+         one.W_multiplier == other.W_multiplier && one.W_channel == other.W_channel && one.W_h == other.W_h &&
+         one.W_w == other.W_w && one.channels == other.channels && one.multiplier == other.multiplier;
 }
 
 std::vector<std::pair<std::string, std::string>> describe(const SpectralPlan& plan) {

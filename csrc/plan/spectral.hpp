@@ -25,6 +25,9 @@ struct SpectralPlan {
   int threads = 1;
 };
 
+// Why a problem whose method is "fft" is refused, or nothing. Where no tiling fits it is done directly.
+std::string refusal(const SpectralPlan&);
+
 // Whether a problem is done so, by its method.
 bool is_taken(const SpectralPlan&, bool spectra_are_kept = false);
 

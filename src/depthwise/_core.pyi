@@ -15,7 +15,7 @@ class Sizes:
         self, batch: int, channels: int, multiplier: int, axes: Sequence[Sequence[int]], method: int
     ) -> None: ...
 
-class KeptSpectra:
+class SpectraKeeper:
     def __init__(self) -> None: ...
     def bytes(self) -> int: ...
 
@@ -33,7 +33,7 @@ def run(
     target: int,
     threads: int,
     activation: int,
-    kept: KeptSpectra | None,
+    kept: SpectraKeeper | None,
     /,
 ) -> None: ...
 def activation_grad(
@@ -69,7 +69,7 @@ def run_at(
     target: int,
     threads: int,
     activation: int,
-    kept: KeptSpectra | None,
+    kept: SpectraKeeper | None,
     /,
 ) -> None: ...
 def causal_update_at(

@@ -60,7 +60,8 @@ def forward(
         large kernels (from about 13 taps a side on); or by whichever is estimated to take less, as
         :func:`depthwise.explain` shows. The error of transforms is relative to the largest values of a tile of up to
         256 x 256 pixels, that of direct sums to those of a window. Planes that hold a NaN or an infinity, or whose sums
-        overflow, are done directly by any method. There are no transforms of volumes.
+        overflow, are done directly by any method, and so is what no tiles fit, as gradients of very large strides.
+        There are no transforms of volumes.
     out : ndarray of shape (n, c_I * c_M, h_O, w_O), optional
         Receives the result; of x's dtype, of any strides, sharing no memory with the inputs.
 
@@ -116,7 +117,8 @@ def prepare(W: AnyArray) -> PreparedWeight:
     """W for many calls of :func:`forward`: the spectra of its filters are kept from the first call on.
 
     Transforms then take about a quarter less, and "auto" knows that. What is kept hangs on the size of x, the steps and
-    the type of the sums; that of the last four is. Direct sums gain nothing.
+    the type of the sums; that of the last four is, up to 64 MiB. Direct sums gain nothing, nor do filters of each
+    image.
 
     Parameters
     ----------
@@ -126,7 +128,7 @@ def prepare(W: AnyArray) -> PreparedWeight:
     Returns
     -------
     PreparedWeight
-        Safe to use from several threads. The results of one method have the same bits as with W itself.
+        Safe to use from several threads. With "direct" and "fft" results have the same bits as with W itself.
 
     Raises
     ------
@@ -149,7 +151,7 @@ def prepare(W: AnyArray) -> PreparedWeight:
 
 def input_grad(
     gy: AnyArray,
-    W: AnyArray,
+    W: AnyArray | PreparedWeight,
     input_size: Ints,
     *,
     stride: Ints = 1,
@@ -203,6 +205,8 @@ def input_grad(
              [1., 2., 1.],
              [0., 0., 0.]]]], dtype=float32)
     """
+    if isinstance(W, PreparedWeight):
+        W = W.array
     check_array("gy", gy)
     check_array("W", W)
     if samples.is_per_sample(gy, W):

@@ -34,6 +34,13 @@ def check_bias(g: Geometry, x: Any, W: Any, b: Any) -> None:
         raise ValueError(msg)
 
 
+def check_gy(g: Geometry, gy: AnyArray, of: str) -> None:
+    """ValueError unless gy has the output's shape."""
+    if gy.shape != g.y_shape:
+        msg = f"gy must have shape {g.y_shape} ({of}), got {gy.shape}"
+        raise ValueError(msg)
+
+
 def forward(
     g: Geometry,
     x: AnyArray,
@@ -42,7 +49,7 @@ def forward(
     out: AnyArray | None = None,
     *,
     activation: int = 0,
-    kept: _core.KeptSpectra | None = None,
+    kept: _core.SpectraKeeper | None = None,
 ) -> AnyArray:
     """The output, as :func:`depthwise.ops.forward`."""
     x_code, W_code, b_code = dtype_code("x", x.dtype), dtype_code("W", W.dtype), 0
@@ -59,9 +66,7 @@ def forward(
 def input_grad(g: Geometry, gy: AnyArray, W: AnyArray, out: AnyArray | None = None) -> AnyArray:
     """The gradient for x, as :func:`depthwise.ops.input_grad`."""
     gy_code, W_code = dtype_code("gy", gy.dtype), dtype_code("W", W.dtype)
-    if gy.shape != g.y_shape:
-        msg = f"gy must have shape {g.y_shape} (input size {g.x_shape[2:]}, W {W.shape}), got {gy.shape}"
-        raise ValueError(msg)
+    check_gy(g, gy, f"input size {g.x_shape[2:]}, W {W.shape}")
     if out is not None:
         check_out(out, g.x_shape, gy.dtype, ("gy", gy), ("W", W))
     gx = image_to_write(out, g.x_shape, gy, gy_code)
@@ -74,9 +79,7 @@ def weight_grad(
 ) -> AnyArray:
     """The gradient for W, as :func:`depthwise.ops.weight_grad`."""
     x_code, gy_code = dtype_code("x", x.dtype), dtype_code("gy", gy.dtype)
-    if gy.shape != g.y_shape:
-        msg = f"gy must have shape {g.y_shape} (x {x.shape}, kernel size {g.W_shape[2:]}), got {gy.shape}"
-        raise ValueError(msg)
+    check_gy(g, gy, f"x {x.shape}, kernel size {g.W_shape[2:]}")
     inputs = ("x", x), ("gy", gy)
     gW, gW_code = _weights_to_write(out, g.W_shape, x.dtype, *inputs)
     gb, gb_code = None, 0
@@ -143,7 +146,7 @@ def _run(
     y: AnyArray,
     codes: tuple[int, int, int, int],
     activation: int = 0,
-    kept: _core.KeptSpectra | None = None,
+    kept: _core.SpectraKeeper | None = None,
 ) -> None:
     """Run the engine; the array that `kind` computes is already one that it can write."""
     x_code, W_code, b_code, y_code = codes

@@ -24,7 +24,7 @@ class PreparedWeight:
     def __init__(self, W: npt.NDArray[Any]) -> None:
         self.array = np.array(W)
         self.array.flags.writeable = False
-        self._kept = _core.KeptSpectra()
+        self._kept = _core.SpectraKeeper()
 
     @property
     def shape(self) -> tuple[int, ...]:

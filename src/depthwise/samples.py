@@ -55,10 +55,11 @@ def forward(
 
 def input_grad(g: Geometry, gy: AnyArray, W: AnyArray, out: AnyArray | None) -> AnyArray:
     """The gradient for x."""
+    passes.check_gy(g, gy, f"input size {g.x_shape[2:]}, W {W.shape}")
     if out is not None:
         check_out(out, g.x_shape, gy.dtype, ("gy", gy), ("W", W))
     gx = image_to_write(out, g.x_shape, gy, dtype_code("gy", gy.dtype))
-    if gy.shape == g.y_shape and _folds(gy) and _folds(gx):
+    if _folds(gy) and _folds(gx):
         passes.input_grad(_folded_geometry(g), _fold(gy), _fold_weights(W), _fold(gx))
     else:
         one = _of_batch(g, 1)
@@ -69,11 +70,12 @@ def input_grad(g: Geometry, gy: AnyArray, W: AnyArray, out: AnyArray | None) -> 
 
 def weight_grad(g: Geometry, x: AnyArray, gy: AnyArray, out: AnyArray | None, bias_out: AnyArray | None) -> AnyArray:
     """The gradient for W, of each image alone."""
+    passes.check_gy(g, gy, f"x {x.shape}, kernel size {g.W_shape[2:]}")
     shape = g.batch, *g.W_shape
     if out is not None:
         check_out(out, shape, out.dtype, ("x", x), ("gy", gy))
     gW = np.empty(shape, x.dtype if out is None else out.dtype)
-    if gy.shape == g.y_shape and _folds(x) and _folds(gy):
+    if _folds(x) and _folds(gy):
         m, c, *kernel = g.W_shape
         folded = np.empty((m, g.batch * c, *kernel), gW.dtype)
         passes.weight_grad(_folded_geometry(g), _fold(x), _fold(gy), folded)

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
-from .._core import KeptSpectra
+from .._core import SpectraKeeper
 from ..enums import activation_code, method_code
 from ..geometry import geometry
 from . import activations, operators
@@ -101,7 +101,9 @@ def stock(
 
 def keeps_spectra(module: torch.nn.Module, method: str) -> bool:
     """Whether a layer's weight is worth keeping the spectra of: it is not trained now."""
-    return method != "direct" and not module.training and torch.is_inference_mode_enabled()
+    if method == "direct" or module.training or torch.compiler.is_compiling():
+        return False
+    return torch.is_inference_mode_enabled()
 
 
 def spatial_axes(weight: Any) -> int:
@@ -119,7 +121,7 @@ def convolve(
     groups: int,
     activation: str | None = None,
     method: str = "direct",
-    kept: KeptSpectra | None = None,
+    kept: SpectraKeeper | None = None,
 ) -> Tensor:
     """``torch.nn.functional.conv1d``, ``2d`` or ``3d``, as the weight has axes, and an activation of what it computes.
 
@@ -143,7 +145,7 @@ def convolve_axes(
     groups: int,
     activation: str | None = None,
     method: str = "direct",
-    kept: KeptSpectra | None = None,
+    kept: SpectraKeeper | None = None,
 ) -> Tensor:
     """:func:`convolve` where so many spatial axes are asked for, and whose arguments are no subclasses of Tensor."""
     method_code(method)  # or an error
@@ -162,7 +164,7 @@ def convolve_axes(
     if steps is None or (bias is not None and bias.shape != weight.shape[:1]):
         return stock(axes, input, weight, bias, stride, padding, dilation, groups, activation)
     conv = operators.conv
-    if kept is not None and weight.is_contiguous() and not torch.compiler.is_compiling():
+    if kept is not None:
         conv = partial(operators.conv_kept, kept)
     if activation is None:
         return conv(input, weight, bias, *steps, method)  # type: ignore[no-any-return]
@@ -192,6 +194,9 @@ def _convolve_each(
     if bias is not None and bias.shape != (outs,):
         msg = f"bias must have shape ({outs},), got {tuple(bias.shape)}"
         raise ValueError(msg)
+    if n == 0:  # no images of any filters
+        shared = weight.new_zeros(weight.shape[1:])
+        return convolve_axes(axes, input, shared, bias, stride, padding, dilation, channels, *rest)
     image = input.reshape(1, n * channels, *input.shape[2:])
     biases = None if bias is None else bias.repeat(n)
     filters = weight.flatten(0, 1)

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from .._core import KeptSpectra
+from .._core import SpectraKeeper
 from ..enums import activation_code, method_code
 from . import activations
 from .convolution import convolve, keeps_spectra, stock
@@ -18,6 +18,10 @@ from .internals import border
 
 class Depthwise(nn.Module):
     """What the layers of one to three dimensions have in common."""
+
+    # Of a layer that was pickled before there were such.
+    method: str = "direct"
+    _kept: SpectraKeeper | None = None
 
     if TYPE_CHECKING:
         weight: Tensor
@@ -57,7 +61,6 @@ class Depthwise(nn.Module):
             self.padding = padding
             self._reversed_padding_repeated_twice = [self.dilation[0] * (self.kernel_size[0] - 1), 0]  # type: ignore[index,operator]
         self.activation, self.method = activation, method
-        self._kept = KeptSpectra()
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve."""
@@ -94,7 +97,11 @@ def _convolve(layer: Depthwise, input: Any, weight: Any, bias: Any) -> Tensor:
     # A symbolic graph is for other tools, as a traced one is.
     if symbolic:
         return stock(len(facts.kernel_size), *arguments)
-    return convolve(*arguments, layer.method, layer._kept if keeps_spectra(layer, layer.method) else None)
+    if not keeps_spectra(layer, layer.method):
+        return convolve(*arguments, layer.method)
+    if layer._kept is None:
+        layer._kept = SpectraKeeper()
+    return convolve(*arguments, layer.method, layer._kept)
 
 
 class DepthwiseConv1d(Depthwise, nn.Conv1d):
@@ -127,7 +134,8 @@ class DepthwiseConv2d(Depthwise, nn.Conv2d):
         in_channels, and nothing else.
     activation : str, optional
     method : {"direct", "fft", "auto"}
-        As :func:`depthwise.torch.conv2d` takes them.
+        As :func:`depthwise.torch.conv2d` takes them. In ``eval()`` and ``torch.inference_mode()`` the spectra that
+        transforms make of the weight are kept, up to 64 MiB.
 
     Examples
     --------

@@ -10,7 +10,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from ..enums import method_code
 from .layers import Depthwise
-from .rerouting import convolves, is_layer, is_rerouted, may_reroute, reroute, undo
+from .rerouting import convolves, is_layer, may_reroute, method_of, reroute, undo
 
 
 class Changes(NamedTuple):
@@ -32,9 +32,9 @@ def _is_depthwise(module: nn.Module) -> bool:
     return groups > 1 and (groups == channels or _is_lazy(module))
 
 
-def _why_not(module: nn.Module, functional: bool) -> str | None:
+def _why_not(module: nn.Module, functional: bool, method: str) -> str | None:
     name = getattr(module, "original_name", type(module).__name__)
-    if isinstance(module, Depthwise) or is_rerouted(module):
+    if isinstance(module, Depthwise) or method_of(module) == method:
         return "is fast already"
     if isinstance(module, torch.jit.ScriptModule):
         return f"{name} is a script"
@@ -94,7 +94,7 @@ def accelerate(model: nn.Module, *, functional: bool = False, method: str = "dir
         calls = not is_layer(module) and convolves(module, in_groups=True)
         if not (_is_depthwise(module) or calls or (functional and module is model)):
             continue
-        reason = _why_not(module, functional)
+        reason = _why_not(module, functional, method)
         if reason:
             changes.left[name] = reason
         else:

@@ -107,7 +107,7 @@ def _run(
     bias: Tensor | None,
     y: Tensor,
     activation: str | None = None,
-    kept: _core.KeptSpectra | None = None,
+    kept: _core.SpectraKeeper | None = None,
 ) -> None:
     """Run the engine as many threads wide as PyTorch's own operators; the tensor that is computed is already there."""
     # Filter m of channel c is row c * c_M + m of PyTorch's weight: the engine's W[m, c] without a copy.
@@ -129,19 +129,19 @@ def _run(
 class _Keeping(threading.local):
     """Who keeps the spectra of the weight that this thread convolves with."""
 
-    spectra: _core.KeptSpectra | None = None
+    spectra: _core.SpectraKeeper | None = None
 
 
 _keeping = _Keeping()
 
 
-def conv_kept(spectra: _core.KeptSpectra, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
-    """:func:`conv`, of a dense weight whose spectra are kept."""
-    _keeping.spectra = spectra
+def conv_kept(spectra: _core.SpectraKeeper, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
+    """:func:`conv`, of a weight whose spectra are kept where it is dense."""
+    before, _keeping.spectra = _keeping.spectra, spectra
     try:
         return conv(x, weight, bias, *rest)  # type: ignore[no-any-return]
     finally:
-        _keeping.spectra = None
+        _keeping.spectra = before
 
 
 def _steps(stride: Ints, padding: Ints, dilation: Ints, method: str) -> tuple[Any, Any, Any, str]:
@@ -162,7 +162,8 @@ def _conv(
     outs, _, *kernel = weight.shape
     g = sizes(x.shape, outs, tuple(kernel), *_steps(stride, padding, dilation, method))
     y = _empty(x, g.y_shape, dtype or x.dtype, result_is_channels_last(x, weight))
-    _run(FORWARD, g, x, weight, bias, y, activation, _keeping.spectra)
+    kept = _keeping.spectra if weight.is_contiguous() else None
+    _run(FORWARD, g, x, weight, bias, y, activation, kept)
     return y
 
 

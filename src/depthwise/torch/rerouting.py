@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, has_torch_function
 
-from .._core import KeptSpectra
+from .._core import SpectraKeeper
 from ..enums import METHODS, method_code
 from .convolution import convolve_axes, convolve_axes_transposed, keeps_spectra
 from .internals import HOOK
@@ -135,10 +135,10 @@ class Rerouted:
     all who ask (scripts, signatures) it is the method.
     """
 
-    def __init__(self, module: nn.Module, name: str, method: str) -> None:
+    def __init__(self, module: nn.Module, name: str, method: str = "direct") -> None:
         self._module, self._name, self._method = weakref.ref(module), name, method
         self._is_known = getattr(type(module), name) in _HOOKS
-        self._kept = KeptSpectra()
+        self._kept = SpectraKeeper()
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -200,10 +200,10 @@ def _find(module: nn.Module) -> Rerouted | None:
     return next((f for f in found if type(f) is Rerouted), None)
 
 
-def is_rerouted(module: nn.Module) -> bool:
-    """Whether :func:`reroute` was called for this module, and not for one that it is a copy of."""
+def method_of(module: nn.Module) -> str | None:
+    """What :func:`reroute` was called with for this module, and not for one that it is a copy of; else None."""
     found = _find(module)
-    return found is not None and found._module() is module
+    return found._method if found is not None and found._module() is module else None
 
 
 def undo(module: nn.Module) -> bool:
