@@ -19,10 +19,6 @@ from .internals import border
 class Depthwise(nn.Module):
     """What the layers of one to three dimensions have in common."""
 
-    # Of a layer that was pickled before there were such.
-    method: str = "direct"
-    _kept: SpectraKeeper | None = None
-
     if TYPE_CHECKING:
         weight: Tensor
         bias: Tensor | None
@@ -31,6 +27,11 @@ class Depthwise(nn.Module):
         dilation: tuple[int, ...]
         groups: int
         _reversed_padding_repeated_twice: list[int]
+        _kept: SpectraKeeper | None
+
+    # Of a layer that was pickled before there were such; without types, which a script would read.
+    method = "direct"
+    _kept = None
 
     def __init__(
         self,
