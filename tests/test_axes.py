@@ -20,7 +20,7 @@ x, W = array((2, 3, 4, 7)), array((2, 3, 3, 3))
 x1, W1 = array((2, 3, 9)), array((2, 3, 3))
 x3, W3 = array((2, 3, 4, 5, 6)), array((2, 3, 3, 3, 3))
 REJECTED = {
-    "1: W ndim 4": (conv1, (x1, W), {}, ValueError, "W must have 3 axes (c_M, c_I, k), got 4"),
+    "1: W ndim 5": (conv1, (x1, W3), {}, ValueError, "W must have 3 axes (c_M, c_I, k), got 5"),
     "1: W ndim 2": (conv1, (x1, array((3, 3))), {}, ValueError, "W must have 3 axes"),
     "1: x ndim 2": (conv1, (array((3, 9)), W1), {}, ValueError, "x must have 3 axes (n, c_I, l), got 2"),
     "1: both of two dimensions": (conv1, (x, W), {}, ValueError, "W must have 3 axes"),
@@ -84,7 +84,13 @@ REJECTED = {
     ),
     "3: too large": (conv3, (x3, W3), {"pad": 2**31 - 1}, ValueError, "more than 2**59 elements"),
     "ops: x ndim 4, W ndim 3": (ops.forward, (x, W1), {}, ValueError, "W must have 4 axes (c_M, c_I, k_H, k_W), got 3"),
-    "ops: x ndim 3, W ndim 4": (ops.forward, (x1, W), {}, ValueError, "x must have 4 axes (n, c_I, h, w), got 3"),
+    "ops: W ndim 4 of other images": (
+        ops.forward,
+        (array((4, 3, 9)), W),
+        {},
+        ValueError,
+        "for each image, but for 2 images",
+    ),
     "ops: x ndim 5, W ndim 4": (ops.forward, (x3, W), {}, ValueError, "W must have 5 axes"),
     "ops: ndim 2": (ops.forward, (array((3, 3)), array((3, 3))), {}, ValueError, "W must have 3 to 5 axes, got 2"),
     "ops: ndim 6": (ops.forward, (array((1,) * 6), W), {}, ValueError, "x must have 3 to 5 axes, got 6"),

@@ -154,8 +154,6 @@ def convolve_axes(
     if input.dim() == axes + 1:
         rest: Any = stride, padding, dilation, groups, activation, method, kept
         return convolve_axes(axes, input.unsqueeze(0), weight, bias, *rest).squeeze(0)
-    if isinstance(weight, Tensor) and weight.dim() == input.dim() + 1 and groups == input.shape[1]:
-        return _convolve_each(axes, input, weight, bias, stride, padding, dilation, activation, method)
     if torch.is_autocast_enabled("cpu"):
         input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
     steps = None
@@ -174,7 +172,7 @@ def convolve_axes(
     return activations.apply(activation, conv(input, weight, bias, *steps, method))
 
 
-def _convolve_each(
+def convolve_each(
     axes: int,
     input: Tensor,
     weight: Tensor,

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
-from .convolution import convolve_axes, convolve_axes_transposed
+from .convolution import convolve_axes, convolve_axes_transposed, convolve_each
 
 Ints = int | Sequence[int]
 
@@ -247,6 +247,9 @@ def _call(function: Any, axes: int, input: Any, weight: Any, bias: Any, *rest: A
     if has_torch_function((input, weight, bias)):  # a subclass of Tensor sees the function that was called
         return handle_torch_function(function, (input, weight, bias), input, weight, bias, *rest)  # type: ignore[no-any-return]
     stride, padding, dilation, activation, method = rest
+    dims = [a.dim() for a in (input, weight) if isinstance(a, Tensor)]
+    if dims == [axes + 2, axes + 3]:
+        return convolve_each(axes, input, weight, bias, *rest)
     groups = _channels(input, axes)
     return convolve_axes(axes, input, weight, bias, stride, padding, dilation, groups, activation, method)
 
