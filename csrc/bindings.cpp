@@ -331,7 +331,7 @@ NB_MODULE(_core, m) {
     const Problem p = problem(pass, s, strided(nullptr, x, x_dtype), W, {}, strided(nullptr, y, y_dtype), 0);
     const Target& t = target_at(target);
     const Plan plan(largest_part(p), t, threads);
-    const SpectralPlan spectral(p, t, threads);
+    const SpectralPlan spectral(of_taps_met(p), t, threads);
     if (const std::string why = refusal(spectral); !why.empty()) throw nb::value_error(why.c_str());
     const Facts all(p, plan.facts.k);
     auto ways = describe_candidates(plan);

@@ -113,24 +113,18 @@ void drop_unmet_taps(Axis& a, Array& W, int axis) {
 
 int64_t taps_of(const Problem& p) { return p.d.kernel * p.h.kernel * p.w.kernel; }
 
-Problem of_taps_met(const Problem& asked) {
-  Problem p = asked;
-  drop_unmet_taps(p.d, p.W, depth_axis);
-  drop_unmet_taps(p.h, p.W, height_axis);
-  drop_unmet_taps(p.w, p.W, width_axis);
-  return p;
-}
-
 void clear_weights(const Problem& p) {
-  const auto item = static_cast<size_t>(item_bytes(p.W.dtype));
-  const int64_t sizes[array_axes] = {p.multiplier, p.channels, p.d.kernel, p.h.kernel, p.w.kernel};
-  const int64_t count = sizes[0] * sizes[1] * sizes[2] * sizes[3] * sizes[4];
-  for (int64_t i = 0; i < count; ++i) {
-    Array at = p.W;
-    for (int64_t axis = array_axes - 1, rest = i; axis >= 0; rest /= sizes[axis--])
-      advance(at, rest % sizes[axis] * p.W.strides[axis]);
-    std::memset(at.data, 0, item);
-  }
+  const int64_t item = item_bytes(p.W.dtype);
+  const auto* strides = p.W.strides;
+  for (int64_t m = 0; m < p.multiplier; ++m)
+    for (int64_t c = 0; c < p.channels; ++c)
+      for (int64_t d = 0; d < p.d.kernel; ++d)
+        for (int64_t h = 0; h < p.h.kernel; ++h) {
+          char* row = static_cast<char*>(p.W.data) +
+                      (m * strides[0] + c * strides[1] + d * strides[depth_axis] + h * strides[height_axis]) * item;
+          for (int64_t w = 0; w < p.w.kernel; ++w)
+            std::memset(row + w * strides[width_axis] * item, 0, static_cast<size_t>(item));
+        }
 }
 
 // What a weight gradient sums for one tap in depth: the planes of gy under which a plane of x is inside the image.
@@ -177,6 +171,14 @@ bool is_made_of_taps(const Problem& p) { return p.pass == Pass::weight_grad && !
 void count_execution(const Kernels* kernels) {
   for (int i = 0; i < target_count; ++i)
     if (targets[i].kernels == kernels) executed[i].fetch_add(1, std::memory_order_relaxed);
+}
+
+Problem of_taps_met(const Problem& asked) {
+  Problem p = asked;
+  drop_unmet_taps(p.d, p.W, depth_axis);
+  drop_unmet_taps(p.h, p.W, height_axis);
+  drop_unmet_taps(p.w, p.W, width_axis);
+  return p;
 }
 
 Problem largest_part(const Problem& asked) {
@@ -244,7 +246,7 @@ bool solve_spectrally(const Problem& p, const Target& target, int threads, Execu
   if (p.method == Method::direct) return false;
   const SpectralPlan plan(p, target, threads);
   if (const std::string why = refusal(plan); !why.empty()) throw std::invalid_argument(why);
-  if (!is_taken(plan, keeper)) return false;
+  if (!is_taken(plan, keeper != nullptr)) return false;
   execute(plan, target, threads, executor, keeper);
   if (p.pass == Pass::weight_grad && p.b.data) execute(Plan(without_taps(p), target, threads), executor);
   return true;

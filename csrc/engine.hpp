@@ -11,6 +11,8 @@ void execute(const Plan&, Executor&);
 // A problem by the plan that is made for it, or by one for each tap in depth of a weight gradient. Spectra of the
 // problem's filters are kept where somebody keeps them.
 void solve(const Problem&, const Target&, int threads, Executor&, KeptSpectra* = nullptr);
+// The problem without the first and the last taps that no output meets, as `solve` takes it.
+Problem of_taps_met(const Problem&);
 // The one of those problems that stands for all when a plan is described.
 Problem largest_part(const Problem&);
 

@@ -56,7 +56,7 @@ class KeptSpectra {
 class SpectraKeeper {
  public:
   // What is kept of filters that are these bytes: nothing, where they were others. They are compared whole, which takes
-  // a hundredth of a transform, since no one counts all that may have been written to a framework's memory.
+  // little beside a transform, since no one counts all that may have been written to a framework's memory.
   std::shared_ptr<KeptSpectra> of(const void* filters, size_t bytes) {
     const std::lock_guard lock(mutex_);
     if (filters_.size() != bytes || std::memcmp(filters_.data(), filters, bytes) != 0) {

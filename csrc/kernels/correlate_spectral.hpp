@@ -12,7 +12,6 @@ namespace {
 template <class S>
 class FilterSpectra {
   using E = typename S::E;
-  using V = typename S::V;
 
  public:
   explicit FilterSpectra(const Spectral& job)
@@ -48,11 +47,9 @@ class FilterSpectra {
  private:
   int64_t set_size() const { return job_.multiplier * columns_ * column_size_; }
 
-  // They are scaled for a product.
   void make(int64_t filter, SpectralPlane<S>& plane, E* to) {
     spectra_ = to;
     const int64_t count = job_.lanes_of_tiles ? S::N : at_most(S::N, job_.channels - filter * S::N);
-    const V scale = S::set1(static_cast<E>(spectral_scale(job_.h, job_.w)));
     for (int64_t m = 0; m < job_.multiplier; ++m) {
       LaneWindow lanes[S::N] = {};
       for (int64_t l = 0; l < count; ++l)
@@ -61,11 +58,7 @@ class FilterSpectra {
                     .columns = {0, job_.w.taps}};
       windows_.set(lanes, count);
       plane.transform_rows(windows_, {job_.h.tap_first, job_.h.tap_step}, {job_.w.tap_first, job_.w.tap_step});
-      for (int64_t k = 0; k < columns_; ++k) {
-        E* of_column = column(m, k);
-        plane.transform_column(k, of_column);
-        for (int64_t i = 0; i < column_size_; i += S::N) S::store(of_column + i, S::mul(S::load(of_column + i), scale));
-      }
+      for (int64_t k = 0; k < columns_; ++k) plane.transform_column(k, column(m, k));
     }
   }
 
@@ -194,7 +187,7 @@ class CorrelateSpectral {
     if (job_.b)
       for (int64_t l = 0; l < tiles.count; ++l)
         bias[l] = load_as<E>(job_.b, job_.b_dtype, (tiles.lanes[l].channel * multiplier + m) * job_.b_stride);
-    const V start = S::load(bias);
+    const V start = S::load(bias), scale = S::set1(static_cast<E>(spectral_scale(job_.h, job_.w)));
     V wrong = S::zero();
     const Range rows = out_.rows(), columns = out_.columns();
     for (int64_t u = rows.begin; u < rows.end; u += 2) {
@@ -202,7 +195,7 @@ class CorrelateSpectral {
       const E* lines = plane.transform_rows_back(u * job_.h.out_step, (two ? u + 1 : u) * job_.h.out_step);
       for (int64_t row = u; row < at_most(u + 2, rows.end); ++row, lines += job_.w.size * S::N) {
         for (int64_t c = columns.begin; c < columns.end; ++c) {
-          const V sum = S::add(S::load(lines + c * job_.w.out_step * S::N), start);
+          const V sum = S::fma(S::load(lines + c * job_.w.out_step * S::N), scale, start);
           wrong = S::fma(sum, S::zero(), wrong);  // NaN where it is not finite
           S::store(outputs_ + (c - columns.begin) * S::N, sum);
         }
