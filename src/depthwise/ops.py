@@ -117,8 +117,8 @@ def prepare(W: AnyArray) -> PreparedWeight:
     """W for many calls of :func:`forward`: the spectra of its filters are kept from the first call on.
 
     Transforms of one image then take up to a fifth less, and "auto" knows that. What is kept hangs on the size of x,
-    the steps and the type of the sums; that of the last four is, up to 64 MiB. Direct sums gain nothing, nor do filters of
-    each image.
+    the steps and the type of the sums; that of the last four is, up to 64 MiB. Direct sums gain nothing, nor do filters
+    of each image.
 
     Parameters
     ----------
