@@ -50,8 +50,8 @@ def machine(threads: int, target: str) -> dict[str, Any]:
     import depthwise
     from depthwise import roofline
     from depthwise.__main__ import cpu_name
+    from depthwise.runtime import active_target
 
-    index = depthwise.targets().index(target)
     libraries = ["numpy", "torch", "onnxruntime", "openvino", "tensorflow-cpu", "jax", "chainer"]
     versions = {"depthwise": depthwise.__version__}
     for name in libraries:
@@ -59,13 +59,15 @@ def machine(threads: int, target: str) -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    with depthwise.use_target(target):
+        multiply_adds = roofline.multiply_add_rate(active_target(), False, threads)
     return {
         "cpu": cpu_name(),
         "python": platform.python_version(),
         "threads": threads,
         "target": target,
         "versions": versions,
-        "multiply_adds": roofline.multiply_add_rate(index, False, threads),
+        "multiply_adds": multiply_adds,
     }
 
 
