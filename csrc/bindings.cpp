@@ -20,6 +20,7 @@ __attribute__((visibility("default"))) int PyTraceMalloc_Untrack(unsigned domain
 
 #include "activation_grad.hpp"
 #include "blocks.hpp"
+#include "borders.hpp"
 #include "buffer.hpp"
 #include "causal_update.hpp"
 #include "cpu.hpp"
@@ -44,6 +45,7 @@ struct Sizes {
   int spatial;   // axes that the arrays have
   Axis axes[3];  // depth, height, width; the first are lacking where there are fewer
   Method method;
+  Border border;
   const Axis* first() const { return axes + 3 - spatial; }
 };
 
@@ -116,6 +118,11 @@ Method method_at(int code) {
   return static_cast<Method>(code);
 }
 
+Border border_at(int code) {
+  if (code < 0 || code > static_cast<int>(Border::wrap)) throw nb::value_error("no such padding");
+  return static_cast<Border>(code);
+}
+
 // The gradient of an activation for arrays of this shape.
 template <class Size>
 void run_activation_grad(int activation, std::span<const Size> shape, const Array& z, const Array& gy, const Array& gz,
@@ -179,7 +186,8 @@ Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const 
           b,
           y,
           kind,
-          s.method};
+          s.method,
+          s.border};
 }
 
 }  // namespace
@@ -207,15 +215,23 @@ NB_MODULE(_core, m) {
   methods["fft"] = static_cast<int>(Method::fft);
   methods["auto"] = static_cast<int>(Method::cheaper);
   m.attr("methods") = methods;
+  nb::dict pad_modes;
+  pad_modes["constant"] = static_cast<int>(Border::constant);
+  pad_modes["reflect"] = static_cast<int>(Border::reflect);
+  pad_modes["symmetric"] = static_cast<int>(Border::symmetric);
+  pad_modes["edge"] = static_cast<int>(Border::edge);
+  pad_modes["wrap"] = static_cast<int>(Border::wrap);
+  m.attr("pad_modes") = pad_modes;
   m.attr("passes") = passes;
   m.attr("dtypes") = dtypes;
 
   nb::class_<Sizes>(m, "Sizes")
       .def("__init__", [](Sizes* self, int64_t batch, int64_t channels, int64_t multiplier,
-                          const std::vector<std::array<int64_t, 6>>& axes, int method) {
+                          const std::vector<std::array<int64_t, 6>>& axes, int method, int pad_mode) {
         if (axes.empty() || axes.size() > 3) throw nb::value_error("there are one to three axes");
         const int spatial = static_cast<int>(axes.size());
-        new (self) Sizes{batch, channels, multiplier, spatial, {no_axis, no_axis, no_axis}, method_at(method)};
+        new (self) Sizes{
+            batch, channels, multiplier, spatial, {no_axis, no_axis, no_axis}, method_at(method), border_at(pad_mode)};
         for (int i = 0; i < spatial; ++i) {
           const auto& a = axes[static_cast<size_t>(i)];
           self->axes[3 - spatial + i] = {a[0], a[1], a[2], a[3], a[4], a[5]};
@@ -331,9 +347,10 @@ NB_MODULE(_core, m) {
     const Problem p = problem(pass, s, strided(nullptr, x, x_dtype), W, {}, strided(nullptr, y, y_dtype), 0);
     const Target& t = target_at(target);
     const Plan plan(largest_part(p), t, threads);
-    const SpectralPlan spectral(of_taps_met(p), t, threads);
+    const SpectralPlan spectral(of_taps_met(largest_inside(p)), t, threads);
     if (const std::string why = refusal(spectral); !why.empty()) throw nb::value_error(why.c_str());
-    const Facts all(p, plan.facts.k);
+    const Problem padded = on_padded_image(p);
+    const Facts all(padded, plan.facts.k);
     auto ways = describe_candidates(plan);
     ways.push_back(describe_way(spectral));
     const bool taken = is_taken(spectral);

@@ -9,9 +9,11 @@
 #include <string>
 
 #include "blocks.hpp"
+#include "borders.hpp"
 #include "kernels/pack.hpp"
 #include "parallel.hpp"
 #include "plan/spectral.hpp"
+#include "subproblems.hpp"
 
 namespace depthwise {
 namespace {
@@ -40,11 +42,11 @@ void run(const Kernel<Job>& kernel, const Job& job, const Plan& plan, Executor& 
 }
 
 // Fills gx with zeros, row by row or pixel by pixel as its memory lies.
-void clear(const Plan& plan, Executor& executor) {
+void clear(const Problem& p, int threads, Executor& executor) {
   parallel_for(
-      plan.problem.batch * plan.problem.d.size * plan.problem.h.size, plan.threads, 0,
-      [](const void* p, int64_t begin, int64_t end, void*) {
-        const Problem& problem = static_cast<const Plan*>(p)->problem;
+      p.batch * p.d.size * p.h.size, threads, 0,
+      [](const void* job, int64_t begin, int64_t end, void*) {
+        const Problem& problem = *static_cast<const Problem*>(job);
         const auto& [data, dtype, strides] = problem.x;
         const int64_t channels = problem.channels, d = problem.d.size, h = problem.h.size, w = problem.w.size;
         const auto item = static_cast<size_t>(item_bytes(dtype));
@@ -63,7 +65,7 @@ void clear(const Plan& plan, Executor& executor) {
                 std::memset(at + k * inner_step * static_cast<int64_t>(item), 0, item);
           }
       },
-      &plan, executor);
+      &p, executor);
 }
 
 // Adds the parts up in order, so that the sum does not depend on who summed them.
@@ -91,14 +93,16 @@ void store_weights(const Problem& p, int64_t parts, const double* sums) {
 }
 
 template <class T>
-void store_biases(const Plan& plan, const double* sums) {
-  const WeightGradient& job = plan.weight_gradient;
+void store_biases(const Problem& p, const WeightGradient& job) {
   for (int64_t o = 0; o < job.out_channels; ++o)
-    static_cast<T*>(plan.problem.b.data)[o * plan.problem.b.strides[0]] =
-        convert<T>(sum_of_parts(sums + o, job.parts, job.out_channels));
+    static_cast<T*>(p.b.data)[o * p.b.strides[0]] =
+        convert<T>(sum_of_parts(job.gb_sums + o, job.parts, job.out_channels));
 }
 
-void advance(Array& a, int64_t elements) { a.data = static_cast<char*>(a.data) + elements * item_bytes(a.dtype); }
+template <class T>
+void move(T*& data, int64_t bytes) {
+  if (data) data = reinterpret_cast<T*>(reinterpret_cast<intptr_t>(data) + bytes);
+}
 
 // Without the first and the last taps of an axis that are in the padding for every output: of 3x3 over a single row one
 // row is left.
@@ -182,7 +186,7 @@ Problem of_taps_met(const Problem& asked) {
 }
 
 Problem largest_part(const Problem& asked) {
-  const Problem p = of_taps_met(asked);
+  const Problem p = of_taps_met(largest_inside(asked));
   return is_made_of_taps(p) && p.d.kernel ? under_tap(p, p.d.kernel / 2) : p;
 }
 
@@ -190,16 +194,9 @@ namespace {
 
 // One channel of one image, or of all.
 Problem plane_of(const Problem& p, int64_t image, int64_t channel) {
-  Problem one = p;
-  one.channels = 1;
-  if (p.pass != Pass::weight_grad) one.batch = 1;
-  advance(one.x, image * p.x.strides[0] + channel * p.x.strides[1]);
-  advance(one.y, image * p.y.strides[0] + channel * p.multiplier * p.y.strides[1]);
-  advance(one.W, channel * p.W.strides[1]);
-  if (p.pass == Pass::weight_grad)
-    one.b.data = nullptr;
-  else if (p.b.data)
-    advance(one.b, channel * p.multiplier * p.b.strides[0]);
+  const bool all = p.pass == Pass::weight_grad;
+  Problem one = some_planes(p, {image, all ? p.batch : image + 1}, {channel, channel + 1});
+  if (all) one.b.data = nullptr;
   return one;
 }
 
@@ -255,6 +252,7 @@ bool solve_spectrally(const Problem& p, const Target& target, int threads, Execu
 }  // namespace
 
 void solve(const Problem& asked, const Target& target, int threads, Executor& executor, KeptSpectra* keeper) {
+  if (meets_border(asked)) return solve_with_border(asked, target, threads, executor, keeper);
   const Problem p = of_taps_met(asked);
   if (p.pass == Pass::weight_grad && taps_of(p) < taps_of(asked)) clear_weights(asked);
   if (solve_spectrally(p, target, threads, executor, keeper)) return;
@@ -265,20 +263,37 @@ void solve(const Problem& asked, const Target& target, int threads, Executor& ex
 
 int64_t executions(int target) { return executed[target]; }
 
-void execute(const Plan& plan, Executor& executor) {
+void execute(const Plan& plan, Executor& executor, const Moved& by) {
   count_execution(&plan.considered.k);
-  if (plan.clears) clear(plan, executor);
-  if (plan.correlate) return run(*plan.correlate, plan.correlation, plan, executor);
+  Problem p = plan.problem;
+  move(p.x.data, by.x);
+  move(p.W.data, by.W);
+  move(p.b.data, by.b);
+  move(p.y.data, by.y);
+  if (plan.clears) clear(p, plan.threads, executor);
+  if (plan.correlate) {
+    const bool gradient = p.pass == Pass::input_grad;
+    Correlation job = plan.correlation;
+    move(job.in.data, gradient ? by.y : by.x);
+    move(job.out.data, gradient ? by.x : by.y);
+    move(job.W, by.W);
+    move(job.b, by.b);
+    job.spare += by.spare;
+    return run(*plan.correlate, job, plan, executor);
+  }
   WeightGradient job = plan.weight_gradient;
+  move(job.x.data, by.x);
+  move(job.g.data, by.y);
+  move(job.gW, by.W);
+  job.spare += by.spare;
   const int64_t outs = job.parts * job.out_channels, taps = job.kernel_lines * job.kernel_cross;
-  const int64_t weights = job.gW ? 0 : outs * taps, biases = plan.problem.b.data ? outs : 0;
+  const int64_t weights = job.gW ? 0 : outs * taps, biases = p.b.data ? outs : 0;
   const Block memory = weights + biases ? Block((weights + biases) * int64_t{sizeof(double)}) : Block();
   job.sums = static_cast<double*>(memory.data());
   job.gb_sums = biases ? job.sums + weights : nullptr;
   run(*plan.sum_products, job, plan, executor);
-  if (weights) store_weights(plan.problem, job.parts, job.sums);
-  if (biases)
-    with_type(plan.problem.b.dtype, [&](auto type) { store_biases<typename decltype(type)::type>(plan, job.gb_sums); });
+  if (weights) store_weights(p, job.parts, job.sums);
+  if (biases) with_type(p.b.dtype, [&](auto type) { store_biases<typename decltype(type)::type>(p, job); });
 }
 
 }  // namespace depthwise

@@ -6,8 +6,13 @@
 
 namespace depthwise {
 
+// Bytes from the arrays of a plan to others that lie alike, and elements before and behind those of x that may be read.
+struct Moved {
+  int64_t x = 0, W = 0, b = 0, y = 0, spare = 0;
+};
+
 // Both throw std::bad_alloc where scratch memory cannot be had.
-void execute(const Plan&, Executor&);
+void execute(const Plan&, Executor&, const Moved& = {});
 // A problem by the plan that is made for it, or by one for each tap in depth of a weight gradient. Spectra of the
 // problem's filters are kept where somebody keeps them.
 void solve(const Problem&, const Target&, int threads, Executor&, KeptSpectra* = nullptr);

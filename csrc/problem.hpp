@@ -31,6 +31,9 @@ constexpr Axis no_axis{.size = 1, .kernel = 1, .stride = 1, .pad = 0, .dilate = 
 // How sums are formed: product by product, by Fourier transforms, or by whichever takes less.
 enum class Method { direct, fft, cheaper };
 
+// What lies beside an image: zeros, or its own elements over and over, as numpy.pad names them.
+enum class Border : int { constant, reflect, symmetric, edge, wrap };
+
 // x (batch, channels, d, h, w), W (multiplier, channels, kernel_d, kernel_h, kernel_w), y (batch, channels *
 // multiplier, out_d, out_h, out_w); axes that are lacking, the first ones, have size and kernel one. Whatever the pass,
 // x is the image side (x or gx), y the output side (y or gy), W the kernel side (W or gW).
@@ -41,6 +44,7 @@ struct Problem {
   Array x, W, b, y;  // b.data is null where there is no bias; of a weight gradient it is gb, another result
   Activation activation = Activation::none;
   Method method = Method::direct;
+  Border border = Border::constant;
 };
 
 // The type that sums are kept in.

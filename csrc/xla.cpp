@@ -124,12 +124,14 @@ ffi::Error wrong(const char* what) { return ffi::Error::InvalidArgument(std::str
 // image; those behind it follow from the sizes.
 ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer second, ffi::RemainingArgs more,
                ffi::Result<ffi::AnyBuffer> result, int64_t pass, bool channels_last, int64_t activation, int64_t method,
-               ffi::Span<const int64_t> stride, ffi::Span<const int64_t> pad, ffi::Span<const int64_t> dilate) {
+               int64_t pad_mode, ffi::Span<const int64_t> stride, ffi::Span<const int64_t> pad,
+               ffi::Span<const int64_t> dilate) {
   if (pass < 0 || pass > static_cast<int64_t>(Pass::weight_grad)) return wrong("unknown pass");
   const auto kind = static_cast<Pass>(pass);
   if (activation < 0 || activation > static_cast<int64_t>(Activation::gelu_tanh)) return wrong("unknown activation");
   if (activation && kind != Pass::forward) return wrong("only a forward pass has an activation");
   if (method < 0 || method > static_cast<int64_t>(Method::cheaper)) return wrong("unknown method");
+  if (pad_mode < 0 || pad_mode > static_cast<int64_t>(Border::wrap)) return wrong("unknown padding");
 
   const auto x = dense(kind == Pass::input_grad ? *result : first, channels_last);
   const auto W = dense(kind == Pass::weight_grad ? *result : second, false);
@@ -176,7 +178,8 @@ ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer sec
                         .b = b,
                         .y = y->array,
                         .activation = static_cast<Activation>(activation),
-                        .method = static_cast<Method>(method)};
+                        .method = static_cast<Method>(method),
+                        .border = static_cast<Border>(pad_mode)};
   const Target& target = targets[active_target.load(std::memory_order_relaxed)];
   want_huge_pages(*result);
   try {
@@ -201,6 +204,7 @@ XLA_FFI_DEFINE_HANDLER(handler, run,
                            .Attr<bool>("channels_last")
                            .Attr<int64_t>("activation")
                            .Attr<int64_t>("method")
+                           .Attr<int64_t>("pad_mode")
                            .Attr<ffi::Span<const int64_t>>("stride")
                            .Attr<ffi::Span<const int64_t>>("pad")
                            .Attr<ffi::Span<const int64_t>>("dilate"));

@@ -3,6 +3,7 @@ from typing import Any, TypeAlias
 
 version: str
 methods: dict[str, int]
+pad_modes: dict[str, int]
 passes: dict[str, int]
 dtypes: dict[str, int]
 activations: dict[str, int]
@@ -12,7 +13,7 @@ class Refused(ValueError): ...  # noqa: N818
 
 class Sizes:
     def __init__(
-        self, batch: int, channels: int, multiplier: int, axes: Sequence[Sequence[int]], method: int
+        self, batch: int, channels: int, multiplier: int, axes: Sequence[Sequence[int]], method: int, pad_mode: int
     ) -> None: ...
 
 class SpectraKeeper:

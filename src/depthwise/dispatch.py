@@ -19,11 +19,13 @@ def _function_of(folder: str) -> Any:
     return import_module(f".{folder}.convolution", __package__).depthwise_convolution
 
 
-def convolution(spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any, method: str) -> Any:
+def convolution(
+    spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any, method: str, pad_mode: str
+) -> Any:
     """A depthwise convolution over so many spatial axes, for whatever kind of array x is."""
     folder = "chainer"
     for name, array in FRAMEWORKS.items():
         array_type = getattr(sys.modules.get(name), array, None)
         if array_type is not None and isinstance(x, array_type):
             folder = name
-    return _function_of(folder)(spatial, x, W, b, stride, pad, dilate, method)
+    return _function_of(folder)(spatial, x, W, b, stride, pad, dilate, method, pad_mode)

@@ -5,6 +5,7 @@ from typing import Any
 from ._core import activations as _activations
 from ._core import dtypes as DTYPES  # noqa: N812 - constants here
 from ._core import methods as METHODS  # noqa: N812 - constants here
+from ._core import pad_modes as PAD_MODES  # noqa: N812 - constants here
 from ._core import passes as PASSES  # noqa: N812 - constants here
 
 FORWARD, INPUT_GRAD, WEIGHT_GRAD = (PASSES[name] for name in ("forward", "input_grad", "weight_grad"))
@@ -33,14 +34,26 @@ def method_code(method: Any) -> int:
     return code
 
 
+def pad_mode_code(pad_mode: Any) -> int:
+    """The engine's number of an argument of this name."""
+    code = PAD_MODES.get(pad_mode) if isinstance(pad_mode, str) else None
+    if code is None:
+        *names, last = (f'"{name}"' for name in PAD_MODES)
+        msg = f"pad_mode must be {', '.join(names)} or {last}, got {pad_mode!r}"
+        raise (ValueError if isinstance(pad_mode, str) else TypeError)(msg)
+    return code
+
+
 __all__ = [
     "ACTIVATIONS",
     "DTYPES",
     "FORWARD",
     "INPUT_GRAD",
     "METHODS",
+    "PAD_MODES",
     "PASSES",
     "WEIGHT_GRAD",
     "activation_code",
     "method_code",
+    "pad_mode_code",
 ]

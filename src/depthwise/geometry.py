@@ -10,7 +10,7 @@ from typing import Any
 
 from . import _core
 from .arguments import WORDS, Ints, Pad, is_int, parsed, per_axis, spatial_axes
-from .enums import method_code
+from .enums import method_code, pad_mode_code
 
 _MOST_ELEMENTS = 2**59  # of an array: its bytes must fit a signed 64-bit integer
 
@@ -36,6 +36,7 @@ class Geometry:
     multiplier: int
     axes: tuple[Axis, ...]
     method: str
+    pad_mode: str
     sizes: _core.Sizes
 
     @cached_property
@@ -108,6 +109,14 @@ def _axes(
     return axes
 
 
+def check_padding(x_shape: tuple[Any, ...], axes: tuple[Axis, ...], pad_mode: Any) -> None:
+    """ValueError where there is nothing to pad by, TypeError or ValueError where there is no such mode."""
+    pad_mode_code(pad_mode)
+    if pad_mode != "constant" and any(isinstance(a.size, int) and not a.size and any(a.pad) for a in axes):
+        msg = f'x {x_shape} has an axis without elements, which only pad_mode="constant" can pad, got {pad_mode!r}'
+        raise ValueError(msg)
+
+
 def _engine_axis(a: Axis) -> list[int]:
     # A single output never takes a step and a single tap is never spread: nothing then hangs on huge numbers.
     return [a.size, a.kernel, a.stride if a.out > 1 else 1, a.pad[0], a.dilate if a.kernel > 1 else 1, a.out]
@@ -122,11 +131,14 @@ def _geometry(
     dilate: Any,
     spatial: int | None,
     method: str,
+    pad_mode: str,
 ) -> Geometry:
     axes = _axes(x_shape, W_shape, stride, pad, dilate, spatial)
+    check_padding(x_shape, axes, pad_mode)
     batch, channels, multiplier = x_shape[0], x_shape[1], W_shape[0]
-    sizes = _core.Sizes(batch, channels, multiplier, [*map(_engine_axis, axes)], method_code(method))
-    return Geometry(batch, channels, multiplier, axes, method, sizes)
+    codes = method_code(method), pad_mode_code(pad_mode)
+    sizes = _core.Sizes(batch, channels, multiplier, [*map(_engine_axis, axes)], *codes)
+    return Geometry(batch, channels, multiplier, axes, method, pad_mode, sizes)
 
 
 def geometry(
@@ -137,6 +149,7 @@ def geometry(
     dilate: Any,
     spatial: int | None = None,
     method: str = "direct",
+    pad_mode: str = "constant",
 ) -> Geometry:
     """Sizes of a convolution of x (n, c_I, h, w) with W (c_M, c_I, k_H, k_W), or of fewer or more spatial axes.
 
@@ -150,6 +163,8 @@ def geometry(
         The only number of spatial axes that is allowed.
     method
         How the engine is to form the sums.
+    pad_mode
+        What lies beside x.
 
     Raises
     ------
@@ -161,7 +176,8 @@ def geometry(
     if not _core.is_plain((stride, pad, dilate)):
         stride, pad, dilate = parsed(stride, pad, dilate, spatial_axes(spatial, W=W_shape, x=x_shape))
     method_code(method)  # or an error
-    return _geometry(x_shape, W_shape, stride, pad, dilate, spatial, method)
+    pad_mode_code(pad_mode)
+    return _geometry(x_shape, W_shape, stride, pad, dilate, spatial, method, pad_mode)
 
 
 def axes(
@@ -204,10 +220,12 @@ def input_grad_geometry(
     pad: Any,
     dilate: Any,
     method: str = "direct",
+    pad_mode: str = "constant",
 ) -> Geometry:
     """The forward pass's :func:`geometry`, from what the input gradient is given; whether gy fits is not asked."""
     size = per_axis("input_size", input_size, 0, spatial_axes(W=W_shape, gy=gy_shape))
-    return geometry((gy_shape[0], W_shape[1], *size), W_shape, stride, pad, dilate, method=method)
+    x_shape = gy_shape[0], W_shape[1], *size
+    return geometry(x_shape, W_shape, stride, pad, dilate, method=method, pad_mode=pad_mode)
 
 
 @_known
@@ -220,6 +238,7 @@ def weight_grad_geometry(
     dilate: Any,
     multiplier: int,
     method: str = "direct",
+    pad_mode: str = "constant",
 ) -> Geometry:
     """The forward pass's :func:`geometry`, from what the weight gradient is given; whether gy fits is not asked.
 
@@ -233,7 +252,8 @@ def weight_grad_geometry(
     kernel = per_axis("kernel_size", kernel_size, 0, count)
     if channels:
         multiplier = outputs // channels
-    return geometry(x_shape, (multiplier, channels, *kernel), stride, pad, dilate, method=method)
+    W_shape = multiplier, channels, *kernel
+    return geometry(x_shape, W_shape, stride, pad, dilate, method=method, pad_mode=pad_mode)
 
 
 def output_size(

@@ -25,6 +25,7 @@ def forward(
     *,
     stride: Ints = 1,
     pad: Pad = 0,
+    pad_mode: str = "constant",
     dilate: Ints = 1,
     activation: str | None = None,
     method: str = "direct",
@@ -52,6 +53,10 @@ def forward(
         Zeros around x: (vertical, horizontal), or ((top, bottom), (left, right)). "same" is TensorFlow's: the output
         has ceil(h / sy) rows and ceil(w / sx) columns, and an odd row or column of padding goes to the end. "causal",
         in one dimension, puts all, ``dilate * (k - 1)``, before x.
+    pad_mode : {"constant", "reflect", "symmetric", "edge", "wrap"}, default "constant"
+        What the padding holds, as :func:`numpy.pad` names it: zeros; x mirrored at its border elements, or behind them;
+        the border elements; x over and over. Padding may be larger than x. SciPy's names are "constant", "mirror",
+        "reflect", "nearest" and "wrap", PyTorch's "zeros", "reflect", none, "replicate" and "circular".
     activation : {None, "silu", "swish", "relu", "relu6", "hardswish", "gelu", "gelu_tanh"}, optional
         Applied to each sum before it is rounded. "swish" is silu, "gelu" the exact form and "gelu_tanh" the one with a
         hyperbolic tangent.
@@ -77,7 +82,8 @@ def forward(
         An argument is not an array, or of another dtype; a stride, pad or dilate is not made of ints.
     ValueError
         Shapes do not fit each other, a value is out of range, the output would be empty, `out` is read-only or overlaps
-        an input, or the method is "fft" and there are three spatial axes or a kernel spans more than 256 pixels.
+        an input, the method is "fft" and there are three spatial axes or a kernel spans more than 256 pixels, or an
+        axis without elements is to be padded by a `pad_mode` other than "constant".
 
     Notes
     -----
@@ -107,9 +113,9 @@ def forward(
     if b is not None:
         check_array("b", b)
     if samples.is_per_sample(x, W):
-        g = geometry(x.shape, samples.image_shape("x", x, W), stride, pad, dilate, method=method)
+        g = geometry(x.shape, samples.image_shape("x", x, W), stride, pad, dilate, method=method, pad_mode=pad_mode)
         return samples.forward(g, x, W, b, out, activation_code(activation))
-    g = geometry(x.shape, W.shape, stride, pad, dilate, method=method)
+    g = geometry(x.shape, W.shape, stride, pad, dilate, method=method, pad_mode=pad_mode)
     return passes.forward(g, x, W, b, out, activation=activation_code(activation), kept=kept)
 
 
@@ -156,6 +162,7 @@ def input_grad(
     *,
     stride: Ints = 1,
     pad: Pad = 0,
+    pad_mode: str = "constant",
     dilate: Ints = 1,
     method: str = "direct",
     out: AnyArray | None = None,
@@ -173,7 +180,7 @@ def input_grad(
         Of any of these dtypes; or (n, c_M, c_I, k_H, k_W), as :func:`forward` takes it.
     input_size : int or sequence of ints
         (h, w) of x, or (l,) or (d, h, w), which the output size does not determine.
-    stride, pad, dilate, method
+    stride, pad, pad_mode, dilate, method
         As given to :func:`forward`.
     out : ndarray of shape (n, c_I, h, w), optional
         Receives the result; of gy's dtype, of any strides, sharing no memory with the inputs.
@@ -211,11 +218,10 @@ def input_grad(
     check_array("W", W)
     if samples.is_per_sample(gy, W):
         W_shape = samples.image_shape("gy", gy, W)
-        g = input_grad_geometry(gy.shape, W_shape, input_size, stride, pad, dilate, method)
+        g = input_grad_geometry(gy.shape, W_shape, input_size, stride, pad, dilate, method, pad_mode)
         return samples.input_grad(g, gy, W, out)
-    return passes.input_grad(
-        input_grad_geometry(gy.shape, W.shape, input_size, stride, pad, dilate, method), gy, W, out
-    )
+    g = input_grad_geometry(gy.shape, W.shape, input_size, stride, pad, dilate, method, pad_mode)
+    return passes.input_grad(g, gy, W, out)
 
 
 def weight_grad(
@@ -225,6 +231,7 @@ def weight_grad(
     *,
     stride: Ints = 1,
     pad: Pad = 0,
+    pad_mode: str = "constant",
     dilate: Ints = 1,
     method: str = "direct",
     per_sample: bool = False,
@@ -244,7 +251,7 @@ def weight_grad(
         Of any of these dtypes, read in place where its layout is x's.
     kernel_size : int or sequence of ints
         (k_H, k_W), or (k,) or (k_D, k_H, k_W), which the output size does not determine.
-    stride, pad, dilate, method
+    stride, pad, pad_mode, dilate, method
         As given to :func:`forward`.
     per_sample : bool, default False
         Whether each image had filters of its own, and has a gradient of its own.
@@ -284,7 +291,7 @@ def weight_grad(
     if out is not None:
         check_array("out", out)
     multiplier = out.shape[per_sample] if out is not None and out.ndim > per_sample else 0
-    g = weight_grad_geometry(x.shape, gy.shape, kernel_size, stride, pad, dilate, multiplier, method)
+    g = weight_grad_geometry(x.shape, gy.shape, kernel_size, stride, pad, dilate, multiplier, method, pad_mode)
     compute = samples.weight_grad if per_sample else passes.weight_grad
     return compute(g, x, gy, out, bias_out)
 

@@ -22,7 +22,7 @@ from .arrays import (
     native,
     written,
 )
-from .enums import DTYPES, FORWARD, INPUT_GRAD, METHODS, WEIGHT_GRAD
+from .enums import DTYPES, FORWARD, INPUT_GRAD, METHODS, PAD_MODES, WEIGHT_GRAD
 from .geometry import Geometry
 from .runtime import active_target, get_num_threads
 
@@ -97,7 +97,7 @@ def bias_grad(gy: AnyArray, out: AnyArray | None = None) -> AnyArray:
     n, c, *size = gy.shape
     gb, gb_code = _weights_to_write(out, (c,), gy.dtype, ("gy", gy))
     # The weight gradient of a kernel without taps, which has a bias all the same.
-    sizes = _core.Sizes(n, c, 1, [[s, 0, 1, 0, 1, s] for s in size], METHODS["direct"])
+    sizes = _core.Sizes(n, c, 1, [[s, 0, 1, 0, 1, s] for s in size], METHODS["direct"], PAD_MODES["constant"])
     no_taps = np.empty((1, c, *[0] * len(size)), np.float32)
     _run(WEIGHT_GRAD, sizes, gy, no_taps, gb, gy, (code, DTYPES["float32"], gb_code, code))
     return written(gb, out, gy.dtype)

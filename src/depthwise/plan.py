@@ -21,6 +21,7 @@ def explain(
     *,
     stride: Any = 1,
     pad: Any = 0,
+    pad_mode: str = "constant",
     dilate: Any = 1,
     kind: str = "forward",
     method: str = "direct",
@@ -33,8 +34,9 @@ def explain(
     x : ndarray or Variable of shape (n, c_I, h, w), or of one or three spatial axes, or a shape
         A shape stands for a float32 array in planar memory.
     W : ndarray or Variable of shape (c_M, c_I, k_H, k_W), with as many, or a shape
-    stride, pad, dilate
-        As given to :func:`depthwise.ops.forward`.
+    stride, pad, pad_mode, dilate
+        As given to :func:`depthwise.ops.forward`. Where a window meets padding other than zeros, what is told is the
+        problem of the outputs whose windows do not, or of all of them on a padded copy where those are the fewer.
     kind : {"forward", "input_grad", "weight_grad"}
         The pass; y, gy and gx are taken to have x's dtype and memory layout.
     method : {"direct", "fft", "auto"}
@@ -74,7 +76,7 @@ def explain(
     target, threads = active_target(), get_num_threads()
     a, w = _described("x", x), _described("W", W)
     code, W_code = dtype_code("x", a.dtype), dtype_code("W", w.dtype)
-    g = geometry(a.shape, w.shape, stride, pad, dilate, method=method)
+    g = geometry(a.shape, w.shape, stride, pad, dilate, method=method, pad_mode=pad_mode)
     x_strides = new_strides(a.shape, False) if isinstance(x, tuple) else [s // a.itemsize for s in a.strides]
     y_strides = new_strides(g.y_shape, _core.channels_last(x_strides, a.shape))
     plan, candidates, threads_used, flop, n_bytes = _core.describe(

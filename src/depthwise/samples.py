@@ -98,6 +98,7 @@ def _geometry(g: Geometry, batch: int, channels: int) -> Geometry:
         tuple(a.pad for a in axes),
         tuple(a.dilate for a in axes),
         method=g.method,
+        pad_mode=g.pad_mode,
     )
 
 

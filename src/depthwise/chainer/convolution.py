@@ -106,7 +106,7 @@ class BiasGrad(Function):
 
 
 def depthwise_convolution(
-    spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any, method: str
+    spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any, method: str, pad_mode: str
 ) -> Variable:
     """:func:`depthwise.depthwise_convolution_2d`, or its like for one or three, of NumPy arrays and Variables."""
     for name, a in (("x", x), ("W", W), ("b", b)):
@@ -122,23 +122,23 @@ def depthwise_convolution(
         msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
         raise TypeError(msg)
     if (x.ndim, W.ndim) == (spatial + 2, spatial + 3):
-        return _per_sample(spatial, as_variable(x), as_variable(W), b, stride, pad, dilate, method)
+        return _per_sample(spatial, as_variable(x), as_variable(W), b, stride, pad, dilate, method, pad_mode)
     inputs = (x, W) if b is None else (x, W, b)
-    g = geometry(x.shape, W.shape, stride, pad, dilate, spatial, method)
+    g = geometry(x.shape, W.shape, stride, pad, dilate, spatial, method, pad_mode)
     return Convolution(g)(*(as_variable(a) for a in inputs))
 
 
 def _per_sample(
-    spatial: int, x: Variable, W: Variable, b: Any, stride: Any, pad: Any, dilate: Any, method: str
+    spatial: int, x: Variable, W: Variable, b: Any, stride: Any, pad: Any, dilate: Any, method: str, pad_mode: str
 ) -> Variable:
     """Filters of its own for each image: the images are channels of one."""
     shape = image_shape("x", x, W)
-    g = geometry(x.shape, shape, stride, pad, dilate, spatial, method)
+    g = geometry(x.shape, shape, stride, pad, dilate, spatial, method, pad_mode)
     if b is not None:
         passes.check_bias(g, x, W, b)
     n, channels, outs = x.shape[0], x.shape[1], g.y_shape[1]
     folded = W.transpose(1, 0, *range(2, W.ndim)).reshape(shape[0], n * channels, *shape[2:])
     biases = None if b is None else BroadcastTo((n, outs))(as_variable(b)).reshape(n * outs)
     image = x.reshape(1, n * channels, *x.shape[2:])
-    y = depthwise_convolution(spatial, image, folded, biases, stride, pad, dilate, method)
+    y = depthwise_convolution(spatial, image, folded, biases, stride, pad, dilate, method, pad_mode)
     return y.reshape(g.y_shape)

@@ -37,13 +37,30 @@ def depthwise_convolution_1d(
     *,
     dilate: Ints = 1,
     method: str = "direct",
+    pad_mode: str = "constant",
 ) -> Variable: ...
 @overload
 def depthwise_convolution_1d(
-    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1, method: str = "direct"
+    x: Any,
+    W: Any,
+    b: Any = None,
+    stride: Ints = 1,
+    pad: Pad = 0,
+    *,
+    dilate: Ints = 1,
+    method: str = "direct",
+    pad_mode: str = "constant",
 ) -> Any: ...
 def depthwise_convolution_1d(
-    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1, method: str = "direct"
+    x: Any,
+    W: Any,
+    b: Any = None,
+    stride: Ints = 1,
+    pad: Pad = 0,
+    *,
+    dilate: Ints = 1,
+    method: str = "direct",
+    pad_mode: str = "constant",
 ) -> Any:
     """One-dimensional depthwise convolution: :func:`depthwise_convolution_2d` of sequences.
 
@@ -66,6 +83,8 @@ def depthwise_convolution_1d(
         output has x's length and hangs on nothing later than itself.
     method : {"direct", "fft", "auto"}, default "direct"
         How sums are formed, those of the gradients too: see :func:`depthwise.ops.forward`.
+    pad_mode : {"constant", "reflect", "symmetric", "edge", "wrap"}, default "constant"
+        What the padding holds, as :func:`numpy.pad` names it.
 
     Returns
     -------
@@ -90,7 +109,7 @@ def depthwise_convolution_1d(
     >>> F.depthwise_convolution_1d(x, np.ones((1, 1, 3), np.float32), pad="causal").array
     array([[[ 0.,  1.,  3.,  6.,  9., 12.]]], dtype=float32)
     """
-    return dispatch.convolution(1, x, W, b, stride, pad, dilate, method)
+    return dispatch.convolution(1, x, W, b, stride, pad, dilate, method, pad_mode)
 
 
 @overload
@@ -103,13 +122,30 @@ def depthwise_convolution_2d(
     *,
     dilate: Ints = 1,
     method: str = "direct",
+    pad_mode: str = "constant",
 ) -> Variable: ...
 @overload
 def depthwise_convolution_2d(
-    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1, method: str = "direct"
+    x: Any,
+    W: Any,
+    b: Any = None,
+    stride: Ints = 1,
+    pad: Pad = 0,
+    *,
+    dilate: Ints = 1,
+    method: str = "direct",
+    pad_mode: str = "constant",
 ) -> Any: ...
 def depthwise_convolution_2d(
-    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1, method: str = "direct"
+    x: Any,
+    W: Any,
+    b: Any = None,
+    stride: Ints = 1,
+    pad: Pad = 0,
+    *,
+    dilate: Ints = 1,
+    method: str = "direct",
+    pad_mode: str = "constant",
 ) -> Any:
     """Two-dimensional depthwise convolution: ``chainer.functions.depthwise_convolution_2d``.
 
@@ -135,6 +171,8 @@ def depthwise_convolution_2d(
         Distance between taps.
     method : {"direct", "fft", "auto"}, default "direct"
         How sums are formed, those of the gradients too: see :func:`depthwise.ops.forward`.
+    pad_mode : {"constant", "reflect", "symmetric", "edge", "wrap"}, default "constant"
+        What the padding holds, as :func:`numpy.pad` names it.
 
     Returns
     -------
@@ -170,7 +208,7 @@ def depthwise_convolution_2d(
     >>> y.shape
     (2, 6, 2, 5)
     """
-    return dispatch.convolution(2, x, W, b, stride, pad, dilate, method)
+    return dispatch.convolution(2, x, W, b, stride, pad, dilate, method, pad_mode)
 
 
 @overload
@@ -183,13 +221,30 @@ def depthwise_convolution_3d(
     *,
     dilate: Ints = 1,
     method: str = "direct",
+    pad_mode: str = "constant",
 ) -> Variable: ...
 @overload
 def depthwise_convolution_3d(
-    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1, method: str = "direct"
+    x: Any,
+    W: Any,
+    b: Any = None,
+    stride: Ints = 1,
+    pad: Pad = 0,
+    *,
+    dilate: Ints = 1,
+    method: str = "direct",
+    pad_mode: str = "constant",
 ) -> Any: ...
 def depthwise_convolution_3d(
-    x: Any, W: Any, b: Any = None, stride: Ints = 1, pad: Pad = 0, *, dilate: Ints = 1, method: str = "direct"
+    x: Any,
+    W: Any,
+    b: Any = None,
+    stride: Ints = 1,
+    pad: Pad = 0,
+    *,
+    dilate: Ints = 1,
+    method: str = "direct",
+    pad_mode: str = "constant",
 ) -> Any:
     """Three-dimensional depthwise convolution: :func:`depthwise_convolution_2d` of volumes or films.
 
@@ -212,6 +267,8 @@ def depthwise_convolution_3d(
         Zeros around x: (depth, height, width) or ((front, back), (top, bottom), (left, right)). "same" is TensorFlow's.
     method : {"direct", "fft", "auto"}, default "direct"
         How sums are formed, those of the gradients too: see :func:`depthwise.ops.forward`.
+    pad_mode : {"constant", "reflect", "symmetric", "edge", "wrap"}, default "constant"
+        What the padding holds, as :func:`numpy.pad` names it.
 
     Returns
     -------
@@ -236,7 +293,7 @@ def depthwise_convolution_3d(
     >>> F.depthwise_convolution_3d(x, np.ones((1, 2, 3, 3, 3), np.float32), pad=(0, 1, 1)).shape
     (1, 2, 2, 5, 6)
     """
-    return dispatch.convolution(3, x, W, b, stride, pad, dilate, method)
+    return dispatch.convolution(3, x, W, b, stride, pad, dilate, method, pad_mode)
 
 
 def sum(x: Variable | AnyArray, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Variable:

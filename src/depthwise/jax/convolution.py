@@ -12,7 +12,7 @@ from jax import Array, lax
 
 from ..arguments import Ints, Pad, spatial_axes
 from ..enums import DTYPES, activation_code, method_code
-from ..geometry import axes
+from ..geometry import axes, check_padding
 from . import primitives
 from .steps import LAYOUTS, Steps
 
@@ -31,6 +31,7 @@ def conv(
     layout: str | None = None,
     activation: str | None = None,
     method: str = "direct",
+    pad_mode: str = "constant",
 ) -> Array:
     """Depthwise convolution (cross-correlation) of one to three spatial axes, a JAX primitive.
 
@@ -55,6 +56,8 @@ def conv(
         exact one, with the error function.
     method : {"direct", "fft", "auto"}, default "direct"
         How a CPU forms the sums, those of the gradients too: see :func:`depthwise.ops.forward`.
+    pad_mode : {"constant", "reflect", "symmetric", "edge", "wrap"}, default "constant"
+        What the padding holds, as :func:`numpy.pad` names it.
 
     Returns
     -------
@@ -104,7 +107,7 @@ def conv(
     layout = _layout(layout, x, W)
     shape = tuple(x.shape[layout.index(axis)] for axis in "NC" + layout.strip("NC"))
     try:
-        steps = _steps(shape, W.shape, stride, pad, dilate, layout)
+        steps = _steps(shape, W.shape, stride, pad, dilate, layout, pad_mode)
     except ValueError as e:
         raise ValueError(str(e).replace(str(shape), str(x.shape))) from None  # as the caller has it
     outs = shape[1] * W.shape[0]
@@ -126,17 +129,27 @@ def _layout(layout: Any, x: Any, W: Any) -> str:
     return layout or f"NC{'DHW'[3 - count :]}"
 
 
-def _steps(x_shape: Sequence[Any], W_shape: Sequence[Any], stride: Any, pad: Any, dilate: Any, layout: str) -> Steps:
+def _steps(
+    x_shape: Sequence[Any],
+    W_shape: Sequence[Any],
+    stride: Any,
+    pad: Any,
+    dilate: Any,
+    layout: str,
+    pad_mode: str = "constant",
+) -> Steps:
     """The steps of x (n, c_I, spatial ...) and W, checked; sizes of x may be symbols of an export."""
     if not all(isinstance(s, int) for s in W_shape):
         msg = f"the sizes of W must be ints, got {W_shape}"
         raise ValueError(msg)
     each = axes(tuple(x_shape), tuple(W_shape), stride, pad, dilate)
-    return Steps(tuple(a.stride for a in each), tuple(a.pad for a in each), tuple(a.dilate for a in each), layout)
+    check_padding(tuple(x_shape), each, pad_mode)
+    steps = Steps(tuple(a.stride for a in each), tuple(a.pad for a in each), tuple(a.dilate for a in each), layout)
+    return steps._replace(pad_mode=pad_mode)
 
 
 def depthwise_convolution(
-    spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any, method: str
+    spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any, method: str, pad_mode: str
 ) -> Array:
     """:func:`depthwise.depthwise_convolution_2d` and its like where x is a JAX array."""
     for name, a in (("W", W), ("b", b)):
@@ -147,7 +160,7 @@ def depthwise_convolution(
         msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
         raise TypeError(msg)
     spatial_axes(spatial, W=W.shape, x=x.shape)
-    return conv(x, W, b, stride=stride, pad=pad, dilate=dilate, method=method)
+    return conv(x, W, b, stride=stride, pad=pad, dilate=dilate, method=method, pad_mode=pad_mode)
 
 
 def conv_general_dilated(

@@ -18,7 +18,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import _core
-from ..enums import FORWARD, INPUT_GRAD, METHODS, WEIGHT_GRAD
+from ..enums import FORWARD, INPUT_GRAD, METHODS, PAD_MODES, WEIGHT_GRAD
 from ..runtime import active_target
 from . import internals
 from .steps import Steps
@@ -70,6 +70,7 @@ def _call(job: _Job, operands: Sequence[Any], shape: Sequence[Any], dtype: Any) 
         channels_last=steps.channel_axis != 1,
         activation=np.int64(job.activation),
         method=np.int64(METHODS[steps.method]),
+        pad_mode=np.int64(PAD_MODES[steps.pad_mode]),
         stride=np.array(steps.stride, np.int64),
         pad=np.array([before for before, _ in steps.pad], np.int64),
         dilate=np.array(steps.dilate, np.int64),

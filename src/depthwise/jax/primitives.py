@@ -216,6 +216,10 @@ batching.primitive_batchers[weight_grad_p] = partial(_batch, _weight_grad_batch)
 def _xla_conv(x: Any, W: Any, *b: Any, steps: Steps, activation: int = 0) -> Any:
     multiplier, channels, *size = W.shape
     wide = jnp.promote_types(x.dtype, W.dtype)
+    if steps.pad_mode != "constant":
+        pads = dict(zip(steps.spatial, steps.pad, strict=True))
+        x = jnp.pad(x, [pads.get(axis, (0, 0)) for axis in steps.layout], steps.pad_mode)
+        steps = steps._replace(pad=((0, 0),) * len(pads), pad_mode="constant")
     if 0 in W.shape:  # JAX's function takes neither zero groups nor zero taps
         y = jnp.zeros(steps.y_shape(x.shape, W.shape), wide)
     else:

@@ -19,6 +19,7 @@ class Steps(NamedTuple):
     dilate: tuple[int, ...]
     layout: str  # one of LAYOUTS
     method: str = "direct"
+    pad_mode: str = "constant"  # what the padding holds
 
     @property
     def channel_axis(self) -> int:

@@ -243,7 +243,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, before: int, activ
         bias = None if bias is None else bias.to(dtype)
         y = F.conv1d(F.pad(x, (before, 0)).to(dtype), weight[:, None].to(dtype), bias, groups=x.shape[1])
         return activations.apply(activation, y).to(x.dtype)
-    inputs = x, weight[:, None], bias, [1], [before, 0], [1], "direct"
+    inputs = x, weight[:, None], bias, [1], [before, 0], [1], "direct", "constant"
     if IN_DISPATCHER:
         return operators.conv(*inputs, activation)  # type: ignore[no-any-return]
     return activations.apply(activation, operators.conv(*inputs))

@@ -16,7 +16,8 @@ from ..enums import activation_code, method_code
 from ..geometry import geometry
 from . import activations, operators
 from .internals import IN_DISPATCHER, is_forward_mode
-from .steps import find_steps, find_transposed, per_axis
+from .padding import PADDING_MODES, pad_mode, padded, pytorch_pads
+from .steps import find_sides, find_steps, find_transposed, per_axis
 
 Ints = int | Sequence[int]
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -89,8 +90,15 @@ def stock(
     dilation: Any,
     groups: Any,
     activation: str | None,
+    padding_mode: str = "zeros",
 ) -> Tensor:
     """What PyTorch makes of a convolution."""
+    if padding_mode != "zeros":
+        sides = find_sides(axes, weight, stride, padding, dilation)
+        if sides is None or not isinstance(input, Tensor):
+            msg = f"padding {padding!r} and stride {stride!r} are none of such a convolution with {padding_mode!r}"
+            raise ValueError(msg)
+        input, padding = padded(input, sides, padding_mode), 0
     if axes == 1 and isinstance(padding, str) and padding == "causal":  # a word that it does not know
         padding, dilations = 0, per_axis(dilation, 1, 1)
         if dilations is not None and isinstance(input, Tensor) and isinstance(weight, Tensor) and weight.dim() == 3:
@@ -121,6 +129,7 @@ def convolve(
     groups: int,
     activation: str | None = None,
     method: str = "direct",
+    padding_mode: str = "zeros",
     kept: SpectraKeeper | None = None,
 ) -> Tensor:
     """``torch.nn.functional.conv1d``, ``2d`` or ``3d``, as the weight has axes, and an activation of what it computes.
@@ -128,7 +137,7 @@ def convolve(
     The engine computes what is depthwise, PyTorch all else.
     """
     tensors: Any = input, weight, bias
-    rest: Any = stride, padding, dilation, groups, activation, method, kept
+    rest: Any = stride, padding, dilation, groups, activation, method, padding_mode, kept
     if has_torch_function(tensors):
         return handle_torch_function(convolve, tensors, *tensors, *rest)  # type: ignore[no-any-return]
     return convolve_axes(spatial_axes(weight), *tensors, *rest)
@@ -145,31 +154,35 @@ def convolve_axes(
     groups: int,
     activation: str | None = None,
     method: str = "direct",
+    padding_mode: str = "zeros",
     kept: SpectraKeeper | None = None,
 ) -> Tensor:
     """:func:`convolve` where so many spatial axes are asked for, and whose arguments are no subclasses of Tensor."""
     method_code(method)  # or an error
+    mode = pad_mode(padding_mode)
     if not isinstance(input, Tensor):
-        return stock(axes, input, weight, bias, stride, padding, dilation, groups, activation)
+        return stock(axes, input, weight, bias, stride, padding, dilation, groups, activation, padding_mode)
     if input.dim() == axes + 1:
-        rest: Any = stride, padding, dilation, groups, activation, method, kept
+        rest: Any = stride, padding, dilation, groups, activation, method, padding_mode, kept
         return convolve_axes(axes, input.unsqueeze(0), weight, bias, *rest).squeeze(0)
     if torch.is_autocast_enabled("cpu"):
         input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
     steps = None
     if _are_ours(input, weight, bias) and not _is_for_compiler(input, weight, bias):
         steps = find_steps(axes, input.shape, weight.shape, stride, padding, dilation, groups)
+        if steps is not None and not pytorch_pads(input.shape, steps[1], padding_mode):
+            steps = None
     if steps is None or (bias is not None and bias.shape != weight.shape[:1]):
-        return stock(axes, input, weight, bias, stride, padding, dilation, groups, activation)
+        return stock(axes, input, weight, bias, stride, padding, dilation, groups, activation, padding_mode)
     conv = operators.conv
     if kept is not None:
         conv = partial(operators.conv_kept, kept)
     if activation is None:
-        return conv(input, weight, bias, *steps, method)  # type: ignore[no-any-return]
+        return conv(input, weight, bias, *steps, method, mode)  # type: ignore[no-any-return]
     activation_code(activation)  # or an error
     if IN_DISPATCHER:
-        return conv(input, weight, bias, *steps, method, activation)  # type: ignore[no-any-return]
-    return activations.apply(activation, conv(input, weight, bias, *steps, method))
+        return conv(input, weight, bias, *steps, method, mode, activation)  # type: ignore[no-any-return]
+    return activations.apply(activation, conv(input, weight, bias, *steps, method, mode))
 
 
 def convolve_each(
@@ -259,12 +272,12 @@ def convolve_axes_transposed(
     dtype = input.dtype
     # The bias is added to sums that are not yet rounded.
     wide = dtype if bias is None else torch.promote_types(dtype, torch.float32)
-    y: Tensor = operators.conv_input_grad(input, weight, found[0], channels_last, wide, *found[1], method)
+    y: Tensor = operators.conv_input_grad(input, weight, found[0], channels_last, wide, *found[1], method, "constant")
     return y if bias is None else (y + bias.reshape(-1, *[1] * axes)).to(dtype)
 
 
 def depthwise_convolution(
-    spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any, method: str
+    spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any, method: str, pad_mode: str
 ) -> Tensor:
     """:func:`depthwise.depthwise_convolution_2d` and the like where x is a tensor: arguments, errors are Chainer's."""
     for name, a in (("x", x), ("W", W), ("b", b)):
@@ -274,7 +287,7 @@ def depthwise_convolution(
         if a is not None and a.dtype not in operators.DTYPES:
             msg = f"{name} must be float16, bfloat16, float32 or float64, got {a.dtype}"
             raise TypeError(msg)
-    g = geometry(tuple(x.shape), tuple(W.shape), stride, pad, dilate, spatial, method)
+    g = geometry(tuple(x.shape), tuple(W.shape), stride, pad, dilate, spatial, method, pad_mode)
     if b is not None and b.dtype != x.dtype:
         msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
         raise TypeError(msg)
@@ -283,7 +296,8 @@ def depthwise_convolution(
         raise ValueError(msg)
     weight = W.transpose(0, 1).reshape(g.y_shape[1], 1, *W.shape[2:])
     strides, dilations = tuple(a.stride for a in g.axes), tuple(a.dilate for a in g.axes)
+    sides = [p for a in g.axes for p in a.pad]
     if all(a is None or _is_ours(a, a.dtype) for a in (x, weight, b)):
-        return operators.conv(x, weight, b, strides, [p for a in g.axes for p in a.pad], dilations, method)
-    padded = F.pad(x, [p for a in reversed(g.axes) for p in a.pad])
-    return _CONV[spatial](padded, weight, b, strides, 0, dilations, x.shape[1])
+        return operators.conv(x, weight, b, strides, sides, dilations, method, pad_mode)
+    padding_mode = next(name for name, ours in PADDING_MODES.items() if ours == pad_mode)
+    return _CONV[spatial](padded(x, sides, padding_mode), weight, b, strides, 0, dilations, x.shape[1])

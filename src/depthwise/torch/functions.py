@@ -22,6 +22,7 @@ def conv1d(
     dilation: Ints = 1,
     activation: str | None = None,
     method: str = "direct",
+    padding_mode: str = "zeros",
 ) -> Tensor:
     """``torch.nn.functional.conv1d`` with ``groups=input.shape[1]``, faster.
 
@@ -33,7 +34,7 @@ def conv1d(
     weight : Tensor of shape (c_I * c_M, 1, k)
     padding : int, (int,), "same", "valid" or "causal", default 0
         "causal" puts all ``dilation * (k - 1)`` zeros before the first element: no output sees what comes after it.
-    bias, stride, dilation, activation, method
+    bias, stride, dilation, activation, method, padding_mode
         As :func:`conv2d`, whose notes and errors hold too.
 
     Returns
@@ -47,7 +48,7 @@ def conv1d(
     >>> conv1d(torch.ones(1, 2, 5), torch.ones(2, 1, 3), padding="causal")[0, 0]
     tensor([1., 2., 3., 3., 3.])
     """
-    return _call(conv1d, 1, input, weight, bias, stride, padding, dilation, activation, method)
+    return _call(conv1d, 1, input, weight, bias, stride, padding, dilation, activation, method, padding_mode)
 
 
 def conv2d(
@@ -59,6 +60,7 @@ def conv2d(
     dilation: Ints = 1,
     activation: str | None = None,
     method: str = "direct",
+    padding_mode: str = "zeros",
 ) -> Tensor:
     """``torch.nn.functional.conv2d`` with ``groups=input.shape[1]``, faster.
 
@@ -82,6 +84,9 @@ def conv2d(
     method : {"direct", "fft", "auto"}, default "direct"
         How sums are formed, those of the gradients too, as :func:`depthwise.ops.forward` takes it. It counts where the
         engine convolves.
+    padding_mode : {"zeros", "reflect", "replicate", "circular", "symmetric"}, default "zeros"
+        What the padding holds, without a padded copy: what ``torch.nn.Conv2d`` has of this name; "symmetric" repeats
+        the border itself, too, as :func:`numpy.pad` has it.
 
     Returns
     -------
@@ -109,7 +114,7 @@ def conv2d(
     >>> conv2d(torch.ones(1, 2, 4, 4), torch.ones(2, 1, 3, 3), padding=1).shape
     torch.Size([1, 2, 4, 4])
     """
-    return _call(conv2d, 2, input, weight, bias, stride, padding, dilation, activation, method)
+    return _call(conv2d, 2, input, weight, bias, stride, padding, dilation, activation, method, padding_mode)
 
 
 def conv3d(
@@ -121,6 +126,7 @@ def conv3d(
     dilation: Ints = 1,
     activation: str | None = None,
     method: str = "direct",
+    padding_mode: str = "zeros",
 ) -> Tensor:
     """``torch.nn.functional.conv3d`` with ``groups=input.shape[1]``, faster.
 
@@ -129,7 +135,7 @@ def conv3d(
     input : Tensor of shape (n, c_I, d, h, w) or (c_I, d, h, w)
         In contiguous or channels_last_3d memory, which are both read in place, or of any other strides.
     weight : Tensor of shape (c_I * c_M, 1, k_D, k_H, k_W)
-    bias, stride, padding, dilation, activation, method
+    bias, stride, padding, dilation, activation, method, padding_mode
         As :func:`conv2d`, with three ints for a pair; so are notes and errors.
 
     Returns
@@ -143,7 +149,7 @@ def conv3d(
     >>> conv3d(torch.ones(1, 2, 4, 6, 6), torch.ones(2, 1, 3, 3, 3), stride=(1, 2, 2)).shape
     torch.Size([1, 2, 2, 2, 2])
     """
-    return _call(conv3d, 3, input, weight, bias, stride, padding, dilation, activation, method)
+    return _call(conv3d, 3, input, weight, bias, stride, padding, dilation, activation, method, padding_mode)
 
 
 def conv_transpose1d(
@@ -246,12 +252,12 @@ def _channels(input: Any, axes: int) -> int:
 def _call(function: Any, axes: int, input: Any, weight: Any, bias: Any, *rest: Any) -> Tensor:
     if has_torch_function((input, weight, bias)):  # a subclass of Tensor sees the function that was called
         return handle_torch_function(function, (input, weight, bias), input, weight, bias, *rest)  # type: ignore[no-any-return]
-    stride, padding, dilation, activation, method = rest
+    stride, padding, dilation, activation, method, padding_mode = rest
     dims = [a.dim() for a in (input, weight) if isinstance(a, Tensor)]
     if dims == [axes + 2, axes + 3]:
         return convolve_each(axes, input, weight, bias, *rest)
     groups = _channels(input, axes)
-    return convolve_axes(axes, input, weight, bias, stride, padding, dilation, groups, activation, method)
+    return convolve_axes(axes, input, weight, bias, stride, padding, dilation, groups, activation, method, padding_mode)
 
 
 def _call_transposed(function: Any, axes: int, input: Any, weight: Any, bias: Any, *rest: Any) -> Tensor:

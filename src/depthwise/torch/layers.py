@@ -92,17 +92,17 @@ def _convolve(layer: Depthwise, input: Any, weight: Any, bias: Any) -> Tensor:
     facts: Any = layer
     padding, mode = facts.padding, facts.padding_mode
     symbolic = isinstance(input, Proxy)
-    if mode != "zeros" or (symbolic and padding == "causal"):
+    if symbolic and (mode != "zeros" or padding == "causal"):
         input, padding = F.pad(input, border(facts), "constant" if mode == "zeros" else mode), 0
     arguments = input, weight, bias, facts.stride, padding, facts.dilation, facts.groups, layer.activation
     # A symbolic graph is for other tools, as a traced one is.
     if symbolic:
         return stock(len(facts.kernel_size), *arguments)
     if not keeps_spectra(layer, layer.method):
-        return convolve(*arguments, layer.method)
+        return convolve(*arguments, layer.method, mode)
     if layer._kept is None:
         layer._kept = SpectraKeeper()
-    return convolve(*arguments, layer.method, layer._kept)
+    return convolve(*arguments, layer.method, mode, layer._kept)
 
 
 class DepthwiseConv1d(Depthwise, nn.Conv1d):

@@ -3,7 +3,8 @@
 ``depthwise::conv(x, weight, bias)``, ``depthwise::conv_input_grad(gy, weight)`` and
 ``depthwise::conv_weight_grad(x, gy)``, in one to three dimensions. Weights are (c_I * c_M, 1, kernel...), as PyTorch
 has them; stride and dilation have an item an axis, padding has two: before, after, before, after and so on. Each is
-told the dtype of its result, which may be any, and the method. Callers check their arguments first.
+told the dtype of its result, which may be any, the method, and what the padding holds. Callers check their arguments
+first.
 """
 
 from __future__ import annotations
@@ -88,11 +89,12 @@ def sizes(
     padding: tuple[int, ...],
     dilation: tuple[int, ...],
     method: str = "direct",
+    pad_mode: str = "constant",
 ) -> Geometry:
     """What the engine is told of a problem; a ValueError where it is too large for it."""
     channels = x_shape[1]
     W_shape = (outs // channels if channels else 0, channels, *kernel)
-    return geometry(x_shape, W_shape, stride, _pairs(padding), dilation, method=method)
+    return geometry(x_shape, W_shape, stride, _pairs(padding), dilation, method=method, pad_mode=pad_mode)
 
 
 def _place(a: Tensor) -> tuple[int, tuple[int, ...], int]:
@@ -144,8 +146,8 @@ def conv_kept(spectra: _core.SpectraKeeper, x: Tensor, weight: Tensor, bias: Ten
         _keeping.spectra = before
 
 
-def _steps(stride: Ints, padding: Ints, dilation: Ints, method: str) -> tuple[Any, Any, Any, str]:
-    return tuple(stride), tuple(padding), tuple(dilation), method
+def _steps(stride: Ints, padding: Ints, dilation: Ints, *rest: str) -> tuple[Any, ...]:
+    return tuple(stride), tuple(padding), tuple(dilation), *rest
 
 
 def _conv(
@@ -156,11 +158,12 @@ def _conv(
     padding: Ints,
     dilation: Ints,
     method: str,
+    pad_mode: str,
     activation: str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     outs, _, *kernel = weight.shape
-    g = sizes(x.shape, outs, tuple(kernel), *_steps(stride, padding, dilation, method))
+    g = sizes(x.shape, outs, tuple(kernel), *_steps(stride, padding, dilation, method, pad_mode))
     y = _empty(x, g.y_shape, dtype or x.dtype, result_is_channels_last(x, weight))
     kept = _keeping.spectra if weight.is_contiguous() else None
     _run(FORWARD, g, x, weight, bias, y, activation, kept)
@@ -175,6 +178,7 @@ def _conv_fake(
     padding: Ints,
     dilation: Ints,
     method: str,
+    pad_mode: str,
     activation: str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
@@ -191,10 +195,11 @@ def _conv_context(
     padding: Ints,
     dilation: Ints,
     method: str,
+    pad_mode: str,
     activation: str | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    ctx.steps = stride, padding, dilation, method
+    ctx.steps = stride, padding, dilation, method, pad_mode
     ctx.activation = activation
     ctx.x_shape, ctx.x_dtype, ctx.bias_dtype = x.shape, x.dtype, None if bias is None else bias.dtype
     # A compiler lays x out anew after this was traced: the gradient then goes by what gy has become. PyTorch 2.6 does
@@ -221,7 +226,7 @@ def _conv_backward(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
         gW = conv_weight_grad(x, gy, weight.shape[2:], weight.dtype, *ctx.steps)
     if needs_bias:
         gb = gy.sum(_ALL_BUT_CHANNELS[gy.dim()], dtype=ctx.bias_dtype)
-    return gx, gW, gb, None, None, None, None, None, None
+    return gx, gW, gb, None, None, None, None, None, None, None
 
 
 def _input_grad(
@@ -234,9 +239,10 @@ def _input_grad(
     padding: Ints,
     dilation: Ints,
     method: str,
+    pad_mode: str,
 ) -> Tensor:
     outs, _, *kernel = weight.shape
-    g = sizes(tuple(shape), outs, tuple(kernel), *_steps(stride, padding, dilation, method))
+    g = sizes(tuple(shape), outs, tuple(kernel), *_steps(stride, padding, dilation, method, pad_mode))
     gx = _input_grad_fake(gy, weight, shape, channels_last, dtype)
     _run(INPUT_GRAD, g, gx, weight, None, gy)
     return gx
@@ -261,7 +267,7 @@ def _input_grad_backward(ctx: Any, ggx: Tensor) -> tuple[Any, ...]:
     gW = None
     if ctx.needs_input_grad[1]:
         gW = conv_weight_grad(ggx, gy, weight.shape[2:], weight.dtype, *ctx.steps)
-    return g_gy, gW, None, None, None, None, None, None, None
+    return g_gy, gW, None, None, None, None, None, None, None, None
 
 
 def _weight_grad(
@@ -273,8 +279,9 @@ def _weight_grad(
     padding: Ints,
     dilation: Ints,
     method: str,
+    pad_mode: str,
 ) -> Tensor:
-    g = sizes(x.shape, gy.shape[1], tuple(kernel), *_steps(stride, padding, dilation, method))
+    g = sizes(x.shape, gy.shape[1], tuple(kernel), *_steps(stride, padding, dilation, method, pad_mode))
     gW = torch.empty((gy.shape[1], 1, *kernel), dtype=dtype)
     _run(WEIGHT_GRAD, g, x, gW, None, gy)
     return gW
@@ -296,7 +303,7 @@ def _weight_grad_backward(ctx: Any, ggW: Tensor) -> tuple[Any, ...]:
         gx = conv_input_grad(gy, ggW, x.shape, result_is_channels_last(x, ggW), x.dtype, *ctx.steps)
     if ctx.needs_input_grad[1]:
         g_gy = conv(x, ggW, None, *ctx.steps, None, gy.dtype)
-    return gx, g_gy, None, None, None, None, None, None
+    return gx, g_gy, None, None, None, None, None, None, None
 
 
 # vmap folds its axis into the batch where the weight has none of it, else into the channels.
@@ -364,7 +371,7 @@ def _register(
     flops: Callable[..., int],
 ) -> Any:
     qualified = f"depthwise::{name}"
-    steps = "int[] stride, int[] padding, int[] dilation, str method"
+    steps = "int[] stride, int[] padding, int[] dilation, str method, str pad_mode"
     # flexible_layout: a compiler may hand over any strides, and what is computed lies as they do (its fake says how).
     tags = torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout
     torch.library.define(qualified, f"({before}, {steps}{after}) -> Tensor", tags=tags)

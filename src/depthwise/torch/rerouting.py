@@ -164,11 +164,12 @@ class Rerouted:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 - it has the method's own
         module, function = self._parts()
         by_place = self._is_known and len(args) == 3 and not kwargs
-        if by_place and module.padding_mode == "zeros" and not has_torch_function(args):  # without what follows
+        if by_place and not has_torch_function(args):  # without what follows
             input, weight, bias = args
             steps = module.stride, module.padding, module.dilation, module.groups
             kept = self._kept if keeps_spectra(module, self._method) else None
-            return convolve_axes(len(module.kernel_size), input, weight, bias, *steps, None, self._method, kept)
+            rest = None, self._method, module.padding_mode, kept
+            return convolve_axes(len(module.kernel_size), input, weight, bias, *steps, *rest)
         if torch.compiler.is_compiling():
             with _MODES[self._method]:
                 return function(module, *args, **kwargs)

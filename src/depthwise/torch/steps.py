@@ -39,6 +39,14 @@ def _padding(padding: Any, kernel: Sequence[int], stride: list[Any], dilation: l
     return None if pads is None else [side for p in pads for side in (p, p)]
 
 
+def find_sides(axes: int, weight: Any, stride: Any, padding: Any, dilation: Any) -> list[Any] | None:
+    """(before, after) of each axis in one list, or None where PyTorch has no such padding."""
+    strides, dilations = per_axis(stride, axes, 1), per_axis(dilation, axes, 1)
+    if strides is None or dilations is None or not isinstance(weight, torch.Tensor) or weight.dim() != axes + 2:
+        return None
+    return _padding(padding, weight.shape[2:], strides, dilations)
+
+
 def _fit(axes: int, shape: Any, weight_shape: Any, groups: int) -> bool:
     """Whether shapes of so many axes are those of a depthwise convolution of something."""
     of_axes = len(shape) == len(weight_shape) == axes + 2

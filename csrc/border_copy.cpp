@@ -1,0 +1,224 @@
+#include "border_copy.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "kernels/pack.hpp"
+#include "plan/facts.hpp"
+
+namespace depthwise {
+namespace {
+
+// Elements from an axis' start to what stands at the places of a span.
+std::vector<int64_t> offsets(Border border, Span places, int64_t size, int64_t stride) {
+  std::vector<int64_t> all = mirrored(border, places, size);
+  for (int64_t& at : all) at *= stride;
+  return all;
+}
+
+// Bytes by vectors, of which the last laps over the one before: for rows too short to call a function for.
+void copy_short(char* to, const char* from, int64_t bytes) {
+  constexpr int64_t vector = 16;
+  if (bytes < vector) {
+    for (int64_t i = 0; i < bytes; i += 2) std::memcpy(to + i, from + i, 2);
+    return;
+  }
+  for (int64_t i = 0; i < bytes - vector; i += vector) std::memcpy(to + i, from + i, vector);
+  std::memcpy(to + bytes - vector, from + bytes - vector, vector);
+}
+
+bool channels_last(const Images& images) {
+  const int64_t sizes[array_axes] = {images.batch, images.channels, images.sizes[0], images.sizes[1], images.sizes[2]};
+  return channels_are_closest(images.array.strides, sizes);
+}
+
+template <class F>
+void each_unit(int64_t units, int threads, Executor& executor, const F& f) {
+  parallel_for(
+      units, threads, 0,
+      [](const void* body, int64_t begin, int64_t end, void*) {
+        for (int64_t unit = begin; unit < end; ++unit) (*static_cast<const F*>(body))(unit);
+      },
+      &f, executor);
+}
+
+// Rows of a plane that one thread copies, and channels that are added together, since they are neighbours.
+constexpr int64_t rows_together = 64, channel_block = 64;
+
+template <class T>
+void add_plane(const Images& from, const std::vector<int64_t> (&at)[3], const Images& to, int64_t n, Span channels) {
+  const int64_t *fs = from.array.strides, *ts = to.array.strides;
+  const T* source = static_cast<const T*>(from.array.data) + n * fs[0] + channels.begin * fs[1];
+  T* target = static_cast<T*>(to.array.data) + n * ts[0] + channels.begin * ts[1];
+  for (size_t d = 0; d < at[0].size(); ++d)
+    for (size_t h = 0; h < at[1].size(); ++h) {
+      const T* row = source + static_cast<int64_t>(d) * fs[depth_axis] + static_cast<int64_t>(h) * fs[height_axis];
+      T* sums = target + at[0][d] + at[1][h];
+      for (size_t w = 0; w < at[2].size(); ++w)
+        for (int64_t c = 0; c < channels.size(); ++c)
+          sums[at[2][w] + c * ts[1]] += row[static_cast<int64_t>(w) * fs[width_axis] + c * fs[1]];
+    }
+}
+
+template <class T, class U>
+void round_row(const T* from, int64_t from_step, U* to, int64_t to_step, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i * to_step] = convert<U>(from[i * from_step]);
+}
+
+}  // namespace
+
+int64_t mirrored(Border border, int64_t place, int64_t size) {
+  if (place >= 0 && place < size) return place;
+  if (border == Border::edge) return place < 0 ? 0 : size - 1;
+  const int64_t once = border == Border::reflect ? size - 1 : size;  // elements to the next turn
+  const int64_t period = border == Border::wrap ? size : std::max<int64_t>(1, 2 * once);
+  const int64_t at = place + ceil_div(-place, period) * period;
+  if (border == Border::wrap || at < size) return at;
+  return border == Border::reflect ? period - at : period - 1 - at;
+}
+
+std::vector<int64_t> mirrored(Border border, Span places, int64_t size) {
+  std::vector<int64_t> all(static_cast<size_t>(places.size()));
+  for (int64_t i = 0; i < places.size(); ++i) all[static_cast<size_t>(i)] = mirrored(border, places.begin + i, size);
+  return all;
+}
+
+Images box_of(const Images& images, const Box& box, DType dtype, void* data) {
+  Images out{{data, dtype, {}}, images.batch, images.channels, {box[0].size(), box[1].size(), box[2].size()}};
+  const bool last = channels_last(images);
+  int64_t* strides = out.array.strides;
+  int64_t stride = last ? images.channels : 1;
+  for (int i = 2; i >= 0; --i) {
+    strides[depth_axis + i] = stride;
+    stride *= out.sizes[i];
+  }
+  strides[1] = last ? 1 : stride;
+  strides[0] = last ? stride : stride * images.channels;
+  return out;
+}
+
+BoxCopy::BoxCopy(const Images& from, Border border, const Box& box)
+    : from_(from),
+      last_(channels_last(from)),
+      pixels_(last_ && from.array.strides[1] == 1),
+      item_(item_bytes(from.array.dtype)),
+      channels_(pixels_ ? from.channels : 1),
+      inside_{std::clamp<int64_t>(-box[2].begin, 0, box[2].size()),
+              std::clamp<int64_t>(from.sizes[2] - box[2].begin, 0, box[2].size())},
+      d_(offsets(border, box[0], from.sizes[0], from.array.strides[depth_axis])),
+      h_(offsets(border, box[1], from.sizes[1], from.array.strides[height_axis])),
+      w_(offsets(border, box[2], from.sizes[2], from.array.strides[width_axis])) {
+  dense_ = from.array.strides[width_axis] == channels_ && !inside_.empty();
+}
+
+template <class T>
+void BoxCopy::copy_elements(char* row, const char* image) const {
+  constexpr int64_t longest = 1024;
+  const int64_t step = last_ ? from_.channels : 1;
+  T* to = reinterpret_cast<T*>(row);
+  const T* at = reinterpret_cast<const T*>(image);
+  const auto count = static_cast<int64_t>(w_.size());
+  const auto one_by_one = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) to[i * step] = at[w_[static_cast<size_t>(i)]];
+  };
+  if (!dense_ || last_) return one_by_one(0, count);
+  one_by_one(0, inside_.begin);
+  const int64_t bytes = inside_.size() * int64_t{sizeof(T)};
+  const T* start = at + w_[static_cast<size_t>(inside_.begin)];
+  if (bytes > longest)
+    std::memcpy(to + inside_.begin, start, static_cast<size_t>(bytes));
+  else
+    copy_short(reinterpret_cast<char*>(to + inside_.begin), reinterpret_cast<const char*>(start), bytes);
+  one_by_one(inside_.end, count);
+}
+
+void BoxCopy::copy_pixels(char* row, const char* image) const {
+  const int64_t pixel = channels_ * item_;
+  const auto copy = [&](int64_t begin, int64_t pixels) {
+    std::memcpy(row + begin * pixel, image + w_[static_cast<size_t>(begin)] * item_,
+                static_cast<size_t>(pixels * pixel));
+  };
+  const auto count = static_cast<int64_t>(w_.size());
+  for (int64_t i = 0; i < count; ++i)
+    if (dense_ && i == inside_.begin) {
+      copy(i, inside_.size());
+      i = inside_.end - 1;
+    } else {
+      copy(i, 1);
+    }
+}
+
+void BoxCopy::copy_rows(int64_t n, int64_t c, int64_t d, Span rows, void* to) const {
+  const int64_t* strides = from_.array.strides;
+  const char* plane = static_cast<const char*>(from_.array.data) +
+                      (n * strides[0] + c * strides[1] + d_[static_cast<size_t>(d)]) * item_;
+  const int64_t apart = static_cast<int64_t>(w_.size()) * (last_ ? from_.channels : 1) * item_;
+  char* row = static_cast<char*>(to);
+  for (int64_t h = rows.begin; h < rows.end; ++h, row += apart) {
+    const char* image = plane + h_[static_cast<size_t>(h)] * item_;
+    if (pixels_)
+      copy_pixels(row, image);
+    else if (item_ == 2)
+      copy_elements<uint16_t>(row, image);
+    else if (item_ == 4)
+      copy_elements<uint32_t>(row, image);
+    else
+      copy_elements<uint64_t>(row, image);
+  }
+}
+
+void BoxCopy::copy(const Images& to, int threads, Executor& executor) const {
+  const int64_t* strides = to.array.strides;
+  const int64_t channels = pixels_ ? 1 : from_.channels, depth = to.sizes[0], height = to.sizes[1];
+  const int64_t bands = ceil_div(height, rows_together);
+  each_unit(from_.batch * channels * depth * bands, threads, executor, [&](int64_t unit) {
+    const int64_t begin = unit % bands * rows_together, d = unit / bands % depth, plane = unit / bands / depth;
+    const int64_t n = plane / channels, c = plane % channels;
+    char* at = static_cast<char*>(to.array.data) +
+               (n * strides[0] + c * strides[1] + d * strides[depth_axis] + begin * strides[height_axis]) * item_;
+    copy_rows(n, c, d, {begin, std::min(begin + rows_together, height)}, at);
+  });
+}
+
+void add_box(const Images& from, Border border, const Box& box, const Images& to, int threads, Executor& executor) {
+  const std::vector<int64_t> at[3] = {offsets(border, box[0], to.sizes[0], to.array.strides[depth_axis]),
+                                      offsets(border, box[1], to.sizes[1], to.array.strides[height_axis]),
+                                      offsets(border, box[2], to.sizes[2], to.array.strides[width_axis])};
+  const int64_t block = to.array.strides[1] == 1 ? channel_block : 1, blocks = ceil_div(to.channels, block);
+  each_unit(to.batch * blocks, threads, executor, [&](int64_t unit) {
+    const int64_t begin = unit % blocks * block;
+    const Span channels{begin, std::min(begin + block, to.channels)};
+    if (to.array.dtype == DType::f64)
+      add_plane<double>(from, at, to, unit / blocks, channels);
+    else
+      add_plane<float>(from, at, to, unit / blocks, channels);
+  });
+}
+
+void round_to(const Images& from, const Images& to, int threads, Executor& executor) {
+  const int64_t *fs = from.array.strides, *ts = to.array.strides;
+  // Rows are of channels or of columns, whichever are neighbours.
+  const bool last = channels_last(to);
+  const int64_t outer = last ? to.sizes[2] : to.channels, outer_axis = last ? width_axis : 1;
+  const int64_t inner = last ? to.channels : to.sizes[2], inner_axis = last ? 1 : width_axis;
+  each_unit(to.batch * to.sizes[0] * to.sizes[1], threads, executor, [&](int64_t unit) {
+    const int64_t h = unit % to.sizes[1], d = unit / to.sizes[1] % to.sizes[0], n = unit / to.sizes[1] / to.sizes[0];
+    const int64_t read = n * fs[0] + d * fs[depth_axis] + h * fs[height_axis];
+    const int64_t written = n * ts[0] + d * ts[depth_axis] + h * ts[height_axis];
+    with_type(to.array.dtype, [&](auto type) {
+      using U = typename decltype(type)::type;
+      const auto rows = [&](const auto* sums) {
+        for (int64_t i = 0; i < outer; ++i)
+          round_row(sums + read + i * fs[outer_axis], fs[inner_axis],
+                    static_cast<U*>(to.array.data) + written + i * ts[outer_axis], ts[inner_axis], inner);
+      };
+      if (from.array.dtype == DType::f64)
+        rows(static_cast<const double*>(from.array.data));
+      else
+        rows(static_cast<const float*>(from.array.data));
+    });
+  });
+}
+
+}  // namespace depthwise

@@ -1,0 +1,277 @@
+#include "borders.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "blocks.hpp"
+#include "border_copy.hpp"
+#include "kernels/pack.hpp"
+
+namespace depthwise {
+namespace {
+
+constexpr int64_t most_copied_bytes = int64_t{8} << 20;
+constexpr Axis Problem::* spatial[3] = {&Problem::d, &Problem::h, &Problem::w};
+
+int64_t floor_div(int64_t a, int64_t b) { return -ceil_div(-a, b); }
+
+// Places that a window spans.
+int64_t reach(const Axis& a) { return (a.kernel - 1) * a.dilate + 1; }
+
+Span outputs(const Axis& a) { return {0, a.out}; }
+
+// Outputs whose windows lie inside the image.
+Span outputs_inside(const Axis& a) {
+  const int64_t first = std::min(ceil_div(a.pad, a.stride), a.out);
+  return {first, std::clamp(floor_div(a.size - reach(a) + a.pad, a.stride) + 1, first, a.out)};
+}
+
+// Places that the windows of some outputs cover, from the image's first element on.
+Span places(const Axis& a, Span outs) {
+  return {outs.begin * a.stride - a.pad, (outs.end - 1) * a.stride - a.pad + reach(a)};
+}
+
+template <class F>
+Box each_axis(const Problem& p, const F& f) {
+  return {f(p.d), f(p.h), f(p.w)};
+}
+
+int64_t elements(const Box& box) { return box[0].size() * box[1].size() * box[2].size(); }
+
+// `all` without `inner`, which is not empty: at most two boxes for each axis.
+std::vector<Box> around(const Box& all, const Box& inner) {
+  std::vector<Box> boxes;
+  Box rest = all;
+  for (size_t i = 0; i < 3; ++i) {
+    for (const Span side : {Span{all[i].begin, inner[i].begin}, Span{inner[i].end, all[i].end}}) {
+      if (side.empty()) continue;
+      boxes.push_back(rest);
+      boxes.back()[i] = side;
+    }
+    rest[i] = inner[i];
+  }
+  return boxes;
+}
+
+Images images_of(const Problem& p) { return {p.x, p.batch, p.channels, {p.d.size, p.h.size, p.w.size}}; }
+
+// The problem of a box of the outputs, whose windows lie inside what x then is.
+Problem of_outputs(const Problem& p, const Box& outs, const Array& x) {
+  Problem part = p;
+  part.border = Border::constant;
+  part.x = x;
+  for (size_t i = 0; i < 3; ++i) {
+    Axis& a = part.*spatial[i];
+    a.size = places(a, outs[i]).size();
+    a.pad = 0;
+    a.out = outs[i].size();
+    advance(part.y, outs[i].begin * p.y.strides[static_cast<size_t>(depth_axis) + i]);
+  }
+  return part;
+}
+
+// ... where that is a part of the image itself.
+Problem in_place(const Problem& p, const Box& outs) {
+  Array x = p.x;
+  for (size_t i = 0; i < 3; ++i)
+    advance(x, places(p.*spatial[i], outs[i]).begin * p.x.strides[static_cast<size_t>(depth_axis) + i]);
+  return of_outputs(p, outs, x);
+}
+
+Box places(const Problem& p, const Box& outs) {
+  return {places(p.d, outs[0]), places(p.h, outs[1]), places(p.w, outs[2])};
+}
+
+// Whether most outputs lie inside. Else a copy of everything takes less than problems of parts.
+bool most_are_inside(const Problem& p) {
+  return 2 * elements(each_axis(p, outputs_inside)) >= elements(each_axis(p, outputs));
+}
+
+// Calls f(images, channels) for groups of planes of so many bytes.
+template <class F>
+void each_group(const Problem& p, int64_t plane_bytes, const F& f) {
+  constexpr int64_t even = 16;  // channels that a group is a multiple of, so that vectors are full
+  int64_t planes = std::max<int64_t>(1, most_copied_bytes / std::max<int64_t>(1, plane_bytes));
+  if (planes > even) planes = planes / even * even;
+  const int64_t channels = std::min(planes, p.channels), images = std::max<int64_t>(1, planes / p.channels);
+  for (int64_t n = 0; n < p.batch; n += images)
+    for (int64_t c = 0; c < p.channels; c += channels)
+      f(Span{n, std::min(n + images, p.batch)}, Span{c, std::min(c + channels, p.channels)});
+}
+
+class WithBorder {
+ public:
+  WithBorder(const Problem& p, const Target& target, int threads, Executor& executor, KeptSpectra* keeper)
+      : p_(p), target_(target), threads_(threads), executor_(executor), keeper_(keeper) {}
+
+  void forward() const {
+    each_part([&](const Problem& part, bool inside) { solve_part(part, inside); });
+  }
+
+  void input_grad() const {
+    if (p_.x.dtype == accumulator(p_)) return add_up(p_);
+    const Box image{Span{0, p_.d.size}, Span{0, p_.h.size}, Span{0, p_.w.size}};
+    const DType sums = accumulator(p_);
+    const int64_t bytes = elements(image) * item_bytes(sums);
+    each_group(p_, bytes, [&](Span images, Span channels) {
+      const Problem planes = some_planes(p_, images, channels);
+      const Block memory(bytes * images.size() * channels.size());
+      const Images wide = box_of(images_of(planes), image, sums, memory.data());
+      Problem of_sums = planes;
+      of_sums.x = wide.array;
+      add_up(of_sums);
+      round_to(wide, images_of(planes), threads_, executor_);
+    });
+  }
+
+  void weight_grad() const {
+    const int64_t outs = p_.channels * p_.multiplier, taps = p_.d.kernel * p_.h.kernel * p_.w.kernel;
+    const int64_t count = outs * (taps + (p_.b.data ? 1 : 0));
+    const Block memory(2 * count * int64_t{sizeof(double)});
+    double *totals = static_cast<double*>(memory.data()), *sums = totals + count;
+    std::fill_n(totals, count, 0.0);
+    Problem p = p_;
+    p.W = {sums, DType::f64, {p_.channels * taps, taps, p_.h.kernel * p_.w.kernel, p_.w.kernel, 1}};
+    if (p_.b.data) p.b = {sums + outs * taps, DType::f64, {1}};
+    WithBorder(p, target_, threads_, executor_, keeper_).each_part([&](const Problem& part, bool inside) {
+      std::fill_n(sums, count, 0.0);  // of channels that the part does not have
+      solve_part(part, inside);
+      for (int64_t i = 0; i < count; ++i) totals[i] += sums[i];
+    });
+    store(totals);
+  }
+
+ private:
+  // Calls f(problem, whether it lies inside the image) for problems that together are this one.
+  template <class F>
+  void each_part(const F& f) const {
+    const Box all = each_axis(p_, outputs);
+    if (!most_are_inside(p_)) return each_copied(all, f);
+    const Box inside = each_axis(p_, outputs_inside);
+    f(in_place(p_, inside), true);
+    for (const Box& box : around(all, inside)) each_copied(box, f);
+  }
+
+  template <class F>
+  void each_copied(const Box& outs, const F& f) const {
+    const Box read = places(p_, outs);
+    const int64_t bytes = elements(read) * item_bytes(p_.x.dtype);
+    each_group(p_, bytes, [&](Span images, Span channels) {
+      const Problem planes = some_planes(p_, images, channels);
+      const Block memory(bytes * images.size() * channels.size());
+      const Images copy = box_of(images_of(planes), read, p_.x.dtype, memory.data());
+      BoxCopy(images_of(planes), p_.border, read).copy(copy, threads_, executor_);
+      f(of_outputs(planes, outs, copy.array), false);
+    });
+  }
+
+  void solve_part(const Problem& part, bool inside) const {
+    solve(part, target_, threads_, executor_, inside ? keeper_ : nullptr);
+  }
+
+  // An input gradient whose x has the sums' type.
+  void add_up(const Problem& p) const {
+    Problem zeros = p;
+    zeros.border = Border::constant;
+    solve_part(zeros, true);
+    const Box image{Span{0, p.d.size}, Span{0, p.h.size}, Span{0, p.w.size}};
+    Box met = each_axis(p, [](const Axis& a) { return places(a, outputs(a)); });
+    for (size_t i = 0; i < 3; ++i)
+      met[i] = {std::min(met[i].begin, image[i].begin), std::max(met[i].end, image[i].end)};
+    for (const Box& box : around(met, image)) add_up_beside(p, box);
+  }
+
+  // What belongs to a box of places beside the image, added where they come from.
+  void add_up_beside(const Problem& p, const Box& box) const {
+    Problem beside = p;
+    beside.border = Border::constant;
+    for (size_t i = 0; i < 3; ++i) {
+      Axis& a = beside.*spatial[i];
+      const int64_t pad = a.pad + box[i].begin;
+      const Span outs{std::max<int64_t>(0, floor_div(pad - reach(a) + 1, a.stride)),
+                      std::min(a.out, floor_div(pad + box[i].size() - 1, a.stride) + 1)};
+      if (outs.empty()) return;
+      a.size = box[i].size();
+      a.pad = pad - outs.begin * a.stride;
+      a.out = outs.size();
+      advance(beside.y, outs.begin * p.y.strides[static_cast<size_t>(depth_axis) + i]);
+    }
+    const int64_t bytes = elements(box) * item_bytes(p.x.dtype);
+    each_group(p, bytes, [&](Span images, Span channels) {
+      const Images planes = images_of(some_planes(p, images, channels));
+      const Block memory(bytes * images.size() * channels.size());
+      const Images sums = box_of(planes, box, p.x.dtype, memory.data());
+      Problem part = some_planes(beside, images, channels);
+      part.x = sums.array;
+      solve_part(part, false);
+      add_box(sums, p.border, box, planes, threads_, executor_);
+    });
+  }
+
+  void store(const double* totals) const {
+    const Array& W = p_.W;
+    const auto* strides = W.strides;
+    with_type(W.dtype, [&](auto type) {
+      using T = typename decltype(type)::type;
+      const double* next = totals;
+      for (int64_t m = 0; m < p_.multiplier; ++m)
+        for (int64_t c = 0; c < p_.channels; ++c)
+          for (int64_t d = 0; d < p_.d.kernel; ++d)
+            for (int64_t h = 0; h < p_.h.kernel; ++h)
+              for (int64_t w = 0; w < p_.w.kernel; ++w)
+                static_cast<T*>(W.data)[m * strides[0] + c * strides[1] + d * strides[depth_axis] +
+                                        h * strides[height_axis] + w * strides[width_axis]] = convert<T>(*next++);
+    });
+    if (!p_.b.data) return;
+    const int64_t outs = p_.channels * p_.multiplier, taps = p_.d.kernel * p_.h.kernel * p_.w.kernel;
+    with_type(p_.b.dtype, [&](auto type) {
+      using T = typename decltype(type)::type;
+      for (int64_t o = 0; o < outs; ++o)
+        static_cast<T*>(p_.b.data)[o * p_.b.strides[0]] = convert<T>(totals[outs * taps + o]);
+    });
+  }
+
+  const Problem& p_;
+  const Target& target_;
+  const int threads_;
+  Executor& executor_;
+  KeptSpectra* const keeper_;
+};
+
+}  // namespace
+
+bool meets_border(const Problem& p) {
+  if (p.border == Border::constant || p.batch * p.channels * p.multiplier == 0) return false;
+  bool meets = false;
+  for (const auto at : spatial) {
+    const Axis& a = p.*at;
+    if (!a.kernel || !a.size || !a.out) return false;
+    meets |= outputs_inside(a).size() < a.out;
+  }
+  return meets;
+}
+
+void solve_with_border(const Problem& p, const Target& target, int threads, Executor& executor, KeptSpectra* keeper) {
+  const WithBorder it(p, target, threads, executor, keeper);
+  if (p.pass == Pass::forward) return it.forward();
+  if (p.pass == Pass::input_grad) return it.input_grad();
+  it.weight_grad();
+}
+
+Problem on_padded_image(const Problem& p) {
+  if (!meets_border(p)) return p;
+  const Box all = each_axis(p, outputs);
+  return of_outputs(p, all, box_of(images_of(p), places(p, all), p.x.dtype, nullptr).array);
+}
+
+Problem largest_inside(const Problem& p) {
+  if (!meets_border(p)) return p;
+  if (p.pass == Pass::input_grad) {
+    Problem zeros = p;
+    zeros.border = Border::constant;
+    return zeros;
+  }
+  return most_are_inside(p) ? in_place(p, each_axis(p, outputs_inside)) : on_padded_image(p);
+}
+
+}  // namespace depthwise
