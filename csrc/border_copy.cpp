@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/pack.hpp"
@@ -17,21 +18,31 @@ std::vector<int64_t> offsets(Border border, Span places, int64_t size, int64_t s
   return all;
 }
 
-// Bytes by vectors, of which the last laps over the one before: for rows too short to call a function for.
-void copy_short(char* to, const char* from, int64_t bytes) {
-  constexpr int64_t vector = 16;
-  if (bytes < vector) {
+// Short rows by vectors, of which the last lap over those before: a function's call would take longer.
+inline void copy_row(char* to, const char* from, int64_t bytes) {
+  constexpr int64_t vector = 16, block = 64, longest = 2048;
+  if (bytes > longest) {
+    std::memcpy(to, from, static_cast<size_t>(bytes));
+  } else if (bytes >= block) {
+    int64_t i = 0;
+    for (; i < bytes - block; i += block) std::memcpy(to + i, from + i, block);
+    std::memcpy(to + bytes - block, from + bytes - block, block);
+  } else if (bytes >= vector) {
+    for (int64_t i = 0; i < bytes - vector; i += vector) std::memcpy(to + i, from + i, vector);
+    std::memcpy(to + bytes - vector, from + bytes - vector, vector);
+  } else {
     for (int64_t i = 0; i < bytes; i += 2) std::memcpy(to + i, from + i, 2);
-    return;
   }
-  for (int64_t i = 0; i < bytes - vector; i += vector) std::memcpy(to + i, from + i, vector);
-  std::memcpy(to + bytes - vector, from + bytes - vector, vector);
 }
+
+}  // namespace
 
 bool channels_last(const Images& images) {
   const int64_t sizes[array_axes] = {images.batch, images.channels, images.sizes[0], images.sizes[1], images.sizes[2]};
   return channels_are_closest(images.array.strides, sizes);
 }
+
+namespace {
 
 template <class F>
 void each_unit(int64_t units, int threads, Executor& executor, const F& f) {
@@ -113,39 +124,28 @@ BoxCopy::BoxCopy(const Images& from, Border border, const Box& box)
 }
 
 template <class T>
-void BoxCopy::copy_elements(char* row, const char* image) const {
-  constexpr int64_t longest = 1024;
-  const int64_t step = last_ ? from_.channels : 1;
-  T* to = reinterpret_cast<T*>(row);
-  const T* at = reinterpret_cast<const T*>(image);
-  const auto count = static_cast<int64_t>(w_.size());
-  const auto one_by_one = [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) to[i * step] = at[w_[static_cast<size_t>(i)]];
-  };
-  if (!dense_ || last_) return one_by_one(0, count);
-  one_by_one(0, inside_.begin);
-  const int64_t bytes = inside_.size() * int64_t{sizeof(T)};
-  const T* start = at + w_[static_cast<size_t>(inside_.begin)];
-  if (bytes > longest)
-    std::memcpy(to + inside_.begin, start, static_cast<size_t>(bytes));
-  else
-    copy_short(reinterpret_cast<char*>(to + inside_.begin), reinterpret_cast<const char*>(start), bytes);
-  one_by_one(inside_.end, count);
+void BoxCopy::copy_elements(char* to, const char* plane, Span rows) const {
+  const int64_t step = last_ ? from_.channels : 1, count = static_cast<int64_t>(w_.size());
+  const int64_t* const at = w_.data();
+  const Span run = dense_ && !last_ ? inside_ : Span{count, count};  // of columns that are copied together
+  T* row = reinterpret_cast<T*>(to);
+  for (int64_t h = rows.begin; h < rows.end; ++h, row += count * step) {
+    const T* image = reinterpret_cast<const T*>(plane) + h_[static_cast<size_t>(h)];
+    for (int64_t i = 0; i < run.begin; ++i) row[i * step] = image[at[i]];
+    if (!run.empty())
+      copy_row(reinterpret_cast<char*>(row + run.begin), reinterpret_cast<const char*>(image + at[run.begin]),
+               run.size() * int64_t{sizeof(T)});
+    for (int64_t i = run.end; i < count; ++i) row[i * step] = image[at[i]];
+  }
 }
 
-void BoxCopy::copy_pixels(char* row, const char* image) const {
-  const int64_t pixel = channels_ * item_;
-  const auto copy = [&](int64_t begin, int64_t pixels) {
-    std::memcpy(row + begin * pixel, image + w_[static_cast<size_t>(begin)] * item_,
-                static_cast<size_t>(pixels * pixel));
-  };
-  const auto count = static_cast<int64_t>(w_.size());
-  for (int64_t i = 0; i < count; ++i)
-    if (dense_ && i == inside_.begin) {
-      copy(i, inside_.size());
-      i = inside_.end - 1;
-    } else {
-      copy(i, 1);
+void BoxCopy::copy_pixels(char* row, const char* plane, Span rows) const {
+  const int64_t pixel = channels_ * item_, count = static_cast<int64_t>(w_.size());
+  for (int64_t h = rows.begin; h < rows.end; ++h, row += count * pixel)
+    for (int64_t i = 0, pixels; i < count; i += pixels) {
+      pixels = dense_ && i == inside_.begin ? inside_.size() : 1;
+      std::memcpy(row + i * pixel, plane + (h_[static_cast<size_t>(h)] + w_[static_cast<size_t>(i)]) * item_,
+                  static_cast<size_t>(pixels * pixel));
     }
 }
 
@@ -153,19 +153,15 @@ void BoxCopy::copy_rows(int64_t n, int64_t c, int64_t d, Span rows, void* to) co
   const int64_t* strides = from_.array.strides;
   const char* plane = static_cast<const char*>(from_.array.data) +
                       (n * strides[0] + c * strides[1] + d_[static_cast<size_t>(d)]) * item_;
-  const int64_t apart = static_cast<int64_t>(w_.size()) * (last_ ? from_.channels : 1) * item_;
   char* row = static_cast<char*>(to);
-  for (int64_t h = rows.begin; h < rows.end; ++h, row += apart) {
-    const char* image = plane + h_[static_cast<size_t>(h)] * item_;
-    if (pixels_)
-      copy_pixels(row, image);
-    else if (item_ == 2)
-      copy_elements<uint16_t>(row, image);
-    else if (item_ == 4)
-      copy_elements<uint32_t>(row, image);
-    else
-      copy_elements<uint64_t>(row, image);
-  }
+  if (pixels_)
+    copy_pixels(row, plane, rows);
+  else if (item_ == 2)
+    copy_elements<uint16_t>(row, plane, rows);
+  else if (item_ == 4)
+    copy_elements<uint32_t>(row, plane, rows);
+  else
+    copy_elements<uint64_t>(row, plane, rows);
 }
 
 void BoxCopy::copy(const Images& to, int threads, Executor& executor) const {
@@ -194,6 +190,61 @@ void add_box(const Images& from, Border border, const Box& box, const Images& to
     else
       add_plane<float>(from, at, to, unit / blocks, channels);
   });
+}
+
+BoxFold::BoxFold(const Images& to, Border border, const Box& box)
+    : to_(to), box_(box), d_(beside(0, border)), h_(beside(1, border)), w_(beside(2, border)) {}
+
+std::vector<BoxFold::Place> BoxFold::beside(size_t axis, Border border) const {
+  std::vector<Place> all;
+  const auto [begin, end] = box_[axis];
+  for (int64_t at = begin; at < end; ++at)
+    if (at < 0 || at >= to_.sizes[axis]) all.push_back({at - begin, mirrored(border, at, to_.sizes[axis]) - begin});
+  return all;
+}
+
+template <class T>
+void BoxFold::add_up(T* box) const {
+  const int64_t width = box_[2].size(), plane = box_[1].size() * width;
+  const auto add = [](T* to, const T* from, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) to[i] += from[i];
+  };
+  for (const auto& [beside, inside] : d_) add(box + inside * plane, box + beside * plane, plane);
+  for (int64_t d = -box_[0].begin; d < to_.sizes[0] - box_[0].begin; ++d) {
+    T* const at = box + d * plane;
+    for (const auto& [beside, inside] : h_) add(at + inside * width, at + beside * width, width);
+    for (int64_t h = -box_[1].begin; h < to_.sizes[1] - box_[1].begin; ++h)
+      for (const auto& [beside, inside] : w_) at[h * width + inside] += at[h * width + beside];
+  }
+}
+
+template <class T, class U>
+void BoxFold::store(const T* box, U* image) const {
+  const int64_t* strides = to_.array.strides;
+  const int64_t width = box_[2].size(), height = box_[1].size();
+  for (int64_t d = 0; d < to_.sizes[0]; ++d)
+    for (int64_t h = 0; h < to_.sizes[1]; ++h) {
+      const T* from = box + ((d - box_[0].begin) * height + h - box_[1].begin) * width - box_[2].begin;
+      U* to = image + d * strides[depth_axis] + h * strides[height_axis];
+      if (std::is_same_v<T, U> && strides[width_axis] == 1)
+        copy_row(reinterpret_cast<char*>(to), reinterpret_cast<const char*>(from), to_.sizes[2] * int64_t{sizeof(T)});
+      else
+        round_row(from, 1, to, strides[width_axis], to_.sizes[2]);
+    }
+}
+
+void BoxFold::fold(DType dtype, void* box, int64_t n, int64_t c) const {
+  const auto with_sums = [&](auto* sums) {
+    add_up(sums);
+    with_type(to_.array.dtype, [&](auto type) {
+      using U = typename decltype(type)::type;
+      store(sums, static_cast<U*>(to_.array.data) + n * to_.array.strides[0] + c * to_.array.strides[1]);
+    });
+  };
+  if (dtype == DType::f64)
+    with_sums(static_cast<double*>(box));
+  else
+    with_sums(static_cast<float*>(box));
 }
 
 void round_to(const Images& from, const Images& to, int threads, Executor& executor) {

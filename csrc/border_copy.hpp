@@ -1,6 +1,7 @@
 // Boxes of images that go on beyond their borders: copied out, and added back.
 #pragma once
 #include <array>
+#include <cstddef>
 #include <vector>
 
 #include "parallel.hpp"
@@ -22,6 +23,9 @@ struct Images {
   int64_t sizes[3];
 };
 
+// Whether channels are the closest.
+bool channels_last(const Images&);
+
 // An array for a box of each plane, in memory of its own: channels, or else columns, are closest as they are in
 // `images`.
 Images box_of(const Images& images, const Box&, DType, void* data);
@@ -39,8 +43,8 @@ class BoxCopy {
 
  private:
   template <class T>
-  void copy_elements(char* row, const char* image) const;
-  void copy_pixels(char* row, const char* image) const;
+  void copy_elements(char* to, const char* plane, Span rows) const;
+  void copy_pixels(char* to, const char* plane, Span rows) const;
 
   const Images from_;
   bool last_, pixels_, dense_;
@@ -55,6 +59,30 @@ std::vector<int64_t> mirrored(Border, Span places, int64_t size);
 // Adds `from`, which is the box of the images `to`, where its elements come from, in an order that does not depend on
 // the threads. Both are of float32 or of float64.
 void add_box(const Images& from, Border, const Box&, const Images& to, int threads, Executor&);
+
+// Boxes of planar images, by planes that are dense: what lies beside the image is added where it comes from, and the
+// image rounded.
+class BoxFold {
+ public:
+  BoxFold(const Images& to, Border, const Box&);
+
+  // Of image n and channel c; `box`, of float32 or of float64, is spoilt.
+  void fold(DType, void* box, int64_t n, int64_t c) const;
+
+ private:
+  struct Place {
+    int64_t beside, inside;
+  };
+  std::vector<Place> beside(std::size_t axis, Border) const;
+  template <class T>
+  void add_up(T* box) const;
+  template <class T, class U>
+  void store(const T* box, U* image) const;
+
+  const Images to_;
+  const Box box_;
+  std::vector<Place> d_, h_, w_;
+};
 
 // to = from, rounded.
 void round_to(const Images& from, const Images& to, int threads, Executor&);

@@ -4,39 +4,14 @@
 #include <vector>
 
 #include "blocks.hpp"
-#include "border_copy.hpp"
-#include "kernels/pack.hpp"
+#include "border_windows.hpp"
+#include "padded_planes.hpp"
+#include "weight_totals.hpp"
 
 namespace depthwise {
 namespace {
 
 constexpr int64_t most_copied_bytes = int64_t{8} << 20;
-constexpr Axis Problem::* spatial[3] = {&Problem::d, &Problem::h, &Problem::w};
-
-int64_t floor_div(int64_t a, int64_t b) { return -ceil_div(-a, b); }
-
-// Places that a window spans.
-int64_t reach(const Axis& a) { return (a.kernel - 1) * a.dilate + 1; }
-
-Span outputs(const Axis& a) { return {0, a.out}; }
-
-// Outputs whose windows lie inside the image.
-Span outputs_inside(const Axis& a) {
-  const int64_t first = std::min(ceil_div(a.pad, a.stride), a.out);
-  return {first, std::clamp(floor_div(a.size - reach(a) + a.pad, a.stride) + 1, first, a.out)};
-}
-
-// Places that the windows of some outputs cover, from the image's first element on.
-Span places(const Axis& a, Span outs) {
-  return {outs.begin * a.stride - a.pad, (outs.end - 1) * a.stride - a.pad + reach(a)};
-}
-
-template <class F>
-Box each_axis(const Problem& p, const F& f) {
-  return {f(p.d), f(p.h), f(p.w)};
-}
-
-int64_t elements(const Box& box) { return box[0].size() * box[1].size() * box[2].size(); }
 
 // `all` without `inner`, which is not empty: at most two boxes for each axis.
 std::vector<Box> around(const Box& all, const Box& inner) {
@@ -53,33 +28,12 @@ std::vector<Box> around(const Box& all, const Box& inner) {
   return boxes;
 }
 
-Images images_of(const Problem& p) { return {p.x, p.batch, p.channels, {p.d.size, p.h.size, p.w.size}}; }
-
-// The problem of a box of the outputs, whose windows lie inside what x then is.
-Problem of_outputs(const Problem& p, const Box& outs, const Array& x) {
-  Problem part = p;
-  part.border = Border::constant;
-  part.x = x;
-  for (size_t i = 0; i < 3; ++i) {
-    Axis& a = part.*spatial[i];
-    a.size = places(a, outs[i]).size();
-    a.pad = 0;
-    a.out = outs[i].size();
-    advance(part.y, outs[i].begin * p.y.strides[static_cast<size_t>(depth_axis) + i]);
-  }
-  return part;
-}
-
 // ... where that is a part of the image itself.
 Problem in_place(const Problem& p, const Box& outs) {
   Array x = p.x;
   for (size_t i = 0; i < 3; ++i)
     advance(x, places(p.*spatial[i], outs[i]).begin * p.x.strides[static_cast<size_t>(depth_axis) + i]);
   return of_outputs(p, outs, x);
-}
-
-Box places(const Problem& p, const Box& outs) {
-  return {places(p.d, outs[0]), places(p.h, outs[1]), places(p.w, outs[2])};
 }
 
 // Whether most outputs lie inside. Else a copy of everything takes less than problems of parts.
@@ -125,20 +79,17 @@ class WithBorder {
   }
 
   void weight_grad() const {
-    const int64_t outs = p_.channels * p_.multiplier, taps = p_.d.kernel * p_.h.kernel * p_.w.kernel;
-    const int64_t count = outs * (taps + (p_.b.data ? 1 : 0));
+    const int64_t count = weight_totals(p_);
     const Block memory(2 * count * int64_t{sizeof(double)});
     double *totals = static_cast<double*>(memory.data()), *sums = totals + count;
     std::fill_n(totals, count, 0.0);
-    Problem p = p_;
-    p.W = {sums, DType::f64, {p_.channels * taps, taps, p_.h.kernel * p_.w.kernel, p_.w.kernel, 1}};
-    if (p_.b.data) p.b = {sums + outs * taps, DType::f64, {1}};
-    WithBorder(p, target_, threads_, executor_, keeper_).each_part([&](const Problem& part, bool inside) {
+    const Problem of_sums = into_totals(p_, sums);
+    WithBorder(of_sums, target_, threads_, executor_, keeper_).each_part([&](const Problem& part, bool inside) {
       std::fill_n(sums, count, 0.0);  // of channels that the part does not have
       solve_part(part, inside);
       for (int64_t i = 0; i < count; ++i) totals[i] += sums[i];
     });
-    store(totals);
+    store_totals(p_, totals);
   }
 
  private:
@@ -208,29 +159,6 @@ class WithBorder {
     });
   }
 
-  void store(const double* totals) const {
-    const Array& W = p_.W;
-    const auto* strides = W.strides;
-    with_type(W.dtype, [&](auto type) {
-      using T = typename decltype(type)::type;
-      const double* next = totals;
-      for (int64_t m = 0; m < p_.multiplier; ++m)
-        for (int64_t c = 0; c < p_.channels; ++c)
-          for (int64_t d = 0; d < p_.d.kernel; ++d)
-            for (int64_t h = 0; h < p_.h.kernel; ++h)
-              for (int64_t w = 0; w < p_.w.kernel; ++w)
-                static_cast<T*>(W.data)[m * strides[0] + c * strides[1] + d * strides[depth_axis] +
-                                        h * strides[height_axis] + w * strides[width_axis]] = convert<T>(*next++);
-    });
-    if (!p_.b.data) return;
-    const int64_t outs = p_.channels * p_.multiplier, taps = p_.d.kernel * p_.h.kernel * p_.w.kernel;
-    with_type(p_.b.dtype, [&](auto type) {
-      using T = typename decltype(type)::type;
-      for (int64_t o = 0; o < outs; ++o)
-        static_cast<T*>(p_.b.data)[o * p_.b.strides[0]] = convert<T>(totals[outs * taps + o]);
-    });
-  }
-
   const Problem& p_;
   const Target& target_;
   const int threads_;
@@ -252,6 +180,7 @@ bool meets_border(const Problem& p) {
 }
 
 void solve_with_border(const Problem& p, const Target& target, int threads, Executor& executor, KeptSpectra* keeper) {
+  if (takes_padded_planes(p)) return solve_by_padded_planes(p, target, threads, executor);
   const WithBorder it(p, target, threads, executor, keeper);
   if (p.pass == Pass::forward) return it.forward();
   if (p.pass == Pass::input_grad) return it.input_grad();

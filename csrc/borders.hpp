@@ -8,9 +8,10 @@ namespace depthwise {
 // Whether a window leaves the image, and what it meets there is not zeros.
 bool meets_border(const Problem&);
 
-// Outputs whose windows lie inside the image are computed in place, those around them from copies of what they meet.
-// An input gradient is first that of zeros; then what belongs beside the image is added where it comes from. A weight
-// gradient is the sum of its parts', in float64. Copies take at most 8 MiB, or one plane.
+// Small planar images: see padded_planes.hpp. Else outputs whose windows lie inside the image are computed in place,
+// those around them from copies of what they meet. An input gradient is first that of zeros; then what belongs beside
+// the image is added where it comes from. A weight gradient is the sum of its parts', in float64. Copies take at most 8
+// MiB, or one plane.
 void solve_with_border(const Problem&, const Target&, int threads, Executor&, KeptSpectra*);
 
 // The problem of the outputs whose windows lie inside the image, or of all of them on a copy of the image; what stands
