@@ -117,7 +117,7 @@ class WithBorder {
   }
 
   void solve_part(const Problem& part, bool inside) const {
-    solve(part, target_, threads_, executor_, inside ? keeper_ : nullptr);
+    depthwise::solve_part(part, target_, threads_, executor_, inside ? keeper_ : nullptr);
   }
 
   // An input gradient whose x has the sums' type.

@@ -217,7 +217,6 @@ std::shared_ptr<const KeptSpectra::Spectra> spectra_for(const SpectralPlan& plan
 
 // By the plan, and those planes directly whose sums are not finite: an infinity is felt in all of a tile.
 void execute(const SpectralPlan& plan, const Target& target, int threads, Executor& executor, KeptSpectra* keeper) {
-  count_execution(target.kernels);
   Spectral job = plan.job;
   std::shared_ptr<const KeptSpectra::Spectra> kept;
   if (keeper && plan.problem.pass != Pass::weight_grad) {
@@ -252,6 +251,11 @@ bool solve_spectrally(const Problem& p, const Target& target, int threads, Execu
 }  // namespace
 
 void solve(const Problem& asked, const Target& target, int threads, Executor& executor, KeptSpectra* keeper) {
+  count_execution(target.kernels);
+  solve_part(asked, target, threads, executor, keeper);
+}
+
+void solve_part(const Problem& asked, const Target& target, int threads, Executor& executor, KeptSpectra* keeper) {
   if (meets_border(asked)) return solve_with_border(asked, target, threads, executor, keeper);
   const Problem p = of_taps_met(asked);
   if (p.pass == Pass::weight_grad && taps_of(p) < taps_of(asked)) clear_weights(asked);
@@ -264,7 +268,6 @@ void solve(const Problem& asked, const Target& target, int threads, Executor& ex
 int64_t executions(int target) { return executed[target]; }
 
 void execute(const Plan& plan, Executor& executor, const Moved& by) {
-  count_execution(&plan.considered.k);
   Problem p = plan.problem;
   move(p.x.data, by.x);
   move(p.W.data, by.W);

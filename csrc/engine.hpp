@@ -16,15 +16,17 @@ void execute(const Plan&, Executor&, const Moved& = {});
 // A problem by the plan that is made for it, or by one for each tap in depth of a weight gradient. Spectra of the
 // problem's filters are kept where somebody keeps them.
 void solve(const Problem&, const Target&, int threads, Executor&, KeptSpectra* = nullptr);
+// The same for a part of a problem that is being solved.
+void solve_part(const Problem&, const Target&, int threads, Executor&, KeptSpectra* = nullptr);
 // The problem without the first and the last taps that no output meets, as `solve` takes it.
 Problem of_taps_met(const Problem&);
 // The one of those problems that stands for all when a plan is described.
 Problem largest_part(const Problem&);
 
-// Tells of an execution with these kernels.
+// Tells of a problem that is solved with these kernels.
 void count_execution(const Kernels*);
 
-// Executions so far with the kernels of a target, by its index: how a test proves which code it ran.
+// Problems so far that were solved with the kernels of a target, by its index: how a test proves which code it ran.
 int64_t executions(int target);
 
 }  // namespace depthwise

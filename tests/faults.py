@@ -523,9 +523,9 @@ FAULTS = [
     ),
     Fault(
         "planes done directly: all images' at the first's place",
-        "csrc/engine.cpp",
-        "advance(one.y, image * p.y.strides[0]",
-        "advance(one.y, (FAULT ? 0 : image) * p.y.strides[0]",
+        "csrc/subproblems.hpp",
+        "advance(part.y, images.begin * p.y.strides[0]",
+        "advance(part.y, (FAULT ? 0 : images.begin) * p.y.strides[0]",
     ),
     Fault(
         "taps that no output meets: their weights' gradients are not cleared",

@@ -16,7 +16,8 @@ import numpy as np
 
 import depthwise
 from depthwise import ops, reference
-from helpers import DTYPES, LAYOUTS, assert_near, assert_same, axis_of_any_steps, integers
+from depthwise.enums import PAD_MODES
+from helpers import DTYPES, LAYOUTS, assert_near, assert_same, axis_of_any_steps, integers, sides_of, with_border
 
 
 def broadcast(a):
@@ -107,37 +108,33 @@ def case(rng):
     what = f"x {x.dtype}{x.shape}{x.strides} W {W.dtype}{W.shape}{W.strides} gy {gy.dtype}{gy.strides} {steps} "
     widest = max(d * (k - 1) + 1 for k, d in zip(kernel, dilate, strict=True))
     method = str(rng.choice(["direct", "direct", "auto", "fft" if len(size) < 3 and widest <= 256 else "auto"]))
-    what += f"bias {b is not None} {method} {target} {n_threads} threads"
+    sides = sides_of(size, kernel, stride, pad, dilate)
+    copied = n * c * np.prod([s + sum(p) for s, p in zip(size, sides, strict=True)], dtype=float)
+    mode = str(rng.choice(list(PAD_MODES))) if rng.random() < 0.4 and copied < 1e6 and 0 not in size else "constant"
+    what += f"bias {b is not None} {method} {mode} {target} {n_threads} threads"
     try:
         with depthwise.use_target(target), depthwise.threads(n_threads):
-            check(rng, x, W, b, gy, size, kernel, steps, method)
+            check(rng, x, W, b, gy, size, kernel, steps, method, mode)
     except Exception as error:
         msg = f"{what}: {error}"
         raise AssertionError(msg) from error
     return what
 
 
-def check(rng, x, W, b, gy, size, kernel, steps, method):
-    same, ours = (assert_same if method == "direct" else assert_near), steps | {"method": method}
+def check(rng, x, W, b, gy, size, kernel, steps, method, mode):
+    same, ours = (assert_same if method == "direct" else assert_near), steps | {"method": method, "pad_mode": mode}
     before = [a.tobytes() for a in (x, W, gy)]
+    expected_y, expected_gx, expected_gW, _ = with_border(x, W, gy, b, kernel, mode, **steps)
     y, gx = Framed(rng, (x.shape[0], W.shape[0] * x.shape[1], *gy.shape[2:]), x.dtype), Framed(rng, x.shape, gy.dtype)
     gW, gb = Framed(rng, W.shape, DTYPES[rng.integers(4)]), np.empty(gy.shape[1], DTYPES[rng.integers(4)])
     framed = rng.random() < 0.5
     activation = rng.choice([None, None, None, "relu", "relu6"])
-    same(
-        ops.forward(x, W, b, activation=activation, out=y.out if framed else None, **ours),
-        reference.forward(x, W, b, activation=activation, **steps),
-    )
-    same(
-        ops.input_grad(gy, W, size, out=gx.out if framed else None, **ours),
-        reference.input_grad(gy, W, size, **steps),
-    )
-    same(
-        ops.weight_grad(
-            x, gy, kernel, out=gW.out if framed else None, bias_out=gb if rng.random() < 0.5 else None, **ours
-        ),
-        reference.weight_grad(x, gy, kernel, **steps),
-    )
+    if activation is not None:
+        expected_y = np.clip(expected_y, 0, {"relu": None, "relu6": 6}[activation])
+    same(ops.forward(x, W, b, activation=activation, out=y.out if framed else None, **ours), expected_y)
+    same(ops.input_grad(gy, W, size, out=gx.out if framed else None, **ours), expected_gx)
+    bias_out = gb if rng.random() < 0.5 else None
+    same(ops.weight_grad(x, gy, kernel, out=gW.out if framed else None, bias_out=bias_out, **ours), expected_gW)
     assert_same(ops.bias_grad(gy, out=gb), reference.bias_grad(gy))
     if framed:
         for result in (y, gx, gW):

@@ -115,6 +115,46 @@ def assert_near(actual, expected):
     assert (np.abs(actual.astype(np.float64) - expected) <= 0.02 + unit * np.abs(expected)).all()
 
 
+def places(size, pads, mode):
+    """For each axis, the elements that numpy.pad puts there."""
+    return [np.pad(np.arange(n), sides, mode) for n, sides in zip(size, pads, strict=True)]
+
+
+def padded(x, pads, mode):
+    """An image as numpy.pad has it."""
+    return np.pad(x, [(0, 0), (0, 0), *pads], mode)
+
+
+def folded(gx, size, pads, mode):
+    """The gradient of numpy.pad."""
+    for axis, at in enumerate(places(size, pads, mode), 2):
+        sums = np.zeros((*gx.shape[:axis], size[axis - 2], *gx.shape[axis + 1 :]))
+        np.add.at(np.moveaxis(sums, axis, 0), at, np.moveaxis(gx, axis, 0))
+        gx = sums
+    return gx
+
+
+def sides_of(size, kernel, stride, pad, dilate):
+    """(before, after) of each axis."""
+    axes = depthwise.geometry.geometry((1, 1, *size), (1, 1, *kernel), stride, pad, dilate).axes
+    return [a.pad for a in axes]
+
+
+def with_border(x, W, gy, b, kernel, mode, stride=1, pad=0, dilate=1):
+    """Y, gx, gW and gb in float64, by numpy.pad."""
+    size = x.shape[2:]
+    pads, steps = sides_of(size, kernel, stride, pad, dilate), {"stride": stride, "dilate": dilate}
+    image = x.astype(float)
+    if mode == "constant":
+        steps["pad"] = pads
+        gx = reference.input_grad(gy, W, size, **steps)
+    else:
+        image = padded(image, pads, mode)
+        gx = folded(reference.input_grad(gy, W, image.shape[2:], **steps), size, pads, mode)
+    y, gW = reference.forward(image, W, b, **steps), reference.weight_grad(image, gy, kernel, **steps)
+    return y, gx, gW, gy.astype(float).sum((0, *range(2, gy.ndim)))
+
+
 def check_passes(
     rng, n, c, m, size, kernel, stride, pad, dilate, layout=None, dtypes=(np.float32,) * 3, method="direct"
 ):

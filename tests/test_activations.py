@@ -101,7 +101,7 @@ def numbers(rng, shape, dtype, size=4.0):
 def test_forward_is_rounded_once(target_number, kind):
     """y of a 1x1 kernel of 1 is the activation of x: of the sum, before it is rounded to y's dtype."""
     rng = np.random.default_rng(1)
-    sizes = _core.Sizes(2, 3, 1, [[37, 1, 1, 0, 1, 37]], 0)
+    sizes = _core.Sizes(2, 3, 1, [[37, 1, 1, 0, 1, 37]], 0, 0)
     for x_dtype, y_dtype in itertools.product(DTYPES, DTYPES):
         x, W = numbers(rng, (2, 3, 37), x_dtype), np.ones((1, 3, 1), x_dtype)
         y = np.zeros(x.shape, y_dtype)

@@ -7,52 +7,11 @@ from hypothesis import strategies as st
 
 import depthwise
 from depthwise import functions, gradient_check, ops, reference
-from helpers import DTYPES, LAYOUTS, assert_near, assert_same, channels_last, integers, planar
+from helpers import DTYPES, LAYOUTS, assert_near, assert_same, channels_last, integers, padded, planar, with_border
 
 MODES = ["reflect", "symmetric", "edge", "wrap"]
 PYTORCH = {"reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 slow = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-def places(size, pads, mode):
-    """For each axis, the elements that numpy.pad puts there."""
-    return [np.pad(np.arange(n), sides, mode) for n, sides in zip(size, pads, strict=True)]
-
-
-def padded(x, pads, mode):
-    return np.pad(x, [(0, 0), (0, 0), *pads], mode)
-
-
-def folded(gx, size, pads, mode):
-    """The gradient of numpy.pad."""
-    for axis, at in enumerate(places(size, pads, mode), 2):
-        sums = np.zeros((*gx.shape[:axis], size[axis - 2], *gx.shape[axis + 1 :]))
-        np.add.at(np.moveaxis(sums, axis, 0), at, np.moveaxis(gx, axis, 0))
-        gx = sums
-    return gx
-
-
-def sides_of(size, kernel, stride, pad, dilate):
-    axes = depthwise.geometry.geometry((1, 1, *size), (1, 1, *kernel), stride, pad, dilate).axes
-    return [a.pad for a in axes]
-
-
-def expected(x, W, gy, b, kernel, mode, stride=1, pad=0, dilate=1):
-    """y, gx, gW and gb in float64."""
-    size = x.shape[2:]
-    pads, steps = sides_of(size, kernel, stride, pad, dilate), {"stride": stride, "dilate": dilate}
-    if mode == "constant":
-        gx = reference.input_grad(gy, W, size, pad=pads, **steps)
-        return (
-            reference.forward(x, W, b, pad=pads, **steps),
-            gx,
-            reference.weight_grad(x, gy, kernel, pad=pads, **steps),
-        )
-    image = padded(x.astype(float), pads, mode)
-    y = reference.forward(image, W, b, **steps)
-    gx = folded(reference.input_grad(gy, W, image.shape[2:], **steps), size, pads, mode)
-    gW = reference.weight_grad(image, gy, kernel, **steps)
-    return y, gx, gW, gy.astype(float).sum((0, *range(2, gy.ndim)))
 
 
 def check(rng, n, c, m, size, kernel, mode, layout=planar, dtypes=(np.float32,) * 3, method="direct", **steps):
@@ -61,7 +20,7 @@ def check(rng, n, c, m, size, kernel, mode, layout=planar, dtypes=(np.float32,) 
     out = depthwise.output_size(size, kernel, **steps)
     x, gy = layout(integers(rng, (n, c, *size), x_dtype)), layout(integers(rng, (n, c * m, *out), x_dtype))
     W, b = integers(rng, (m, c, *kernel), W_dtype), integers(rng, c * m, b_dtype)
-    y, gx, gW, gb = expected(*(a.astype(float) for a in (x, W, gy, b)), kernel, mode, **steps)
+    y, gx, gW, gb = with_border(*(a.astype(float) for a in (x, W, gy, b)), kernel, mode, **steps)
     same = assert_same if method == "direct" else assert_near
     steps |= {"pad_mode": mode, "method": method}
     same(ops.forward(x, W, b, **steps), y)
@@ -154,7 +113,7 @@ def test_gradients_are_rounded_once(target, layout, dtype):
     x, gy = (layout(integers(rng, (2, 5, 6, 7), dtype, 0, 40)) for _ in range(2))
     W, steps = integers(rng, (1, 5, 5, 5), dtype, 0, 8), {"pad": 2}
     for mode in MODES:
-        _, gx, gW, _ = expected(*(a.astype(float) for a in (x, W, gy)), None, (5, 5), mode, **steps)
+        _, gx, gW, _ = with_border(*(a.astype(float) for a in (x, W, gy)), None, (5, 5), mode, **steps)
         assert_same(ops.input_grad(gy, W, (6, 7), pad_mode=mode, **steps), gx)
         assert_same(ops.weight_grad(x, gy, (5, 5), pad_mode=mode, **steps), gW)
 
@@ -258,7 +217,7 @@ def test_pytorch(mode):
     from depthwise.torch import conv2d
 
     x, W, gy, steps = problem()
-    y, gx, gW, *_ = expected(x, W, gy, None, (5, 3), mode, **steps)
+    y, gx, gW, *_ = with_border(x, W, gy, None, (5, 3), mode, **steps)
     tx, tW = torch.tensor(x, requires_grad=True), torch.tensor(W[0][:, None], requires_grad=True)
     name = {"constant": "zeros", "symmetric": "symmetric", **PYTORCH}[mode]
     ty = conv2d(tx, tW, padding=2, padding_mode=name)
@@ -338,7 +297,7 @@ def test_jax(mode):
     from depthwise.jax import conv, primitives
 
     x, W, gy, steps = problem()
-    y, gx, gW, _ = expected(x, W, gy, None, (5, 3), mode, **steps)
+    y, gx, gW, _ = with_border(x, W, gy, None, (5, 3), mode, **steps)
     jy, pull = jax.vjp(jax.jit(lambda x, W: conv(x, W, pad=2, pad_mode=mode)), x, W)
     for actual, array in zip((jy, *pull(gy)), (y, gx, gW), strict=True):
         assert_same(np.asarray(actual), array)

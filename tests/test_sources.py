@@ -124,7 +124,7 @@ def test_only_this_machines_byte_order_is_taken_as_it_lies(dtype, order):
 def test_a_refused_call_is_an_error():
     """The engine never returns without a result: whoever is refused and does not ask again hears of it."""
     x, y = (np.ones((1, 1, 4, 4), np.float32) for _ in range(2))
-    sizes = _core.Sizes(1, 1, 1, [[4, 1, 1, 0, 1, 4], [4, 1, 1, 0, 1, 4]], 0)
+    sizes = _core.Sizes(1, 1, 1, [[4, 1, 1, 0, 1, 4], [4, 1, 1, 0, 1, 4]], 0, 0)
     W = np.ones((1, 1, 1, 1), np.float32)
     target = len(_core.targets()) - 1
     for odd, why in ((x.astype(">f4"), "byte order"), (misaligned(x), "aligned"), (field(x), "whole elements")):

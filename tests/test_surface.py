@@ -105,6 +105,6 @@ def test_version():
 def test_the_signature_is_chainers():
     parameters = inspect.signature(depthwise.depthwise_convolution_2d).parameters.values()
     kinds = [p.kind.name for p in parameters]
-    assert [p.name for p in parameters] == ["x", "W", "b", "stride", "pad", "dilate", "method"]
-    assert kinds == ["POSITIONAL_OR_KEYWORD"] * 5 + ["KEYWORD_ONLY"] * 2
+    assert [p.name for p in parameters] == ["x", "W", "b", "stride", "pad", "dilate", "method", "pad_mode"]
+    assert kinds == ["POSITIONAL_OR_KEYWORD"] * 5 + ["KEYWORD_ONLY"] * 3
     assert depthwise.functions.depthwise_convolution_2d is depthwise.depthwise_convolution_2d

@@ -17,7 +17,7 @@ def test_opcheck(case, kind):
     dtype, layout = kind
     (x, weight, bias), _ = problem(case, dtype, layout)
     axes = x.dim() - 2
-    steps = [2, 1, 1][:axes], [1, 0, 2, 1, 0, 1][: 2 * axes], [1, 2, 1][:axes], "direct"
+    steps = [2, 1, 1][:axes], [1, 0, 2, 1, 0, 1][: 2 * axes], [1, 2, 1][:axes], "direct", "constant"
     y = torch.ops.depthwise.conv(x, weight, bias, *steps)
     gy = torch.randn_like(y).requires_grad_()
     last = layout == "channels_last"

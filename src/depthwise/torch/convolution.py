@@ -95,7 +95,7 @@ def stock(
     """What PyTorch makes of a convolution."""
     if padding_mode != "zeros":
         sides = find_sides(axes, weight, stride, padding, dilation)
-        if sides is None or not isinstance(input, Tensor):
+        if sides is None:
             msg = f"padding {padding!r} and stride {stride!r} are none of such a convolution with {padding_mode!r}"
             raise ValueError(msg)
         input, padding = padded(input, sides, padding_mode), 0

@@ -40,9 +40,9 @@ def pytorch_pads(shape: Sequence[Any], sides: Sequence[Any], padding_mode: str) 
 def padded(input: Tensor, sides: Sequence[Any], padding_mode: str) -> Tensor:
     """A copy with (before, after) of each axis, in one list, around it."""
     axes = len(sides) // 2
-    if padding_mode != "symmetric":
+    if padding_mode != "symmetric" or not isinstance(input, Tensor):  # which then says what is wrong
         last_first = [side for i in reversed(range(axes)) for side in sides[2 * i : 2 * i + 2]]
-        return F.pad(input, last_first, "constant" if padding_mode == "zeros" else padding_mode)
+        return F.pad(input, last_first, {"zeros": "constant", "symmetric": "reflect"}.get(padding_mode, padding_mode))
     for i in range(axes):
         axis, size = input.dim() - axes + i, input.shape[i - axes]
         places = torch.arange(-sides[2 * i], size + sides[2 * i + 1], device=input.device) % (2 * size)
