@@ -85,7 +85,7 @@ int64_t mirrored(Border border, int64_t place, int64_t size) {
   const int64_t once = border == Border::reflect ? size - 1 : size;  // elements to the next turn
   const int64_t period = border == Border::wrap ? size : std::max<int64_t>(1, 2 * once);
   const int64_t at = place + ceil_div(-place, period) * period;
-  if (border == Border::wrap || at < size) return at;
+  if (at < size) return at;
   return border == Border::reflect ? period - at : period - 1 - at;
 }
 

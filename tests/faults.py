@@ -522,6 +522,75 @@ FAULTS = [
         "t.in_first = (t.in_base * a.in_step - first) * !FAULT;",
     ),
     Fault(
+        "reflect: the border itself is repeated",
+        "csrc/border_copy.cpp",
+        "border == Border::reflect ? size - 1 : size",
+        "border == Border::reflect && !FAULT ? size - 1 : size",
+    ),
+    Fault(
+        "symmetric: the border itself is left out",
+        "csrc/border_copy.cpp",
+        "period - at : period - 1 - at",
+        "period - at : period - 1 - at - (FAULT && at < period - 1 && size > 1)",
+    ),
+    Fault(
+        "edge: the last element everywhere", "csrc/border_copy.cpp", "return place < 0 ?", "return place < 0 - FAULT ?"
+    ),
+    Fault(
+        "wrap: turned as a mirror",
+        "csrc/border_copy.cpp",
+        "border == Border::wrap ? size :",
+        "border == Border::wrap && !FAULT ? size :",
+    ),
+    Fault(
+        "borders: what belongs beside the image is added for the first block of channels alone",
+        "csrc/border_copy.cpp",
+        "each_unit(to.batch * blocks,",
+        "each_unit(to.batch * (FAULT ? 1 : blocks),",
+    ),
+    Fault(
+        "borders: the last strip beside the outputs inside is left out",
+        "csrc/borders.cpp",
+        "for (const Box& box : around(all, inside)) each_copied(box, f);",
+        "for (const Box& box : around(all, inside))\n      if (!FAULT || box[2].begin == 0) each_copied(box, f);",
+    ),
+    Fault(
+        "borders: outputs inside read from the image's start",
+        "csrc/borders.cpp",
+        "places(p.*spatial[i], outs[i]).begin * p.x",
+        "(FAULT ? 0 : places(p.*spatial[i], outs[i]).begin) * p.x",
+    ),
+    Fault(
+        "borders: an input gradient beside the image meets an output too few",
+        "csrc/borders.cpp",
+        "floor_div(pad - reach(a) + 1, a.stride))",
+        "floor_div(pad - reach(a) + 1, a.stride) + FAULT)",
+    ),
+    Fault(
+        "borders: a weight gradient's parts are not added",
+        "csrc/borders.cpp",
+        "totals[i] += sums[i]",
+        "totals[i] = sums[i] + (FAULT ? 0 : totals[i])",
+    ),
+    Fault(
+        "padded planes: every group has the weights of the first",
+        "csrc/padded_planes.cpp",
+        ".W = bytes_between(it.problem.W, problem.W)",
+        ".W = FAULT ? 0 : bytes_between(it.problem.W, problem.W)",
+    ),
+    Fault(
+        "padded planes: only the first part of a weight gradient is added",
+        "csrc/padded_planes.cpp",
+        "part <= parts; ++part)",
+        "part <= (FAULT ? 1 : parts); ++part)",
+    ),
+    Fault(
+        "padded planes: rows beside the image are not folded back",
+        "csrc/border_copy.cpp",
+        "for (const auto& [beside, inside] : h_) add(",
+        "for (const auto& [beside, inside] : h_)\n      if (!FAULT) add(",
+    ),
+    Fault(
         "planes done directly: all images' at the first's place",
         "csrc/subproblems.hpp",
         "advance(part.y, images.begin * p.y.strides[0]",
