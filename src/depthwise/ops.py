@@ -12,8 +12,19 @@ from .arrays import check_array
 from .enums import activation_code
 from .geometry import geometry, input_grad_geometry, weight_grad_geometry
 from .prepared import PreparedWeight
+from .separable import Factors, filters_shape
 
-__all__ = ["activation_grad", "bias_grad", "forward", "input_grad", "prepare", "weight_grad"]
+__all__ = [
+    "activation_grad",
+    "bias_grad",
+    "forward",
+    "forward_separable",
+    "input_grad",
+    "input_grad_separable",
+    "prepare",
+    "weight_grad",
+    "weight_grads_separable",
+]
 
 AnyArray = npt.NDArray[Any]
 
@@ -367,3 +378,150 @@ def activation_grad(gy: AnyArray, z: AnyArray, activation: str | None, *, out: A
     check_array("gy", gy)
     check_array("z", z)
     return passes.activation_grad(activation_code(activation), gy, z, out)
+
+
+def forward_separable(
+    x: AnyArray,
+    columns: AnyArray,
+    rows: AnyArray,
+    b: AnyArray | None = None,
+    *,
+    stride: Ints = 1,
+    pad: Pad = 0,
+    pad_mode: str = "constant",
+    dilate: Ints = 1,
+    out: AnyArray | None = None,
+) -> AnyArray:
+    """:func:`forward` with filters that are columns times rows: ``W[m, c] = columns[m, c, :, None] * rows[m, c]``.
+
+    A filter takes k_H + k_W products of each output in place of k_H * k_W. Whether filters factor is the caller's to
+    know.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, c_I, h, w)
+        As :func:`forward` takes it.
+    columns, rows : ndarray of shape (c_M, c_I, k_H) and (c_M, c_I, k_W)
+        float16, bfloat16, float32 or float64.
+    b, stride, pad, pad_mode, dilate, out
+        As :func:`forward` takes them.
+
+    Returns
+    -------
+    ndarray of shape (n, c_I * c_M, h_O, w_O)
+        `out`, or a new array of x's dtype and memory layout. What lies between the two passes is float32, or float64
+        where an argument is, and is made a part at a time, which stays in a cache.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`forward`; also where columns and rows do not fit each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from depthwise import ops
+    >>> x = np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3)
+    >>> line = np.ones((1, 1, 2), np.float32)
+    >>> ops.forward_separable(x, line, line)
+    array([[[[ 8., 12.],
+             [20., 24.]]]], dtype=float32)
+    """
+    for name, a in (("x", x), ("columns", columns), ("rows", rows), ("b", b)):
+        if a is not None or name != "b":
+            check_array(name, a)
+    g = geometry(x.shape, filters_shape(columns, rows), stride, pad, dilate, 2, pad_mode=pad_mode)
+    return Factors(g, columns, rows, x).forward(x, b, out)
+
+
+def input_grad_separable(
+    gy: AnyArray,
+    columns: AnyArray,
+    rows: AnyArray,
+    input_size: Ints,
+    *,
+    stride: Ints = 1,
+    pad: Pad = 0,
+    pad_mode: str = "constant",
+    dilate: Ints = 1,
+    out: AnyArray | None = None,
+) -> AnyArray:
+    """Gradient of :func:`forward_separable` for x.
+
+    Parameters
+    ----------
+    gy : ndarray of shape (n, c_I * c_M, h_O, w_O)
+    columns, rows, stride, pad, pad_mode, dilate
+        As given to :func:`forward_separable`.
+    input_size, out
+        As :func:`input_grad` takes them.
+
+    Returns
+    -------
+    ndarray of shape (n, c_I, h, w)
+        `out`, or a new array of gy's dtype and memory layout.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`input_grad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from depthwise import ops
+    >>> line = np.ones((1, 1, 2), np.float32)
+    >>> ops.input_grad_separable(np.ones((1, 1, 1, 2), np.float32), line, line, (2, 3))
+    array([[[[1., 2., 1.],
+             [1., 2., 1.]]]], dtype=float32)
+    """
+    for name, a in (("gy", gy), ("columns", columns), ("rows", rows)):
+        check_array(name, a)
+    spatial_axes(2, gy=gy.shape)
+    W_shape = filters_shape(columns, rows)
+    g = input_grad_geometry(gy.shape, W_shape, input_size, stride, pad, dilate, "direct", pad_mode)
+    return Factors(g, columns, rows, gy).input_grad(gy, out)
+
+
+def weight_grads_separable(
+    x: AnyArray,
+    gy: AnyArray,
+    columns: AnyArray,
+    rows: AnyArray,
+    *,
+    stride: Ints = 1,
+    pad: Pad = 0,
+    pad_mode: str = "constant",
+    dilate: Ints = 1,
+) -> tuple[AnyArray, AnyArray]:
+    """Gradients of :func:`forward_separable` for columns and rows.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, c_I, h, w)
+    gy : ndarray of shape (n, c_I * c_M, h_O, w_O)
+    columns, rows, stride, pad, pad_mode, dilate
+        As given to :func:`forward_separable`.
+
+    Returns
+    -------
+    tuple of ndarray of shapes (c_M, c_I, k_H) and (c_M, c_I, k_W)
+        Of x's dtype. What lies between the passes is made twice, whole.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`weight_grad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from depthwise import ops
+    >>> x, line = np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3), np.ones((1, 1, 2), np.float32)
+    >>> ops.weight_grads_separable(x, np.ones((1, 1, 2, 2), np.float32), line, line)
+    (array([[[20., 44.]]], dtype=float32), array([[[28., 36.]]], dtype=float32))
+    """
+    for name, a in (("x", x), ("gy", gy), ("columns", columns), ("rows", rows)):
+        check_array(name, a)
+    g = geometry(x.shape, filters_shape(columns, rows), stride, pad, dilate, 2, pad_mode=pad_mode)
+    return Factors(g, columns, rows, x, gy).weight_grads(x, gy)
