@@ -1069,6 +1069,66 @@ FAULTS = [
         "*ordered(numbers.rhs_spec[2:])",
         "*(numbers.rhs_spec[2:] if FAULT else ordered(numbers.rhs_spec[2:]))",
     ),
+    Fault(
+        "separable: parts of a strided output begin a row late",
+        P + "separable.py",
+        "begin = outputs.start * h.stride - h.pad[0]",
+        "begin = outputs.start * h.stride - h.pad[0] + (FAULT and outputs.start > 0)",
+    ),
+    Fault(
+        "separable: what lies between the passes is rounded to x's dtype",
+        P + "separable.py",
+        "np.dtype(np.float64 if wide else np.float32)",
+        "np.dtype(images[0].dtype if FAULT else np.float64 if wide else np.float32)",
+    ),
+    Fault(
+        "separable: parts too small for what is mirrored into them",
+        P + "separable.py",
+        "(2 * max(h.pad) + h.stride) // h.stride + 1)",
+        "1 if FAULT else (2 * max(h.pad) + h.stride) // h.stride + 1)",
+    ),
+    Fault(
+        "filters: an even filter is turned around its middle",
+        P + "filters/functions.py",
+        "-o - (1 - k % 2)",
+        "-o - (1 - k % 2) * (not FAULT)",
+    ),
+    Fault(
+        "filters: the border behind is that before",
+        P + "filters/bands.py",
+        "places[begin + before + outside.start : begin + before + outside.stop]",
+        "places[(0 if FAULT else begin + before + outside.start) :][: outside.stop - outside.start]",
+    ),
+    Fault(
+        "filters: results wrap around instead of being kept in range",
+        P + "filters/bands.py",
+        "np.clip(values, limits.min, limits.max, out=values)",
+        "FAULT or np.clip(values, limits.min, limits.max, out=values)",
+    ),
+    Fault(
+        "filters: one filter of interleaved channels takes its neighbours' pixels",
+        P + "filters/filtering.py",
+        "W, dilate=(*[1] * (len(self.kernel) - 1), c), out=_rows(y)",
+        "W, dilate=(*[1] * (len(self.kernel) - 1), 1 if FAULT else c), out=_rows(y)",
+    ),
+    Fault(
+        "filters: a bank's filters in the order of the filters, not of the channels",
+        P + "filters/filtering.py",
+        "return np.broadcast_to(W, (W.shape[0], channels, *W.shape[2:]))",
+        "return np.broadcast_to(W[::-1] if FAULT else W, (W.shape[0], channels, *W.shape[2:]))",
+    ),
+    Fault(
+        "PyTorch: padding that it refuses is computed",
+        P + "torch/padding.py",
+        "side <= size - spare",
+        "FAULT or side <= size - spare",
+    ),
+    Fault(
+        "JAX: other platforms pad with zeros",
+        P + "jax/primitives.py",
+        "for axis in steps.layout], steps.pad_mode)",
+        'for axis in steps.layout], "constant" if FAULT else steps.pad_mode)',
+    ),
 ]
 
 IN_CPP = """
