@@ -205,6 +205,18 @@ def test_refusals():
     assert not ops.weight_grad(x[:0], x[:0], (3, 3), pad=1, pad_mode="edge").any()
 
 
+def test_padding_beyond_all_memory_is_refused():
+    x, W, far = np.ones((1, 1, 4, 4), "f"), np.ones((1, 1, 1, 1), "f"), 2**31 - 1
+    steps = {"stride": far, "pad": ((0, far), (0, far)), "pad_mode": "edge"}
+    with pytest.raises(ValueError, match="with its padding would have more than"):
+        ops.forward(x, W, **steps)
+    with pytest.raises(ValueError, match="with its padding would have more than"):
+        ops.input_grad(x[..., :2, :2], W, (4, 4), **steps)
+    steps = {"stride": 2**20, "pad": ((0, 2**20), (0, 2**20)), "pad_mode": "edge"}
+    with pytest.raises(MemoryError):
+        ops.forward(np.ones((1, 64, 4, 4), "f"), np.ones((1, 64, 1, 1), "f"), **steps)
+
+
 def problem():
     rng = np.random.default_rng(3)
     x, W, gy = integers(rng, (2, 5, 12, 11), "f"), integers(rng, (1, 5, 5, 3), "f"), integers(rng, (2, 5, 12, 13), "f")
@@ -267,6 +279,22 @@ def test_pytorchs_layers_need_no_padded_copy(mode, monkeypatch):
                 np.testing.assert_array_equal(layer(tx).detach().numpy(), y)
 
 
+def test_padding_that_was_set_after_the_layer_was_made():
+    """PyTorch then pads as the layer was made."""
+    torch = pytest.importorskip("torch", reason="PyTorch is an extra")
+    from depthwise.torch import DepthwiseConv2d, accelerate
+
+    stock = torch.nn.Conv2d(3, 3, 3, padding=1, groups=3, padding_mode="reflect")
+    ours = DepthwiseConv2d(3, kernel_size=3, padding=1, padding_mode="reflect")
+    ours.load_state_dict(stock.state_dict())
+    stock.padding = ours.padding = (2, 2)
+    x = torch.ones(2, 3, 9, 8)
+    y = stock(x)
+    accelerate(stock)
+    for layer in stock, ours:
+        torch.testing.assert_close(layer(x), y)
+
+
 @pytest.mark.parametrize(("name", "pad"), [("reflect", 4), ("circular", 5)])
 def test_padding_that_pytorch_refuses(name, pad):
     torch = pytest.importorskip("torch", reason="PyTorch is an extra")
@@ -282,6 +310,8 @@ def test_padding_that_pytorch_refuses(name, pad):
         with pytest.raises(RuntimeError) as error:
             call(x)
         assert str(error.value) == str(refusal.value)
+    with pytest.raises(ValueError, match="has an axis without elements"):
+        conv1d(x[..., :0], ours.weight, padding=pad, padding_mode="symmetric")
     y = conv1d(x, ours.weight, padding=pad - 1, padding_mode=name)
     assert y.shape == (1, 2, 4 + 2 * (pad - 1) - 2)
     with pytest.raises(ValueError, match='padding_mode must be "zeros", "reflect"'):

@@ -2,6 +2,7 @@
 
 import warnings
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -164,6 +165,33 @@ def test_gaussian(mode):
     )
 
 
+def test_a_sigma_larger_than_the_image():
+    """Each axis is padded for its own pass alone: 64 MiB here, and not 64 GiB."""
+    image = np.random.default_rng(3).normal(size=(8, 9, 7)).astype("f")
+    expected = ndimage.gaussian_filter(image.astype(float), 300.0)
+    np.testing.assert_allclose(filters.gaussian(image, 300.0), expected, atol=1e-5)
+
+
+def test_other_byte_orders():
+    rng = np.random.default_rng(3)
+    image = rng.normal(size=(9, 8))
+    expected = filters.correlate(image, np.ones((3, 3)))
+    swapped = filters.correlate(image.astype(">f8"), np.ones((3, 3)))
+    assert swapped.dtype == np.float64
+    same(swapped, expected)
+    narrow = image.astype("f")
+    wide = filters.correlate(narrow, np.ones((3, 3)), dtype=">f8")
+    same(wide.astype(float), filters.correlate(narrow.astype(float), np.ones((3, 3))))
+    small = pixels(rng, (9, 8), ">u2")
+    same(filters.correlate(small, np.ones((3, 3))), filters.correlate(small.astype("u2"), np.ones((3, 3))))
+
+
+def test_weights_of_any_number():
+    image = np.arange(5, dtype="u1")
+    for weights in [1, 2, 1], np.array([1, 2, 1], "i8"), np.array([1, 2, 1], ml_dtypes.bfloat16), (True, 2.0, 1):
+        same(filters.correlate(image, weights), np.array([1, 4, 8, 12, 15], "f"))
+
+
 def test_gabor_bank():
     bank = filters.gabor_bank([0.25, 0.1], orientations=4)
     assert bank.shape == (16, 35, 35)
@@ -199,6 +227,7 @@ def test_memory_and_threads():
 
 def test_refusals():
     image, weights = np.zeros((8, 9), "f"), np.ones((3, 3))
+    overlapping = np.lib.stride_tricks.as_strided(np.zeros(9, "f"), (8, 9), (0, 4))
     refused = [
         (TypeError, "image must be a NumPy array", ([[1, 2]], weights), {}),
         (TypeError, "image must be uint8, int8", (image.astype("i8"), weights), {}),
@@ -218,7 +247,12 @@ def test_refusals():
         (ValueError, "method must be", (image, weights), {"method": "fast"}),
         (ValueError, "out must have shape", (image, weights), {"out": np.zeros((9, 8), "f")}),
         (ValueError, "out overlaps image", (image, weights), {"out": image}),
+        (ValueError, "out is read-only", (image, weights), {"out": np.broadcast_to(np.float32(0), (8, 9))}),
+        (ValueError, "elements of out share memory", (image, weights), {"out": overlapping}),
         (ValueError, "without elements", (np.zeros((0, 9), "f"), weights), {}),
+        (TypeError, "origin must be an int", (image, weights), {"origin": 0.9}),
+        (TypeError, "cval must be a number", (image, weights), {"cval": None}),
+        (ValueError, "image must have an axis", (np.zeros((), "f"), weights), {}),
     ]
     for function in filters.correlate, filters.convolve:
         for error, message, args, options in refused:
@@ -228,13 +262,15 @@ def test_refusals():
                 function(*args, **options)
     assert filters.correlate(np.zeros((0, 9), "f"), weights, mode="constant").shape == (0, 9)
     assert filters.correlate(np.zeros((0, 8, 9), "u1"), weights).shape == (0, 8, 9)
-    negative = "must not be negative"
+    negative = "must be finite and not negative"
     for sigma, message in (-1, negative), (np.nan, negative), ((1, 1, 1), "one to three axes"):
         with pytest.raises(ValueError, match=message):
             filters.gaussian(image, sigma)
     with pytest.raises(ValueError, match="truncate must be positive"):
         filters.gaussian(image, 1, truncate=0)
+    assert (filters.gaussian(np.ones((3, 3), "f"), 1e-200) == 1).all()
     none, flat = {"frequencies": [0.1], "orientations": 0}, {"frequencies": 0.1, "bandwidth": 0}
-    for options in {"frequencies": 0.6}, none, flat:
-        with pytest.raises(ValueError, match="must be"):
+    short, long = {"frequencies": 0.5, "truncate": 0.1}, {"frequencies": 0.5, "truncate": np.inf}
+    for options in {"frequencies": 0.6}, none, flat, short, long, {"frequencies": 0.5, "bandwidth": 2000.0}:
+        with pytest.raises(ValueError, match="must"):
             filters.gabor_bank(**options)

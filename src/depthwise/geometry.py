@@ -115,6 +115,10 @@ def check_padding(x_shape: tuple[Any, ...], axes: tuple[Axis, ...], pad_mode: An
     if pad_mode != "constant" and any(isinstance(a.size, int) and not a.size and any(a.pad) for a in axes):
         msg = f'x {x_shape} has an axis without elements, which only pad_mode="constant" can pad, got {pad_mode!r}'
         raise ValueError(msg)
+    sizes = *x_shape[:2], *(a.size + sum(a.pad) if isinstance(a.size, int) else 1 for a in axes)
+    if pad_mode != "constant" and prod(max(size, 1) for size in sizes if isinstance(size, int)) > _MOST_ELEMENTS:
+        msg = f"x {x_shape} with its padding would have more than 2**59 elements, which pad_mode={pad_mode!r} copies"
+        raise ValueError(msg)
 
 
 def _engine_axis(a: Axis) -> list[int]:

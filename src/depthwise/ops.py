@@ -431,7 +431,7 @@ def forward_separable(
         if a is not None or name != "b":
             check_array(name, a)
     g = geometry(x.shape, filters_shape(columns, rows), stride, pad, dilate, 2, pad_mode=pad_mode)
-    return Factors(g, columns, rows, x).forward(x, b, out)
+    return Factors(g, columns, rows, x, *(() if b is None else (b,))).forward(x, b, out)
 
 
 def input_grad_separable(

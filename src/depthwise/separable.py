@@ -37,7 +37,7 @@ class Factors:
         wide = any(a.dtype.itemsize == 8 for a in (columns, rows, *images))
         self.g, self.sums = g, np.dtype(np.float64 if wide else np.float32)
         # Filter m of channel c feeds output channel c * c_M + m.
-        self.columns = columns.swapaxes(0, 1).reshape(1, g.y_shape[1], -1, 1)
+        self.columns = columns.swapaxes(0, 1).reshape(1, g.y_shape[1], columns.shape[2], 1)
         self.rows = rows[:, :, None]
 
     def _along_rows(self, batch: int, channels: int, height: int) -> Geometry:
@@ -96,7 +96,7 @@ class Factors:
             outputs = self._least_outputs(max(1, _PART_BYTES // (row * channels)))
         bands = max(1, h.out // outputs)
         for n in range(0, self.g.batch, images):
-            for c in range(0, self.g.channels, channels):
+            for c in range(0, self.g.channels, max(1, channels)):
                 for i in range(bands):
                     yield (
                         slice(n, min(n + images, self.g.batch)),

@@ -38,10 +38,17 @@ class Border(NamedTuple):
 
     def places(self, size: int, before: int, after: int) -> AnyArray | None:
         """The elements of an axis that stand at places [-before, size + after); None where those outside are `cval`."""
-        if MODES[self.mode] == "constant":
+        mode, places = MODES[self.mode], np.arange(-before, size + after)
+        if mode == "constant":
             return None
-        mode: Any = MODES[self.mode]
-        return np.pad(np.arange(size), (before, after), mode)
+        if mode == "edge":
+            return np.clip(places, 0, size - 1)
+        if mode == "wrap":
+            return np.mod(places, size)
+        # Mirrored: the border itself counts twice, or once.
+        period = 2 * size if mode == "symmetric" else max(1, 2 * size - 2)
+        places = np.mod(places, period)
+        return np.minimum(places, period - places - (mode == "symmetric"))
 
 
 class Padded:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import ops
-from ..arrays import check_array
+from ..arrays import check_array, check_out, native
 from ..plan import explain
 from .bands import MODES, Border, Padded, rounded
 
@@ -36,6 +36,9 @@ class Filtering:
         if image.dtype.name not in PIXELS:
             msg = f"image must be {', '.join(PIXELS[:-1])} or {PIXELS[-1]}, got {image.dtype}"
             raise TypeError(msg)
+        if not isinstance(cval, int | float | np.number):
+            msg = f"cval must be a number, got {cval!r}"
+            raise TypeError(msg)
         if not isinstance(mode, str) or mode not in MODES:
             msg = f"mode must be one of {', '.join(map(repr, MODES))}, got {mode!r}"
             raise (ValueError if isinstance(mode, str) else TypeError)(msg)
@@ -55,7 +58,7 @@ class Filtering:
         if 0 in self.size and MODES[mode] != "constant":
             msg = f'an image without elements, {self.image.shape}, has no border but "constant", got mode {mode!r}'
             raise ValueError(msg)
-        wide = self.image.dtype == np.float64 or (dtype is not None and np.dtype(dtype) == np.float64)
+        wide = np.float64 in (native(self.image.dtype), None if dtype is None else native(np.dtype(dtype)))
         self.dtype = np.dtype(np.float64 if wide else np.float32)
         self.result_dtype = self.dtype if dtype is None else np.dtype(dtype)
         if self.result_dtype.name not in PIXELS:
@@ -63,7 +66,7 @@ class Filtering:
             raise TypeError(msg)
         sides = [(k // 2 + o, k - 1 - k // 2 - o) for k, o in zip(kernel, origins, strict=True)]
         planes = image.reshape(prod(self.lead), *self.size, self.channels)
-        self.padded = Padded(planes, sides, Border(mode, cval), self.dtype)
+        self.padded = Padded(planes, sides, Border(mode, float(cval)), self.dtype)
         self.kernel = tuple(kernel)
 
     def result(self, around: tuple[int, ...], out: AnyArray | None, of_channels: bool = False) -> AnyArray:
@@ -77,12 +80,7 @@ class Filtering:
         expected = self._public_shape(shape)
         if out is not None:
             check_array("out", out)
-            if out.shape != expected:
-                msg = f"out must have shape {expected}, got {out.shape}"
-                raise ValueError(msg)
-            if np.may_share_memory(out, self.image) and np.shares_memory(out, self.image):
-                msg = "out overlaps image"
-                raise ValueError(msg)
+            check_out(out, expected, out.dtype, ("image", self.image))
             inner = np.moveaxis(out, self.channel_axis, -1) if self.channel_axis is not None else out
             if inner.flags.c_contiguous:
                 return inner.reshape(shape)
@@ -157,17 +155,26 @@ class Filtering:
         """The result of a line of taps along each axis, one after another while a band is in a cache."""
         if 0 in result.shape:
             return
-        count, c = len(lines), self.channels
-        for planes, rows in self.padded.bands(max(32, 4 * (self.kernel[0] - 1))):
-            x = _rows(self.padded.copy(planes, rows))
+        first, *others = self.padded.sides
+        along = Padded(self.padded.planes, [first, *[(0, 0)] * len(others)], self.padded.border, self.dtype)
+        for planes, rows in along.bands(max(32, 4 * (self.kernel[0] - 1))):
+            x = along.copy(planes, rows)
+            for axis in reversed(range(len(lines))):
+                if self.kernel[axis] > 1:
+                    x = self._line(x, lines[axis], axis)
             region = (planes, rows) if self._of_channels else (planes, slice(None), rows)
             part = result[region]
-            passes = [axis for axis in reversed(range(count)) if self.kernel[axis] > 1]
-            for axis in passes:
-                W = lines[axis].astype(self.dtype).reshape([-1 if i == axis else 1 for i in range(-2, count)])
-                x = ops.forward(x, W, dilate=(*[1] * (count - 1), c))
-            y = x.reshape(part.shape)
-            rounded(y, result[region])
+            rounded(x.reshape(part.shape), part)
+
+    def _line(self, x: AnyArray, line: AnyArray, axis: int) -> AnyArray:
+        """Planes (n, places ..., c) with a line of taps along an axis, of which the first is padded already."""
+        if axis:
+            sides = [side if i == axis else (0, 0) for i, side in enumerate(self.padded.sides)]
+            x = Padded(x, sides, self.padded.border, self.dtype).copy(slice(None), slice(0, x.shape[1]))
+        count, c = len(self.kernel), x.shape[-1]
+        W = line.astype(self.dtype).reshape([-1 if i == axis else 1 for i in range(-2, count)])
+        size = [s - (len(line) - 1) * (i == axis) for i, s in enumerate(x.shape[1:-1])]
+        return ops.forward(_rows(x), W, dilate=(*[1] * (count - 1), c)).reshape(x.shape[0], *size, c)
 
     def _prefers_transforms(self, W: AnyArray) -> bool:
         """Whether a whole padded plane, or all its channels, take less by transforms."""

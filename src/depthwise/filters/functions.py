@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def correlate(
         Of the image; without it all axes are spatial, or count images.
     method : {"auto", "direct", "fft"}, default "auto"
         As :func:`depthwise.ops.forward` takes it. The error of "fft", which "auto" takes for large filters, is relative
-        to the largest values nearby, within 256 pixels.
+        to the largest values nearby, within 256 pixels. There are no transforms of volumes.
     dtype : dtype, optional
         Of the result: by default float32, or float64 for a float64 image. Integers are rounded to the nearest, ties to
         even, and kept within their range.
@@ -70,7 +71,7 @@ def correlate(
     Raises
     ------
     TypeError
-        A dtype is none of these, or a mode no name.
+        A dtype is none of these, a mode no name, cval no number or an origin no int.
     ValueError
         Shapes do not fit each other, a value is unknown or out of range, or `out` overlaps the image.
 
@@ -187,7 +188,7 @@ def gaussian(
         sigmas *= image.ndim - channels
     for value in sigmas:
         if not 0 <= value < np.inf:
-            msg = f"sigma must not be negative, got {sigma!r}"
+            msg = f"sigma must be finite and not negative, got {sigma!r}"
             raise ValueError(msg)
     if not 0 < truncate < np.inf:
         msg = f"truncate must be positive, got {truncate!r}"
@@ -206,10 +207,13 @@ def gaussian(
 def _spatial_axes(image: Any, weights: AnyArray, channel_axis: int | None) -> int:
     """How many of the image's axes are filtered."""
     check_array("image", image)
+    if not image.ndim:
+        msg = "image must have an axis at least"
+        raise ValueError(msg)
     if weights.ndim < 1:
         msg = "weights must have an axis at least"
         raise ValueError(msg)
-    if 0 in weights.shape or weights.dtype.kind not in "biuf":
+    if 0 in weights.shape or not (weights.dtype.kind in "biuf" or weights.dtype.name == "bfloat16"):
         msg = f"weights {weights.shape} of {weights.dtype} are no filter"
         raise ValueError(msg)
     spatial: int = min(weights.ndim, 2) if channel_axis is not None else min(weights.ndim, image.ndim, 3)
@@ -217,8 +221,11 @@ def _spatial_axes(image: Any, weights: AnyArray, channel_axis: int | None) -> in
 
 
 def _origins(origin: Any, kernel: tuple[int, ...]) -> list[int]:
-    origins = [int(o) for o in np.atleast_1d(np.asarray(origin))]
-    origins = origins * len(kernel) if np.ndim(origin) == 0 else origins
+    try:
+        origins = [index(o) for o in (origin if np.ndim(origin) else [origin] * len(kernel))]
+    except TypeError:
+        msg = f"origin must be an int or a sequence of ints, got {origin!r}"
+        raise TypeError(msg) from None
     if len(origins) != len(kernel) or any(not 0 <= k // 2 + o < k for k, o in zip(kernel, origins, strict=False)):
         msg = f"origin {origin!r} is outside a filter of {kernel}"
         raise ValueError(msg)

@@ -14,6 +14,8 @@ AnyArray = npt.NDArray[Any]
 def gaussian_weights(sigma: float, truncate: float) -> AnyArray:
     """A Gaussian of `truncate` standard deviations on either side, whose sum is 1; as ``scipy.ndimage`` has it."""
     radius = int(truncate * sigma + 0.5)
+    if not radius:
+        return np.ones(1)
     places = np.arange(-radius, radius + 1)
     weights = np.exp(-0.5 / (sigma * sigma) * places**2)
     weights /= weights.sum()
@@ -65,15 +67,18 @@ def gabor_bank(
         if not 0 < f <= 0.5:
             msg = f"frequencies must be above 0 and at most 0.5 cycles a pixel, got {f}"
             raise ValueError(msg)
-    if orientations < 1 or not bandwidth > 0 or not truncate > 0 or not each:
+    if orientations < 1 or not 0 < bandwidth < 64 or not 0 < truncate < np.inf or not each:
         msg = (
-            "there must be a frequency and an orientation, and bandwidth and truncate must be positive, got "
-            f"{frequencies!r}, {orientations!r}, {bandwidth!r} and {truncate!r}"
+            "there must be a frequency and an orientation, and bandwidth must be positive and less than 64, truncate "
+            f"positive and finite, got {frequencies!r}, {orientations!r}, {bandwidth!r} and {truncate!r}"
         )
         raise ValueError(msg)
     octaves = (2**bandwidth + 1) / (2**bandwidth - 1)
     sigmas = [np.sqrt(np.log(2) / 2) / np.pi * octaves / f for f in each]
     radius = int(truncate * max(sigmas) + 0.5)
+    if not radius:
+        msg = f"truncate must leave a pixel on either side, got {truncate!r}"
+        raise ValueError(msg)
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(float)
     bank = []
     for f, sigma in zip(each, sigmas, strict=True):

@@ -121,8 +121,11 @@ def is_forward_mode() -> bool:
 def border(layer: Any) -> list[int]:
     """How far a layer with a padding mode pads, last axis first, as torch.nn.functional.pad takes it."""
     private = getattr(layer, "_reversed_padding_repeated_twice", None)
-    if private is not None:
-        return list(private)
+    return _border_of_padding(layer) if private is None else list(private)
+
+
+def _border_of_padding(layer: Any) -> list[int]:
+    """The same from its attribute `padding`, which may have been set since it was made."""
     sides = []
     for axis in reversed(range(len(layer.kernel_size))):
         if isinstance(layer.padding, str):
@@ -132,3 +135,8 @@ def border(layer: Any) -> list[int]:
         else:
             sides += [layer.padding[axis]] * 2
     return sides
+
+
+def pads_by_its_padding(layer: Any) -> bool:
+    """False where PyTorch pads by what a layer was made with, and its padding was set since."""
+    return layer.padding_mode == "zeros" or border(layer) == _border_of_padding(layer)

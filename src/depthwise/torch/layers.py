@@ -13,7 +13,7 @@ from .._core import SpectraKeeper
 from ..enums import activation_code, method_code
 from . import activations
 from .convolution import convolve, keeps_spectra, stock
-from .internals import border
+from .internals import border, pads_by_its_padding
 
 
 class Depthwise(nn.Module):
@@ -92,8 +92,8 @@ def _convolve(layer: Depthwise, input: Any, weight: Any, bias: Any) -> Tensor:
     facts: Any = layer
     padding, mode = facts.padding, facts.padding_mode
     symbolic = isinstance(input, Proxy)
-    if symbolic and (mode != "zeros" or padding == "causal"):
-        input, padding = F.pad(input, border(facts), "constant" if mode == "zeros" else mode), 0
+    if (symbolic and (mode != "zeros" or padding == "causal")) or not pads_by_its_padding(facts):
+        input, padding, mode = F.pad(input, border(facts), "constant" if mode == "zeros" else mode), 0, "zeros"
     arguments = input, weight, bias, facts.stride, padding, facts.dilation, facts.groups, layer.activation
     # A symbolic graph is for other tools, as a traced one is.
     if symbolic:

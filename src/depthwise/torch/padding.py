@@ -45,6 +45,9 @@ def padded(input: Tensor, sides: Sequence[Any], padding_mode: str) -> Tensor:
         return F.pad(input, last_first, {"zeros": "constant", "symmetric": "reflect"}.get(padding_mode, padding_mode))
     for i in range(axes):
         axis, size = input.dim() - axes + i, input.shape[i - axes]
+        if size == 0:
+            msg = f"input {tuple(input.shape)} has an axis without elements, which only zeros can pad"
+            raise ValueError(msg)
         places = torch.arange(-sides[2 * i], size + sides[2 * i + 1], device=input.device) % (2 * size)
         input = input.index_select(axis, torch.minimum(places, 2 * size - 1 - places))
     return input

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode, has_torch_function
 from .._core import SpectraKeeper
 from ..enums import METHODS, method_code
 from .convolution import convolve_axes, convolve_axes_transposed, keeps_spectra
-from .internals import HOOK
+from .internals import HOOK, pads_by_its_padding
 
 Function = Callable[..., Any]
 
@@ -164,7 +164,7 @@ class Rerouted:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 - it has the method's own
         module, function = self._parts()
         by_place = self._is_known and len(args) == 3 and not kwargs
-        if by_place and not has_torch_function(args):  # without what follows
+        if by_place and pads_by_its_padding(module) and not has_torch_function(args):  # without what follows
             input, weight, bias = args
             steps = module.stride, module.padding, module.dilation, module.groups
             kept = self._kept if keeps_spectra(module, self._method) else None
