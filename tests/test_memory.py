@@ -187,3 +187,40 @@ def test_peak_memory_of_transforms(last, k, m):
     script = PEAK.format(dtype="float32", last=last, size=(256, 256), k=k, m=m, method="fft")
     grown_kib = int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
     assert grown_kib <= 8192 * depthwise.get_num_threads()
+
+
+BORDER_PEAK = """
+import resource, numpy as np
+from depthwise import ops
+def ones(size):
+    a = np.ones((1, 64, size, size), np.{dtype})
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1) if {last} else a
+steps = dict(pad={k} // 2, pad_mode="wrap")
+W = np.ones((1, 64, {k}, {k}), np.{dtype})
+def run(x, y):
+    if "{kind}" == "forward":
+        ops.forward(x, W, out=y, **steps)
+    elif "{kind}" == "input_grad":
+        ops.input_grad(x, W, y.shape[2:], out=y, **steps)
+    else:
+        ops.weight_grad(x, y, ({k}, {k}), **steps)
+run(ones(40), ones(40))
+x, y = ones(512), ones(512)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run(x, y)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("k", [3, 31])
+@pytest.mark.parametrize("kind", ["forward", "input_grad", "weight_grad"])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_peak_memory_of_borders(dtype, last, kind, k):
+    """Copies of 8 MiB, as much again where gradients are rounded, and the kernels' own memory: of 64 MiB images."""
+    import depthwise
+
+    script = BORDER_PEAK.format(dtype=dtype, last=last, kind=kind, k=k)
+    grown_kib = int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
+    copies = 2 if (kind, dtype) == ("input_grad", "float16") else 1
+    assert grown_kib <= 8192 * copies + 1024 * depthwise.get_num_threads() + 1024
