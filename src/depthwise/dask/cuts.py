@@ -1,0 +1,107 @@
+"""Which parts of an axis' chunks a block needs: a block's windows are cut out of the chunks that they meet.
+
+An output belongs to the chunk under its window's centre, so that a stride leaves nothing to trim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..geometry import Axis
+
+Places = npt.NDArray[np.int64]
+
+
+class Part(NamedTuple):
+    """Elements [start, stop) of a chunk."""
+
+    chunk: int
+    start: int
+    stop: int
+
+
+class Cut(NamedTuple):
+    """Parts one behind another along an axis, which of their elements are taken in what order, and zeros beside."""
+
+    parts: tuple[Part, ...]
+    taken: tuple[int, ...] | None  # None: all of them in their order
+    pad: tuple[int, int] = (0, 0)
+
+
+def reach(a: Axis) -> int:
+    """Places that a window spans."""
+    return a.dilate * (a.kernel - 1) + 1
+
+
+def mirrored(places: Places, size: int, pad_mode: str) -> Places:
+    """The elements that stand at places of an axis of so many, as numpy.pad has them."""
+    if pad_mode == "edge":
+        return np.clip(places, 0, size - 1)
+    if pad_mode == "wrap":
+        return np.mod(places, size)
+    period = 2 * size if pad_mode == "symmetric" else max(1, 2 * size - 2)
+    places = np.mod(places, period)
+    return np.minimum(places, period - places - (pad_mode == "symmetric"))
+
+
+def parts_of(chunks: Sequence[int], begin: int, end: int) -> list[Part]:
+    """The parts of an axis' chunks that are elements [begin, end)."""
+    ends = list(accumulate(chunks))
+    return [
+        Part(i, max(begin - (stop - size), 0), min(end, stop) - (stop - size))
+        for i, (size, stop) in enumerate(zip(chunks, ends, strict=True))
+        if stop > begin and stop - size < end and size
+    ]
+
+
+def cut(chunks: Sequence[int], begin: int, end: int, pad_mode: str) -> Cut:
+    """What stands at places [begin, end) of an axis, of which some may lie beside it."""
+    size = sum(chunks)
+    if pad_mode == "constant" or (begin >= 0 and end <= size):
+        first, last = min(max(begin, 0), size), min(max(end, 0), size)
+        if last <= first:  # nothing but zeros
+            return Cut((Part(0, 0, 0),), None, (end - begin, 0))
+        return Cut(tuple(parts_of(chunks, first, last)), None, (first - begin, end - last))
+    places = mirrored(np.arange(begin, end), size, pad_mode)
+    met = np.unique(places)
+    parts: list[Part] = []
+    for run in np.split(met, np.flatnonzero(np.diff(met) > 1) + 1):
+        parts += parts_of(chunks, int(run[0]), int(run[-1]) + 1)
+    return Cut(tuple(parts), tuple(np.searchsorted(met, places).tolist()))
+
+
+def output_chunks(a: Axis, chunks: Sequence[int]) -> tuple[int, ...]:
+    """How many outputs belong to each chunk of an axis' input, without chunks that none belongs to."""
+    bounds = [0]
+    for end in accumulate(chunks[:-1]):
+        # The first output whose centre stands at this element or behind it.
+        first = -(-(end + a.pad[0] - (reach(a) - 1) // 2) // a.stride)
+        bounds.append(min(max(first, bounds[-1]), a.out))
+    bounds.append(a.out)
+    return _sizes(bounds)
+
+
+def input_chunks(a: Axis, out_chunks: Sequence[int]) -> tuple[int, ...]:
+    """Chunks of an axis' input to which outputs in these chunks belong; the reverse of :func:`output_chunks`."""
+    bounds = [0]
+    for end in accumulate(out_chunks[:-1]):
+        first = end * a.stride - a.pad[0] + (reach(a) - 1) // 2
+        bounds.append(min(max(first, bounds[-1]), a.size))
+    bounds.append(a.size)
+    return _sizes(bounds)
+
+
+def _sizes(bounds: list[int]) -> tuple[int, ...]:
+    """The sizes of what lies between these bounds, but for what is empty beside others."""
+    sizes = [int(stop - start) for start, stop in pairwise(bounds)]
+    return tuple(size for size in sizes if size) or (0,)
+
+
+def windows(a: Axis, first: int, last: int) -> tuple[int, int]:
+    """The places that the windows of outputs [first, last) cover."""
+    return first * a.stride - a.pad[0], (last - 1) * a.stride - a.pad[0] + reach(a)

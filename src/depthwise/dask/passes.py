@@ -1,0 +1,422 @@
+"""Passes over Dask's arrays: graphs of blocks, each one call of :mod:`depthwise.ops`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise, product
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+
+from ..arguments import Ints, Pad, spatial_axes
+from ..arrays import dtype_code
+from ..enums import activation_code
+from ..geometry import Axis, Geometry, geometry, input_grad_geometry, weight_grad_geometry
+from . import blocks
+from .cuts import Cut, Part, cut, input_chunks, mirrored, output_chunks, parts_of, reach, windows
+
+Array = da.Array
+
+# Parts that are added at once: a sum's tree hangs on the chunks alone.
+_SUMMED_AT_ONCE = 8
+
+
+def forward(
+    x: Array,
+    W: Any,
+    b: Any = None,
+    *,
+    stride: Ints = 1,
+    pad: Pad = 0,
+    pad_mode: str = "constant",
+    dilate: Ints = 1,
+    activation: str | None = None,
+    method: str = "direct",
+) -> Array:
+    """:func:`depthwise.ops.forward` of a Dask array, lazily.
+
+    Parameters
+    ----------
+    x : dask Array of shape (n, c_I, h, w), or (n, c_I, l), or (n, c_I, d, h, w)
+        In chunks of any size along any axis, of a dtype that :func:`depthwise.ops.forward` takes.
+    W : ndarray or dask Array of shape (c_M, c_I, k_H, k_W), with as many
+    b : ndarray or dask Array of shape (c_I * c_M,), optional
+    stride, pad, pad_mode, dilate, activation, method
+        As :func:`depthwise.ops.forward` takes them.
+
+    Returns
+    -------
+    dask Array of shape (n, c_I * c_M, h_O, w_O)
+        Of x's dtype. An output belongs to the chunk under its window's centre, so that chunks are about x's, divided by
+        the stride. A chunk needs those parts of x's chunks that its windows meet, and nothing is rechunked. Equal calls
+        have equal names.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`depthwise.ops.forward`; also where a size is unknown.
+
+    Examples
+    --------
+    >>> import dask.array as da, numpy as np
+    >>> import depthwise.dask
+    >>> x = da.ones((1, 3, 1000, 1000), chunks=(1, 3, 300, 300), dtype="float32")
+    >>> y = depthwise.dask.forward(x, np.ones((1, 3, 5, 5), "float32"), pad=2, pad_mode="reflect")
+    >>> y.chunks[2], float(y[0, 0, 0, 0].compute())
+    ((300, 300, 300, 100), 25.0)
+    """
+    _check(x=x)
+    W_shape = _weight_shape(W)
+    g = geometry(x.shape, W_shape, stride, pad, dilate, method=method, pad_mode=pad_mode)
+    activation_code(activation)  # or an error
+    if b is not None and b.shape != g.y_shape[1:2]:
+        msg = f"b must have shape ({g.y_shape[1]},) (x {x.shape}, W {W_shape}), got {b.shape}"
+        raise ValueError(msg)
+    W, b = _weights(W, x.chunks[1]), _biases(b, g, x.chunks[1])
+    outputs = [output_chunks(a, c) for a, c in zip(g.axes, x.chunks[2:], strict=True)]
+    chunks = x.chunks[0], tuple(c * g.multiplier for c in x.chunks[1]), *outputs
+    steps = _steps(g) | {"activation": activation}
+    name = f"depthwise-forward-{tokenize(x.name, W.name, None if b is None else b.name, g.axes, steps, g.pad_mode)}"
+    graph: dict[Any, Any] = {}
+    cuts = [_cuts(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, x.chunks[2:], outputs, strict=True)]
+    for key in product(*map(range, map(len, chunks))):
+        n, c, *places = key
+        each = tuple(cuts[axis][i] for axis, i in enumerate(places))
+        parts = _parts(graph, name, x, (n, c), each)
+        bias = None if b is None else (b.name, c)
+        graph[(name, *key)] = (blocks.forward, parts, each, _weight_key(W, c), bias, steps)
+    return _array(graph, name, chunks, x.dtype, [x, W] if b is None else [x, W, b])
+
+
+def weight_grad(
+    x: Array,
+    gy: Array,
+    kernel_size: Ints,
+    *,
+    stride: Ints = 1,
+    pad: Pad = 0,
+    pad_mode: str = "constant",
+    dilate: Ints = 1,
+    method: str = "direct",
+) -> Array:
+    """:func:`depthwise.ops.weight_grad` of Dask arrays, lazily.
+
+    Parameters
+    ----------
+    x : dask Array of shape (n, c_I, h, w), or of one or three spatial axes
+    gy : dask Array of shape (n, c_I * c_M, h_O, w_O)
+        In chunks of any size along the spatial axes; along the others they are made to fit x's.
+    kernel_size, stride, pad, pad_mode, dilate, method
+        As :func:`depthwise.ops.weight_grad` takes them.
+
+    Returns
+    -------
+    dask Array of shape (c_M, c_I, k_H, k_W)
+        Of x's dtype, in x's chunks of channels. Parts are summed in float64 by a tree that hangs on the chunks alone,
+        so that the result has the same bits for any number of workers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`depthwise.ops.weight_grad`; also where a size is unknown.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import depthwise.dask
+    >>> x = da.ones((1, 2, 100, 90), chunks=40)
+    >>> depthwise.dask.weight_grad(x, x, (3, 3), pad=1)[0, 0].compute()
+    array([[8811., 8910., 8811.],
+           [8900., 9000., 8900.],
+           [8811., 8910., 8811.]])
+    """
+    _check(x=x, gy=gy)
+    g = weight_grad_geometry(x.shape, gy.shape, kernel_size, stride, pad, dilate, 0, method, pad_mode)
+    if gy.shape != g.y_shape:
+        msg = f"gy must have shape {g.y_shape} (x {x.shape}, kernel size {g.W_shape[2:]}), got {gy.shape}"
+        raise ValueError(msg)
+    gy = _fitting(gy, x.chunks[0], x.chunks[1], g.multiplier)
+    steps = _steps(g)
+    name = f"depthwise-weight-grad-{tokenize(x.name, gy.name, g.axes, steps, g.pad_mode)}"
+    graph: dict[Any, Any] = {}
+    cuts = [_cuts(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, x.chunks[2:], gy.chunks[2:], strict=True)]
+    kernel = g.W_shape[2:]
+    sums: list[list[Any]] = [[] for _ in x.chunks[1]]
+    for n, c, *places in product(*map(range, map(len, gy.chunks))):
+        if any(gy.chunks[2 + axis][i] == 0 for axis, i in enumerate(places)):
+            continue
+        each = tuple(cuts[axis][i] for axis, i in enumerate(places))
+        parts = _parts(graph, name, x, (n, c), each)
+        key = (f"{name}-part", n, c, *places)
+        graph[key] = (blocks.weight_grad, parts, each, (gy.name, n, c, *places), kernel, steps)
+        sums[c].append(key)
+    for c, keys in enumerate(sums):
+        last = (name, 0, c, *[0] * len(kernel))
+        _sum(graph, f"{name}-sum-{c}", keys, last, x.dtype)
+    chunks = (g.multiplier,), x.chunks[1], *((k,) for k in kernel)
+    return _array(graph, name, chunks, x.dtype, [x, gy])
+
+
+def bias_grad(gy: Array) -> Array:
+    """:func:`depthwise.ops.bias_grad` of a Dask array, lazily.
+
+    Parameters
+    ----------
+    gy : dask Array of shape (n, c_I * c_M, h_O, w_O), or of one or three spatial axes
+
+    Returns
+    -------
+    dask Array of shape (c_I * c_M,)
+        Of gy's dtype, summed as :func:`weight_grad` sums.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`depthwise.ops.bias_grad`; also where a size is unknown.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import depthwise.dask
+    >>> depthwise.dask.bias_grad(da.ones((2, 3, 40, 50), chunks=25)).compute()
+    array([4000., 4000., 4000.])
+    """
+    _check(gy=gy)
+    spatial_axes(gy=gy.shape)
+    name = f"depthwise-bias-grad-{tokenize(gy.name)}"
+    graph: dict[Any, Any] = {}
+    sums: list[list[Any]] = [[] for _ in gy.chunks[1]]
+    for key in product(*map(range, map(len, gy.chunks))):
+        graph[(f"{name}-part", *key)] = (blocks.bias_grad, (gy.name, *key))
+        sums[key[1]].append((f"{name}-part", *key))
+    for c, keys in enumerate(sums):
+        _sum(graph, f"{name}-sum-{c}", keys, (name, c), gy.dtype)
+    return _array(graph, name, (gy.chunks[1],), gy.dtype, [gy])
+
+
+def input_grad(
+    gy: Array,
+    W: Any,
+    input_size: Ints,
+    *,
+    stride: Ints = 1,
+    pad: Pad = 0,
+    pad_mode: str = "constant",
+    dilate: Ints = 1,
+    method: str = "direct",
+    chunks: Sequence[Sequence[int]] | None = None,
+) -> Array:
+    """:func:`depthwise.ops.input_grad` of a Dask array, lazily.
+
+    Parameters
+    ----------
+    gy : dask Array of shape (n, c_I * c_M, h_O, w_O), or of one or three spatial axes
+        Its chunks of channels are made to hold whole groups of c_M.
+    W : ndarray or dask Array of shape (c_M, c_I, k_H, k_W)
+    input_size, stride, pad, pad_mode, dilate, method
+        As :func:`depthwise.ops.input_grad` takes them.
+    chunks : sequence of a sequence of ints for each spatial axis, optional
+        Of the result: those of x, say. By default those to which gy's chunks belong.
+
+    Returns
+    -------
+    dask Array of shape (n, c_I, h, w)
+        Of gy's dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`depthwise.ops.input_grad`; also where a size is unknown, or chunks do not add up to the size.
+
+    Examples
+    --------
+    >>> import dask.array as da, numpy as np
+    >>> import depthwise.dask
+    >>> gy = da.ones((1, 1, 50, 50), chunks=20)
+    >>> gx = depthwise.dask.input_grad(gy, np.ones((1, 1, 3, 3)), (100, 100), stride=2, pad=1)
+    >>> gx.chunks[2], gx[0, 0, :3, :3].compute().tolist()
+    ((40, 40, 20), [[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]])
+    """
+    _check(gy=gy)
+    g = input_grad_geometry(gy.shape, _weight_shape(W), input_size, stride, pad, dilate, method, pad_mode)
+    if gy.shape != g.y_shape:
+        msg = f"gy must have shape {g.y_shape} (input size {g.x_shape[2:]}, W {g.W_shape}), got {gy.shape}"
+        raise ValueError(msg)
+    sizes = [input_chunks(a, c) for a, c in zip(g.axes, gy.chunks[2:], strict=True)] if chunks is None else chunks
+    spatial = tuple(tuple(map(int, c)) for c in sizes)
+    if tuple(map(sum, spatial)) != g.x_shape[2:]:
+        msg = f"chunks {chunks} do not add up to the input size {g.x_shape[2:]}"
+        raise ValueError(msg)
+    channels = _channel_chunks(gy.chunks[1], g.multiplier)
+    gy = _fitting(gy, gy.chunks[0], channels, g.multiplier)
+    W = _weights(W, channels)
+    steps = _steps(g)
+    wide = np.promote_types(np.result_type(gy.dtype, W.dtype), np.float32)
+    name = f"depthwise-input-grad-{tokenize(gy.name, W.name, g.axes, spatial, steps, g.pad_mode)}"
+    graph: dict[Any, Any] = {}
+    runs = [_runs(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, spatial, gy.chunks[2:], strict=True)]
+    for n, c, *places in product(range(len(gy.chunks[0])), range(len(channels)), *(range(len(s)) for s in spatial)):
+        each = []
+        for run in product(*(runs[axis][i] for axis, i in enumerate(places))):
+            cuts = tuple(r[0] for r in run)
+            parts = _parts(graph, name, gy, (n, c), cuts)
+            each.append((parts, cuts, tuple(r[1] for r in run), tuple(r[2] for r in run)))
+        shape = gy.chunks[0][n], channels[c], *(spatial[axis][i] for axis, i in enumerate(places))
+        block = (blocks.input_grad, [list(e) for e in each], shape, wide, _weight_key(W, c), steps)
+        graph[(name, n, c, *places)] = (blocks.total, [block], gy.dtype)
+    return _array(graph, name, (gy.chunks[0], channels, *spatial), gy.dtype, [gy, W])
+
+
+def _check(**arrays: Any) -> None:
+    for name, a in arrays.items():
+        if not isinstance(a, da.Array):
+            msg = f"{name} must be a Dask array, got {type(a).__name__}"
+            raise TypeError(msg)
+        dtype_code(name, a.dtype)
+        if any(np.isnan(size) for size in a.shape):
+            msg = f"the sizes of {name} must be known, got {a.shape}: call its compute_chunk_sizes()"
+            raise ValueError(msg)
+
+
+def _weight_shape(W: Any) -> tuple[int, ...]:
+    if not isinstance(W, da.Array | np.ndarray):
+        msg = f"W must be a NumPy or a Dask array, got {type(W).__name__}"
+        raise TypeError(msg)
+    dtype_code("W", W.dtype)
+    shape: tuple[int, ...] = W.shape
+    return shape
+
+
+def _weights(W: Any, channels: tuple[int, ...]) -> Array:
+    """W in chunks of these channels, and whole along all other axes."""
+    chunks = (W.shape[0],), channels, *((k,) for k in W.shape[2:])
+    found: Array = W.rechunk(chunks) if isinstance(W, da.Array) else da.from_array(W, chunks=chunks)
+    return found
+
+
+def _biases(b: Any, g: Geometry, channels: tuple[int, ...]) -> Array | None:
+    if b is None:
+        return None
+    chunks = (tuple(c * g.multiplier for c in channels),)
+    found: Array = b.rechunk(chunks) if isinstance(b, da.Array) else da.from_array(np.asarray(b), chunks=chunks)
+    return found
+
+
+def _weight_key(W: Array, c: int) -> Any:
+    return (W.name, 0, c, *[0] * (W.ndim - 2))
+
+
+def _steps(g: Geometry) -> dict[str, Any]:
+    return {
+        "stride": tuple(a.stride for a in g.axes),
+        "dilate": tuple(a.dilate for a in g.axes),
+        "method": g.method,
+    }
+
+
+def _channel_chunks(outs: Sequence[int], multiplier: int) -> tuple[int, ...]:
+    """Chunks of channels whose outputs begin where chunks of these outputs do, or a few before."""
+    bounds = sorted({end // multiplier for end in accumulate(outs, initial=0)} | {sum(outs) // multiplier})
+    return tuple(stop - start for start, stop in pairwise(bounds))
+
+
+def _fitting(gy: Array, batch: tuple[int, ...], channels: tuple[int, ...], multiplier: int) -> Array:
+    """Gy in these chunks of images and channels, and its own along the spatial axes."""
+    outs = tuple(c * multiplier for c in channels)
+    return gy if gy.chunks[:2] == (batch, outs) else gy.rechunk({0: batch, 1: outs})
+
+
+def _cuts(a: Axis, chunks: Sequence[int], outs: Sequence[int], pad_mode: str) -> list[Cut]:
+    """What the windows of each chunk of outputs meet."""
+    ends = list(accumulate(outs))
+    return [cut(chunks, *windows(a, end - size, end), pad_mode) for size, end in zip(outs, ends, strict=True)]
+
+
+def _runs(a: Axis, chunks: Sequence[int], outs: Sequence[int], pad_mode: str) -> list[list[tuple[Cut, slice, int]]]:
+    """For each chunk of the input: what outputs its places meet, where in the chunk they belong, and how many they are.
+
+    With a border places beside the input belong to the chunk, too: run by run, turned where they are mirrored.
+    """
+    begin, end = windows(a, 0, a.out)
+    places = np.arange(min(begin, 0), max(end, a.size)) if pad_mode != "constant" else np.arange(a.size)
+    belong = places if pad_mode == "constant" else mirrored(places, a.size, pad_mode)
+    found = []
+    for size, stop in zip(chunks, accumulate(chunks), strict=True):
+        inside = (belong >= stop - size) & (belong < stop)
+        runs = []
+        for run in _alike(np.flatnonzero(inside), belong):
+            first, last = int(places[run[0]]), int(places[run[-1]]) + 1
+            at = belong[run] - (stop - size)
+            step = int(at[1] - at[0]) if len(at) > 1 else 1
+            low = int(at.min())
+            target = slice(low, low + len(at)) if step > 0 else slice(low + len(at) - 1, low - 1 if low else None, -1)
+            met = _outputs(a, outs, first, last)
+            if met is not None:
+                runs.append((met, target, last - first))
+        found.append(runs)
+    return found
+
+
+def _alike(indices: Any, belong: Any) -> list[Any]:
+    """Runs of neighbouring places whose elements are neighbours too, in this order or the other."""
+    if not len(indices):
+        return []
+    runs, run = [], [indices[0]]
+    for i in indices[1:]:
+        step = belong[i] - belong[run[-1]]
+        known = belong[run[1]] - belong[run[0]] if len(run) > 1 else step
+        if i == run[-1] + 1 and abs(step) == 1 and step == known:
+            run.append(i)
+        else:
+            runs.append(np.array(run))
+            run = [i]
+    return [*runs, np.array(run)]
+
+
+def _outputs(a: Axis, outs: Sequence[int], first: int, last: int) -> Cut | None:
+    """The outputs that meet places [first, last), and the padding of a problem of those alone; None where none does."""
+    before = a.pad[0] + first
+    begin = max(0, (before - reach(a) + 1) // a.stride)
+    end = min(a.out, (last - 1 + a.pad[0]) // a.stride + 1)
+    if begin >= end:
+        return None
+    pad = before - begin * a.stride
+    behind = (end - begin - 1) * a.stride + reach(a) - (last - first) - pad
+    return Cut(tuple(parts_of(outs, begin, end)), None, (pad, max(behind, 0)))
+
+
+def _parts(graph: dict[Any, Any], name: str, x: Array, place: tuple[int, int], cuts: tuple[Cut, ...]) -> Any:
+    """Keys of what `cuts` cut out of x, in nested lists."""
+
+    def nested(axis: int, parts: tuple[Part, ...]) -> Any:
+        if axis == len(cuts):
+            key = (x.name, *place, *(p.chunk for p in parts))
+            sizes = [x.chunks[2 + i][p.chunk] for i, p in enumerate(parts)]
+            if all(p.start == 0 and p.stop == size for p, size in zip(parts, sizes, strict=True)):
+                return key
+            cut_key = (f"{name}-cut", *key[1:], *((p.start, p.stop) for p in parts))
+            slices = (slice(None), slice(None), *(slice(p.start, p.stop) for p in parts))
+            graph[cut_key] = (blocks.part, key, slices)
+            return cut_key
+        return [nested(axis + 1, (*parts, p)) for p in cuts[axis].parts]
+
+    return nested(0, ())
+
+
+def _sum(graph: dict[Any, Any], name: str, keys: list[Any], last: Any, dtype: Any) -> None:
+    """The sum of what these keys stand for, by a tree, as the key `last`."""
+    level = 0
+    while len(keys) > _SUMMED_AT_ONCE:
+        groups = [keys[i : i + _SUMMED_AT_ONCE] for i in range(0, len(keys), _SUMMED_AT_ONCE)]
+        keys = [(name, level, i) for i in range(len(groups))]
+        graph.update({key: (blocks.total, group) for key, group in zip(keys, groups, strict=True)})
+        level += 1
+    graph[last] = (blocks.total, keys, dtype)
+
+
+def _array(graph: dict[Any, Any], name: str, chunks: Any, dtype: Any, sources: list[Any]) -> Array:
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=sources)
+    return da.Array(layers, name, chunks, dtype=dtype, meta=np.empty((0,) * len(chunks), dtype))

@@ -1,0 +1,186 @@
+"""Dask's arrays in chunks of any sizes: the results of one call on the whole."""
+
+import operator
+import time
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import depthwise
+from depthwise import ops
+from depthwise.enums import PAD_MODES
+from helpers import integers
+
+dask = pytest.importorskip("dask", reason="Dask is an extra")
+da = pytest.importorskip("dask.array", reason="Dask is an extra")
+dd = pytest.importorskip("depthwise.dask", reason="Dask is an extra")
+
+slow = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(autouse=True)
+def _in_this_thread():
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+def same(lazy, expected):
+    """The array as announced, and its values."""
+    assert lazy.shape == expected.shape
+    assert lazy.dtype == expected.dtype
+    blocks = lazy.to_delayed()
+    for place, block in zip(np.ndindex(blocks.shape), dask.compute(*blocks.ravel()), strict=True):
+        assert type(block) is np.ndarray
+        assert block.dtype == expected.dtype
+        assert block.shape == tuple(map(operator.getitem, lazy.chunks, place))
+    np.testing.assert_array_equal(lazy.compute(), expected)
+
+
+def chunked(rng, a):
+    """Chunks of any sizes along every axis."""
+    chunks = []
+    for size in a.shape:
+        cuts = np.sort(rng.integers(1, max(size, 2), rng.integers(0, 3)))
+        bounds = np.unique([0, *cuts[cuts < size], size])
+        chunks.append(tuple(np.diff(bounds).tolist()) or (0,))
+    return da.from_array(a, chunks=tuple(chunks))
+
+
+@slow
+@given(
+    n=st.integers(1, 3),
+    c=st.integers(1, 6),
+    m=st.integers(1, 3),
+    axes=st.lists(st.tuples(*map(st.integers, (1, 1, 1, 0, 0, 1), (20, 5, 4, 9, 9, 3))), min_size=1, max_size=3),
+    mode=st.sampled_from(list(PAD_MODES)),
+    dtype=st.sampled_from(["f4", "f8", "f2"]),
+    seed=st.integers(0, 10**6),
+)
+def test_passes(n, c, m, axes, mode, dtype, seed):
+    size, kernel, stride, before, behind, dilate = zip(*axes, strict=True)
+    steps = {"stride": stride, "pad": tuple(zip(before, behind, strict=True)), "dilate": dilate}
+    try:
+        out = depthwise.output_size(size, kernel, **steps)
+    except ValueError:
+        return
+    steps["pad_mode"] = mode
+    rng = np.random.default_rng(seed)
+    x, gy = integers(rng, (n, c, *size), dtype, -1, 2), integers(rng, (n, c * m, *out), dtype, -1, 2)
+    W, b = integers(rng, (m, c, *kernel), dtype, -1, 2), integers(rng, c * m, dtype)
+    lazy_x, lazy_gy = chunked(rng, x), chunked(rng, gy)
+    lazy_W = W if seed % 2 else chunked(rng, W)
+    lazy_b = b if seed % 3 else chunked(rng, b)
+    same(
+        dd.forward(lazy_x, lazy_W, lazy_b, activation="relu", **steps), ops.forward(x, W, b, activation="relu", **steps)
+    )
+    same(dd.forward(lazy_x, lazy_W, **steps), ops.forward(x, W, **steps))
+    same(dd.input_grad(lazy_gy, lazy_W, size, **steps), ops.input_grad(gy, W, size, **steps))
+    chunks = lazy_x.chunks[2:]
+    lazy_gx = dd.input_grad(lazy_gy, lazy_W, size, chunks=chunks, **steps)
+    assert lazy_gx.chunks[2:] == chunks
+    same(lazy_gx, ops.input_grad(gy, W, size, **steps))
+    same(dd.weight_grad(lazy_x, lazy_gy, kernel, **steps), ops.weight_grad(x, gy, kernel, **steps))
+    same(dd.bias_grad(lazy_gy), ops.bias_grad(gy))
+
+
+def test_nothing_is_computed_before_it_is_asked_for():
+    read = []
+
+    def load(block_info=None):
+        read.append(block_info[None]["chunk-location"])
+        return np.ones((1, 2, 50, 50), "f")
+
+    x = da.map_blocks(load, chunks=((1,), (2,), (50,) * 4, (50,) * 4), dtype="f", meta=np.empty((0,) * 4, "f"))
+    y = dd.forward(x, np.ones((1, 2, 3, 3), "f"), pad=1)
+    dd.weight_grad(x, y, (3, 3), pad=1)
+    dd.input_grad(y, np.ones((1, 2, 3, 3), "f"), (200, 200), pad=1)
+    assert not read
+    y.blocks[0, 0, 0, 0].compute()
+    assert sorted(read) == [(0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 0), (0, 0, 1, 1)]
+
+
+def test_equal_calls_have_equal_names():
+    x, W = da.ones((1, 2, 40, 40), chunks=13, dtype="f"), np.ones((1, 2, 3, 3), "f")
+    assert dd.forward(x, W, pad=1).name == dd.forward(x, W.copy(), pad=((1, 1), (1, 1))).name
+    names = {
+        dd.forward(x, W, **steps).name for steps in ({}, {"pad": 1}, {"pad": 1, "pad_mode": "wrap"}, {"stride": 2})
+    }
+    names |= {dd.forward(x, 2 * W).name, dd.forward(2 * x, W).name, dd.forward(x, W, activation="relu").name}
+    names |= {dd.forward(x, W, method="fft").name, dd.forward(x, W, np.ones(2, "f")).name}
+    assert len(names) == 9
+
+
+def test_graphs_are_small_and_soon_made():
+    x = da.ones((1, 1, 20000, 20000), chunks=(1, 1, 500, 500), dtype="f")
+    W = np.ones((1, 1, 7, 7), "f")
+    start = time.process_time()
+    y = dd.forward(x, W, pad=3)
+    seconds = time.process_time() - start
+    chunks = y.npartitions
+    assert chunks == 1600
+    assert seconds < 4 * 0.2e-3 * chunks  # four times what is wanted, for a busy machine
+    assert len(y.dask.layers[y.name]) <= 10 * chunks
+
+
+def test_chunks_smaller_than_what_windows_reach():
+    rng = np.random.default_rng(3)
+    x, W = integers(rng, (1, 2, 60, 50), "f"), integers(rng, (1, 2, 31, 25), "f", -1, 2)
+    lazy = da.from_array(x, chunks=(1, 1, 5, 9))
+    for mode in PAD_MODES:
+        steps = {"pad": (15, 12), "pad_mode": mode}
+        same(dd.forward(lazy, W, **steps), ops.forward(x, W, **steps))
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "processes"])
+def test_schedulers(scheduler):
+    rng = np.random.default_rng(3)
+    x, W = rng.normal(size=(2, 3, 90, 80)).astype("f"), rng.normal(size=(1, 3, 5, 5)).astype("f")
+    lazy = da.from_array(x, chunks=(1, 2, 30, 30))
+    lazy_gW = dd.weight_grad(lazy, lazy, (5, 5), pad=2)
+    alone = lazy_gW.compute()
+    np.testing.assert_array_equal(lazy_gW.compute(scheduler=scheduler), alone)
+    y = dd.forward(lazy, W, pad=2).compute(scheduler=scheduler)
+    np.testing.assert_allclose(y, ops.forward(x, W, pad=2), atol=1e-5)
+
+
+@pytest.mark.parametrize("configured", [None, 3])
+def test_a_task_takes_one_thread_unless_it_is_told_otherwise(configured, monkeypatch):
+    seen = []
+
+    def forward(x, *args, **steps):
+        seen.append(depthwise.get_num_threads())
+        return ops.forward(x, *args, **steps)
+
+    from depthwise.dask import blocks
+
+    monkeypatch.setattr(blocks, "ops", type("Ops", (), {"forward": staticmethod(forward)}))
+    y = dd.forward(da.ones((1, 1, 9, 9), chunks=5, dtype="f"), np.ones((1, 1, 3, 3), "f"))
+    with dask.config.set({} if configured is None else {"depthwise.threads": configured}):
+        y.compute()
+    assert set(seen) == {configured or 1}
+
+
+def test_refusals():
+    x, W = da.ones((1, 2, 8, 8), chunks=4, dtype="f"), np.ones((1, 2, 3, 3), "f")
+    with pytest.raises(TypeError, match="x must be a Dask array, got ndarray"):
+        dd.forward(np.ones((1, 2, 8, 8), "f"), W)
+    with pytest.raises(TypeError, match="W must be a NumPy or a Dask array, got list"):
+        dd.forward(x, [1])
+    with pytest.raises(TypeError, match="x must be float16, bfloat16, float32 or float64"):
+        dd.forward(x.astype("i4"), W)
+    with pytest.raises(ValueError, match="W has 2 input channels but x has 1"):
+        dd.forward(x[:, :1], W)
+    with pytest.raises(ValueError, match=r"b must have shape \(2,\)"):
+        dd.forward(x, W, np.ones(3, "f"))
+    with pytest.raises(ValueError, match="activation must be"):
+        dd.forward(x, W, activation="tanh")
+    with pytest.raises(ValueError, match=r"sizes of x must be known.*compute_chunk_sizes"):
+        dd.forward(x[:, :, x[0, 0, :, 0] > 0], W)
+    with pytest.raises(ValueError, match="gy must have shape"):
+        dd.weight_grad(x, x, (3, 3))
+    with pytest.raises(ValueError, match="gy must have shape"):
+        dd.input_grad(x, W, (8, 8))
+    with pytest.raises(ValueError, match="do not add up"):
+        dd.input_grad(x, W, (10, 10), chunks=((5, 4), (10,)))
