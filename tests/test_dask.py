@@ -184,3 +184,20 @@ def test_refusals():
         dd.input_grad(x, W, (8, 8))
     with pytest.raises(ValueError, match="do not add up"):
         dd.input_grad(x, W, (10, 10), chunks=((5, 4), (10,)))
+
+
+def test_functions_take_dasks_arrays():
+    rng = np.random.default_rng(3)
+    x, W, b = integers(rng, (2, 3, 20, 17), "f"), integers(rng, (2, 3, 3, 5), "f"), integers(rng, 6, "f")
+    lazy = da.from_array(x, chunks=(1, 2, 7, 8))
+    y = depthwise.depthwise_convolution_2d(lazy, W, b, 2, (1, 2), dilate=2, pad_mode="edge")
+    assert isinstance(y, da.Array)
+    same(y, ops.forward(x, W, b, stride=2, pad=(1, 2), dilate=2, pad_mode="edge"))
+    line = depthwise.depthwise_convolution_1d(lazy[:, :, 0], W[:, :, 0], pad="same", method="auto")
+    same(line, ops.forward(x[:, :, 0], W[:, :, 0], pad="same"))
+    with pytest.raises(TypeError, match="W must be a NumPy or a Dask array, got list"):
+        depthwise.depthwise_convolution_2d(lazy, [1])
+    with pytest.raises(TypeError, match="b must have x's dtype float32, got float64"):
+        depthwise.depthwise_convolution_2d(lazy, W, b.astype(float))
+    with pytest.raises(ValueError, match="W must have 4 axes"):
+        depthwise.depthwise_convolution_2d(lazy, W[0])

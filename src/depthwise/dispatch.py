@@ -10,8 +10,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-# The module of a framework, which our folder for it is named after, and the type of its arrays.
-FRAMEWORKS = {"torch": "Tensor", "jax": "Array"}
+# The module of a framework, the type of its arrays, and our folder for it.
+FRAMEWORKS = {"torch": ("Tensor", "torch"), "jax": ("Array", "jax"), "dask.array": ("Array", "dask")}
 
 
 @cache
@@ -23,9 +23,9 @@ def convolution(
     spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any, method: str, pad_mode: str
 ) -> Any:
     """A depthwise convolution over so many spatial axes, for whatever kind of array x is."""
-    folder = "chainer"
-    for name, array in FRAMEWORKS.items():
+    ours = "chainer"
+    for name, (array, folder) in FRAMEWORKS.items():
         array_type = getattr(sys.modules.get(name), array, None)
         if array_type is not None and isinstance(x, array_type):
-            folder = name
-    return _function_of(folder)(spatial, x, W, b, stride, pad, dilate, method, pad_mode)
+            ours = folder
+    return _function_of(ours)(spatial, x, W, b, stride, pad, dilate, method, pad_mode)
