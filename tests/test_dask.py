@@ -201,3 +201,31 @@ def test_functions_take_dasks_arrays():
         depthwise.depthwise_convolution_2d(lazy, W, b.astype(float))
     with pytest.raises(ValueError, match="W must have 4 axes"):
         depthwise.depthwise_convolution_2d(lazy, W[0])
+
+
+def test_filters_take_dasks_arrays():
+    from depthwise import filters
+
+    rng = np.random.default_rng(3)
+    for shape, axis in ((30, 41), None), ((3, 30, 41), None), ((30, 41, 3), -1), ((2, 3, 30, 41), 1):
+        image = rng.integers(0, 200, shape).astype("u1")
+        lazy = chunked(rng, image)
+        for mode in "reflect", "mirror", "nearest", "wrap", "constant":
+            call = {"mode": mode, "cval": 7.0, "channel_axis": axis}
+            weights = integers(rng, (4, 5), "f")
+            same(filters.correlate(lazy, weights, **call), filters.correlate(image, weights, **call))
+            same(filters.convolve(lazy, weights, **call), filters.convolve(image, weights, **call))
+            rounded = filters.correlate(lazy, weights / 9, dtype="i1", **call)
+            same(rounded, filters.correlate(image, weights / 9, dtype="i1", **call))
+            blurred = filters.gaussian(lazy, (1.0, 0.6), **call)
+            assert blurred.dtype == np.float32
+            np.testing.assert_allclose(blurred.compute(), filters.gaussian(image, (1.0, 0.6), **call), atol=1e-3)
+    image = rng.normal(size=(20, 30)).astype("f")
+    bank = integers(rng, (3, 3, 3), "f")
+    np.testing.assert_allclose(
+        filters.correlate(chunked(rng, image), bank).compute(), filters.correlate(image, bank), atol=1e-4
+    )
+    with pytest.raises(TypeError, match="out is for NumPy arrays"):
+        filters.correlate(chunked(rng, image), bank, out=np.empty((3, 20, 30), "f"))
+    with pytest.raises(TypeError, match="image must be uint8"):
+        filters.gaussian(da.ones((4, 4), dtype="i8"), 1)

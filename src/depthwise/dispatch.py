@@ -19,13 +19,17 @@ def _function_of(folder: str) -> Any:
     return import_module(f".{folder}.convolution", __package__).depthwise_convolution
 
 
+def folder_of(x: Any) -> str:
+    """Our folder for x's kind of array: Chainer's is for NumPy's and for whatever else it is."""
+    for name, (array, folder) in FRAMEWORKS.items():
+        array_type = getattr(sys.modules.get(name), array, None)
+        if array_type is not None and isinstance(x, array_type):
+            return folder
+    return "chainer"
+
+
 def convolution(
     spatial: int, x: Any, W: Any, b: Any, stride: Any, pad: Any, dilate: Any, method: str, pad_mode: str
 ) -> Any:
     """A depthwise convolution over so many spatial axes, for whatever kind of array x is."""
-    ours = "chainer"
-    for name, (array, folder) in FRAMEWORKS.items():
-        array_type = getattr(sys.modules.get(name), array, None)
-        if array_type is not None and isinstance(x, array_type):
-            ours = folder
-    return _function_of(ours)(spatial, x, W, b, stride, pad, dilate, method, pad_mode)
+    return _function_of(folder_of(x))(spatial, x, W, b, stride, pad, dilate, method, pad_mode)

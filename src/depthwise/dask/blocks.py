@@ -54,7 +54,12 @@ def image(parts: Any, cuts: tuple[Cut, ...]) -> AnyArray:
 @_in_few_threads
 def forward(parts: Any, cuts: tuple[Cut, ...], W: AnyArray, b: AnyArray | None, steps: dict[str, Any]) -> AnyArray:
     """One block of the output."""
-    return ops.forward(image(parts, cuts), W, b, pad=[cut.pad for cut in cuts], **steps)
+    x, pad = image(parts, cuts), [cut.pad for cut in cuts]
+    steps = steps.copy()
+    if cval := steps.pop("cval", 0):
+        x = np.pad(x, [(0, 0), (0, 0), *pad], constant_values=cval)
+        pad = [(0, 0)] * len(cuts)
+    return ops.forward(x, W, b, pad=pad, **steps)
 
 
 @_in_few_threads

@@ -68,6 +68,22 @@ def forward(
     >>> y.chunks[2], float(y[0, 0, 0, 0].compute())
     ((300, 300, 300, 100), 25.0)
     """
+    return bordered(x, W, b, stride, pad, pad_mode, dilate, activation, method, 0.0)
+
+
+def bordered(
+    x: Array,
+    W: Any,
+    b: Any,
+    stride: Ints,
+    pad: Pad,
+    pad_mode: str,
+    dilate: Ints,
+    activation: str | None,
+    method: str,
+    cval: float,
+) -> Array:
+    """:func:`forward`, with `cval` beside x where `pad_mode` is "constant"."""
     _check(x=x)
     W_shape = _weight_shape(W)
     g = geometry(x.shape, W_shape, stride, pad, dilate, method=method, pad_mode=pad_mode)
@@ -79,6 +95,8 @@ def forward(
     outputs = [output_chunks(a, c) for a, c in zip(g.axes, x.chunks[2:], strict=True)]
     chunks = x.chunks[0], tuple(c * g.multiplier for c in x.chunks[1]), *outputs
     steps = _steps(g) | {"activation": activation}
+    if cval:
+        steps["cval"] = cval
     name = f"depthwise-forward-{tokenize(x.name, W.name, None if b is None else b.name, g.axes, steps, g.pad_mode)}"
     graph: dict[Any, Any] = {}
     cuts = [_cuts(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, x.chunks[2:], outputs, strict=True)]

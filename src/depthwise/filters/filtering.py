@@ -186,6 +186,11 @@ class Filtering:
         return "spectral" in str(plan["kernel"])
 
 
+def shape_of(image: Any) -> AnyArray:
+    """What says of an image of another kind all but its values, without memory for them."""
+    return np.broadcast_to(np.zeros((), image.dtype), image.shape)
+
+
 def _rows(a: AnyArray) -> AnyArray:
     """(n, places ..., c) as (n, 1, places ... * c)."""
     return a.reshape(a.shape[0], 1, *a.shape[1:-2], a.shape[-2] * a.shape[-1])

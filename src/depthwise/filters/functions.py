@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .. import dispatch
 from ..arrays import check_array
 from ..enums import method_code
-from .filtering import Filtering
+from .filtering import Filtering, shape_of
 from .kernels import gaussian_weights
 
 __all__ = ["convolve", "correlate", "gaussian"]
 
 AnyArray = npt.NDArray[Any]
+
+_NO_OUT = "out is for NumPy arrays: what a Dask array gives is computed later"
 
 
 def correlate(
@@ -35,7 +38,7 @@ def correlate(
 
     Parameters
     ----------
-    image : ndarray of shape (h, w), (h, w, c) with ``channel_axis=-1``, or any of these with axes before
+    image : ndarray or dask Array of shape (h, w), (h, w, c) with ``channel_axis=-1``, or any of these with axes before
         uint8, int8, uint16, int16, float16, bfloat16, float32 or float64. Axes before those of an image count images,
         as in (n, h, w, c), or planes. As many spatial axes as weights: lines (l,) and volumes (d, h, w), too.
     weights : array_like
@@ -63,7 +66,7 @@ def correlate(
 
     Returns
     -------
-    ndarray of the image's shape
+    ndarray, or dask Array, of the image's shape
         Of a bank without channels there is an axis of m before the spatial ones, with channels there are c * m of
         them: filter i of channel j is channel ``j * m + i``. Sums are kept in float32, or in float64 where image or
         result are float64, and rounded once.
@@ -181,7 +184,9 @@ def gaussian(
     >>> gaussian(spot, (0, 0.5)).round(3)
     array([[0.   , 0.106, 0.787, 0.106, 0.   ]], dtype=float32)
     """
-    check_array("image", image)
+    lazy = _check_image(image)
+    if lazy and out is not None:
+        raise TypeError(_NO_OUT)
     channels = channel_axis is not None
     sigmas = list(np.atleast_1d(np.asarray(sigma, float)))
     if np.ndim(sigma) == 0:
@@ -198,15 +203,28 @@ def gaussian(
         raise ValueError(msg)
     lines = [gaussian_weights(s, truncate) if s else np.ones(1) for s in sigmas]
     origin = [0] * len(lines)
-    it = Filtering(image, [len(line) for line in lines], origin, mode, cval, channel_axis, dtype)
+    facts = [len(line) for line in lines], origin, mode, cval, channel_axis, dtype
+    it = Filtering(shape_of(image) if lazy else image, *facts)
+    if lazy:
+        from ..dask import filters as lazily
+
+        return lazily.lines(image, it, lines)  # type: ignore[arg-type,return-value]
     result = it.result((), out)
     it.lines(lines, result)
     return it.returned(result, out)
 
 
+def _check_image(image: Any) -> bool:
+    """Whether the image is a Dask array; a TypeError unless it is, or a NumPy array."""
+    lazy = dispatch.folder_of(image) == "dask"
+    if not lazy:
+        check_array("image", image)
+    return lazy
+
+
 def _spatial_axes(image: Any, weights: AnyArray, channel_axis: int | None) -> int:
     """How many of the image's axes are filtered."""
-    check_array("image", image)
+    _check_image(image)
     if not image.ndim:
         msg = "image must have an axis at least"
         raise ValueError(msg)
@@ -249,18 +267,25 @@ def _correlate(
     if len(around) > (1 if channel_axis is None else 2):
         msg = f"weights {weights.shape} have too many axes for a bank of filters of {spatial}"
         raise ValueError(msg)
-    it = Filtering(
-        image, kernel, _origins(origin, kernel), mode, cval, channel_axis, dtype if out is None else out.dtype
-    )
+    lazy = _check_image(image)
+    if lazy and out is not None:
+        raise TypeError(_NO_OUT)
+    dtype = dtype if out is None else out.dtype
+    facts = kernel, _origins(origin, kernel), mode, cval, channel_axis, dtype
+    it = Filtering(shape_of(image) if lazy else image, *facts)
     if channel_axis is None:
         bank = weights.reshape(-1, 1, *kernel)
-        result = it.result(around, out)
     else:
         c = it.channels
         if around and around[-1] != c:
             msg = f"weights {weights.shape} have filters of {around[-1]} channels, the image has {c}: {image.shape}"
             raise ValueError(msg)
         bank = weights.reshape(*(around if len(around) == 2 else (1, *(around or (1,)))), *kernel)
-        result = it.result((bank.shape[0],), out, of_channels=True)
-    it.bank(bank.astype(it.dtype), method, result)
+    bank = bank.astype(it.dtype)
+    if lazy:
+        from ..dask import filters as lazily
+
+        return lazily.bank(image, it, bank, around, method)  # type: ignore[arg-type,return-value]
+    result = it.result(around, out) if channel_axis is None else it.result((bank.shape[0],), out, of_channels=True)
+    it.bank(bank, method, result)
     return it.returned(result, out)
