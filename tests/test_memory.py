@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from depthwise import ops, reference
-from helpers import AXES, LAYOUTS, assert_same, integers, planar
+from helpers import AXES, LAYOUTS, assert_same, combinations, integers, planar
 
 libc = ctypes.CDLL(None, use_errno=True)
 PAGE = mmap.PAGESIZE
@@ -212,10 +212,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-@pytest.mark.parametrize("k", [3, 31])
-@pytest.mark.parametrize("kind", ["forward", "input_grad", "weight_grad"])
-@pytest.mark.parametrize("last", [False, True])
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("dtype", "last", "kind", "k"),
+    combinations(["float32", "float16"], [False, True], ["forward", "input_grad", "weight_grad"], [3, 31]),
+)
 def test_peak_memory_of_borders(dtype, last, kind, k):
     """Copies of 8 MiB, as much again where gradients are rounded, and the kernels' own memory: of 64 MiB images."""
     import depthwise
