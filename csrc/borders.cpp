@@ -28,7 +28,7 @@ std::vector<Box> around(const Box& all, const Box& inner) {
   return boxes;
 }
 
-// ... where that is a part of the image itself.
+// The problem of a box of the outputs whose windows lie inside the image.
 Problem in_place(const Problem& p, const Box& outs) {
   Array x = p.x;
   for (size_t i = 0; i < 3; ++i)

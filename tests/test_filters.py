@@ -166,10 +166,22 @@ def test_gaussian(mode):
 
 
 def test_a_sigma_larger_than_the_image():
-    """Each axis is padded for its own pass alone: 64 MiB here, and not 64 GiB."""
+    """Each axis is padded for its own pass alone: padded at once this image would take 56 GB."""
     image = np.random.default_rng(3).normal(size=(8, 9, 7)).astype("f")
     expected = ndimage.gaussian_filter(image.astype(float), 300.0)
     np.testing.assert_allclose(filters.gaussian(image, 300.0), expected, atol=1e-5)
+
+
+def test_gaussian_of_the_dtype_of_out():
+    image = np.random.default_rng(3).normal(50, 20, (20, 31)).astype("f")
+    exact = ndimage.gaussian_filter(image.astype(float), 1.5)
+    wide = np.empty((20, 31))
+    filters.gaussian(image, 1.5, out=wide)
+    np.testing.assert_allclose(wide, exact, rtol=1e-12)
+    for dtype in "u1", "f2":
+        turned = np.zeros((31, 20), dtype).T
+        assert filters.gaussian(image, 1.5, out=turned) is turned
+        same(turned, filters.gaussian(image, 1.5, dtype=dtype))
 
 
 def test_other_byte_orders():

@@ -10,11 +10,9 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..geometry import Axis
-
-Places = npt.NDArray[np.int64]
+from ..mirror import mirrored
 
 
 class Part(NamedTuple):
@@ -36,17 +34,6 @@ class Cut(NamedTuple):
 def reach(a: Axis) -> int:
     """Places that a window spans."""
     return a.dilate * (a.kernel - 1) + 1
-
-
-def mirrored(places: Places, size: int, pad_mode: str) -> Places:
-    """The elements that stand at places of an axis of so many, as numpy.pad has them."""
-    if pad_mode == "edge":
-        return np.clip(places, 0, size - 1)
-    if pad_mode == "wrap":
-        return np.mod(places, size)
-    period = 2 * size if pad_mode == "symmetric" else max(1, 2 * size - 2)
-    places = np.mod(places, period)
-    return np.minimum(places, period - places - (pad_mode == "symmetric"))
 
 
 def parts_of(chunks: Sequence[int], begin: int, end: int) -> list[Part]:

@@ -15,8 +15,9 @@ from ..arguments import Ints, Pad, spatial_axes
 from ..arrays import dtype_code
 from ..enums import activation_code
 from ..geometry import Axis, Geometry, geometry, input_grad_geometry, weight_grad_geometry
+from ..mirror import mirrored
 from . import blocks
-from .cuts import Cut, Part, cut, input_chunks, mirrored, output_chunks, parts_of, reach, windows
+from .cuts import Cut, Part, cut, input_chunks, output_chunks, parts_of, reach, windows
 
 Array = da.Array
 

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..mirror import mirrored
+
 AnyArray = npt.NDArray[Any]
 
 # Of a band, padding included: a part of a last-level cache, and so much that a call's own time does not count.
@@ -38,17 +40,8 @@ class Border(NamedTuple):
 
     def places(self, size: int, before: int, after: int) -> AnyArray | None:
         """The elements of an axis that stand at places [-before, size + after); None where those outside are `cval`."""
-        mode, places = MODES[self.mode], np.arange(-before, size + after)
-        if mode == "constant":
-            return None
-        if mode == "edge":
-            return np.clip(places, 0, size - 1)
-        if mode == "wrap":
-            return np.mod(places, size)
-        # Mirrored: the border itself counts twice, or once.
-        period = 2 * size if mode == "symmetric" else max(1, 2 * size - 2)
-        places = np.mod(places, period)
-        return np.minimum(places, period - places - (mode == "symmetric"))
+        mode = MODES[self.mode]
+        return None if mode == "constant" else mirrored(np.arange(-before, size + after), size, mode)
 
 
 class Padded:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import ops
-from ..arrays import check_array, check_out, native
+from ..arrays import check_out, native
 from ..plan import explain
 from .bands import MODES, Border, Padded, rounded
 
@@ -79,7 +79,6 @@ class Filtering:
         self._of_channels = of_channels or self.channel_axis is not None
         expected = self._public_shape(shape)
         if out is not None:
-            check_array("out", out)
             check_out(out, expected, out.dtype, ("image", self.image))
             inner = np.moveaxis(out, self.channel_axis, -1) if self.channel_axis is not None else out
             if inner.flags.c_contiguous:

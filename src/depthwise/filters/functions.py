@@ -155,7 +155,7 @@ def gaussian(
 
     Parameters
     ----------
-    image : ndarray of shape (h, w), or (h, w, c) with ``channel_axis=-1``
+    image : ndarray or dask Array of shape (h, w), or (h, w, c) with ``channel_axis=-1``
         As :func:`correlate` takes it. A sequence as `sigma` says how many of the last axes are blurred; one number is
         for all axes but the channels, of which there are one to three.
     sigma : float or sequence of floats
@@ -203,6 +203,7 @@ def gaussian(
         raise ValueError(msg)
     lines = [gaussian_weights(s, truncate) if s else np.ones(1) for s in sigmas]
     origin = [0] * len(lines)
+    dtype = dtype if out is None else out.dtype
     facts = [len(line) for line in lines], origin, mode, cval, channel_axis, dtype
     it = Filtering(shape_of(image) if lazy else image, *facts)
     if lazy:
