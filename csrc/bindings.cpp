@@ -16,6 +16,8 @@ __attribute__((visibility("default"))) int PyTraceMalloc_Untrack(unsigned domain
 #include <nanobind/stl/vector.h>
 
 #include <array>
+#include <memory>
+#include <optional>
 #include <span>
 
 #include "activation_grad.hpp"
@@ -46,8 +48,24 @@ struct Sizes {
   Axis axes[3];  // depth, height, width; the first are lacking where there are fewer
   Method method;
   Border border;
+  // What the arrays are a part of, which is dense, of the layout that is said.
+  std::shared_ptr<const Sizes> whole;
+  bool channels_last = false;
   const Axis* first() const { return axes + 3 - spatial; }
 };
+
+// An array without memory, dense in planar or in channels-last layout.
+Array dense(DType dtype, int64_t channels, const int64_t (&size)[3], bool channels_last) {
+  Array a{.data = nullptr, .dtype = dtype, .strides = {}};
+  int64_t elements = channels_last ? channels : 1;
+  for (int i = 2; i >= 0; --i) {
+    a.strides[depth_axis + i] = elements;
+    elements *= size[i];
+  }
+  a.strides[1] = channels_last ? 1 : elements;
+  a.strides[0] = channels_last ? elements : elements * channels;
+  return a;
+}
 
 // Shape of an array of a call.
 class Shape {
@@ -190,6 +208,32 @@ Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const 
           s.border};
 }
 
+// What a problem of these sizes is a part of.
+std::optional<Problem> whole_of(const Problem& part, const Sizes& s) {
+  if (!s.whole) return std::nullopt;
+  Problem p = part;
+  const Sizes& all = *s.whole;
+  p.batch = all.batch;
+  p.channels = all.channels;
+  p.d = all.axes[0];
+  p.h = all.axes[1];
+  p.w = all.axes[2];
+  const int64_t outs = p.channels * p.multiplier;
+  const int64_t x_size[3] = {p.d.size, p.h.size, p.w.size}, y_size[3] = {p.d.out, p.h.out, p.w.out};
+  p.x = dense(part.x.dtype, p.channels, x_size, s.channels_last);
+  p.y = dense(part.y.dtype, outs, y_size, s.channels_last);
+  // What is written lies as what is read does, which is planar where there is but one channel.
+  const bool gradient = p.pass == Pass::input_grad;
+  const int64_t (&size)[3] = gradient ? y_size : x_size;
+  const int64_t sizes[array_axes] = {p.batch, gradient ? outs : p.channels, size[0], size[1], size[2]};
+  const bool closest = channels_are_closest((gradient ? p.y : p.x).strides, sizes);
+  if (gradient)
+    p.x = dense(part.x.dtype, p.channels, x_size, closest);
+  else
+    p.y = dense(part.y.dtype, outs, y_size, closest);
+  return p;
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -227,16 +271,20 @@ NB_MODULE(_core, m) {
 
   nb::class_<Sizes>(m, "Sizes")
       .def("__init__", [](Sizes* self, int64_t batch, int64_t channels, int64_t multiplier,
-                          const std::vector<std::array<int64_t, 6>>& axes, int method, int pad_mode) {
+                          const std::vector<std::array<int64_t, 6>>& axes, int method, int pad_mode, const Sizes* whole,
+                          bool channels_last) {
         if (axes.empty() || axes.size() > 3) throw nb::value_error("there are one to three axes");
         const int spatial = static_cast<int>(axes.size());
         new (self) Sizes{
-            batch, channels, multiplier, spatial, {no_axis, no_axis, no_axis}, method_at(method), border_at(pad_mode)};
+            batch, channels, multiplier, spatial, {no_axis, no_axis, no_axis}, method_at(method), border_at(pad_mode),
+            whole ? std::make_shared<const Sizes>(*whole) : nullptr, channels_last};
+        if (whole && (whole->spatial != spatial || whole->multiplier != multiplier))
+          throw nb::value_error("a part has the axes and the multiplier of its whole");
         for (int i = 0; i < spatial; ++i) {
           const auto& a = axes[static_cast<size_t>(i)];
           self->axes[3 - spatial + i] = {a[0], a[1], a[2], a[3], a[4], a[5]};
         }
-      });
+      }, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none() = nb::none(), nb::arg() = false);
 
   m.def("is_plain",
         [](nb::handle value) { return is_plain(value.ptr(), 3); });  // several values of pairs for each axis
@@ -264,8 +312,9 @@ NB_MODULE(_core, m) {
             !held[1].has_shape(Shape(s.multiplier, s.channels, s, &Axis::kernel)) ||
             !held[2].has_shape(std::span(&outs, 1)) || !held[3].has_shape(Shape(s.batch, outs, s, &Axis::out)))
           throw nb::value_error("an array has changed its shape during the call");
-        const Problem p =
-            problem(pass, s, held[0].array(), held[1].array(), held[2].array(), held[3].array(), activation);
+        Problem p = problem(pass, s, held[0].array(), held[1].array(), held[2].array(), held[3].array(), activation);
+        const std::optional<Problem> whole = whole_of(p, s);
+        p.whole = whole ? &*whole : nullptr;
         const Target& kernels = target_at(target);
         nb::gil_scoped_release released;
         const auto kept = keeper ? keeper->of_all() : nullptr;

@@ -104,15 +104,20 @@ void move(T*& data, int64_t bytes) {
   if (data) data = reinterpret_cast<T*>(reinterpret_cast<intptr_t>(data) + bytes);
 }
 
-// Without the first and the last taps of an axis that are in the padding for every output: of 3x3 over a single row one
-// row is left.
-void drop_unmet_taps(Axis& a, Array& W, int axis) {
+// The taps of an axis but for the first and the last that are in the padding for every output: of 3x3 over a single row
+// one row is left.
+Span taps_met(const Axis& a) {
   int64_t first = 0, last = a.kernel - 1;
   while (first < last && !outputs_met(a, first).count && (first + 1) * a.dilate <= a.pad) ++first;
   while (first < last && !outputs_met(a, last).count) --last;
-  advance(W, first * W.strides[axis]);
-  a.pad -= first * a.dilate;
-  a.kernel = a.kernel ? last - first + 1 : 0;
+  return {first, last + 1};
+}
+
+void keep_taps(Axis& a, Array& W, int axis, Span taps) {
+  while (taps.begin * a.dilate > a.pad) --taps.begin;  // of a part, whose windows must not begin behind its image
+  advance(W, taps.begin * W.strides[axis]);
+  a.pad -= taps.begin * a.dilate;
+  a.kernel = taps.size();
 }
 
 int64_t taps_of(const Problem& p) { return p.d.kernel * p.h.kernel * p.w.kernel; }
@@ -179,9 +184,10 @@ void count_execution(const Kernels* kernels) {
 
 Problem of_taps_met(const Problem& asked) {
   Problem p = asked;
-  drop_unmet_taps(p.d, p.W, depth_axis);
-  drop_unmet_taps(p.h, p.W, height_axis);
-  drop_unmet_taps(p.w, p.W, width_axis);
+  const Problem& all = asked.whole ? *asked.whole : asked;  // a part keeps what its whole meets
+  keep_taps(p.d, p.W, depth_axis, taps_met(all.d));
+  keep_taps(p.h, p.W, height_axis, taps_met(all.h));
+  keep_taps(p.w, p.W, width_axis, taps_met(all.w));
   return p;
 }
 
@@ -257,7 +263,11 @@ void solve(const Problem& asked, const Target& target, int threads, Executor& ex
 
 void solve_part(const Problem& asked, const Target& target, int threads, Executor& executor, KeptSpectra* keeper) {
   if (meets_border(asked)) return solve_with_border(asked, target, threads, executor, keeper);
-  const Problem p = of_taps_met(asked);
+  Problem p = of_taps_met(asked), whole;
+  if (asked.whole) {
+    whole = of_taps_met(*asked.whole);
+    p.whole = &whole;
+  }
   if (p.pass == Pass::weight_grad && taps_of(p) < taps_of(asked)) clear_weights(asked);
   if (solve_spectrally(p, target, threads, executor, keeper)) return;
   if (!is_made_of_taps(p)) return execute(Plan(p, target, threads), executor);

@@ -16,8 +16,9 @@ struct Plan {
   Plan(const Problem&, const Target&, int threads, const Machine& = this_machine(), const Candidate* forced = nullptr);
   Plan(const Plan&) = delete;
 
-  Problem problem;   // normalised
-  Facts considered;  // what the candidate was chosen by
+  Normalised normalised;
+  const Problem& problem;
+  Facts considered;  // what the candidate was chosen by: of a part, those of the whole
   const Candidate& candidate;
   Facts facts;  // of the kernels that run: a planar candidate takes the narrow ones where a row fits
 

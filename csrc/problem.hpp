@@ -45,6 +45,9 @@ struct Problem {
   Activation activation = Activation::none;
   Method method = Method::direct;
   Border border = Border::constant;
+  // What this is a part of, or null: sums are formed in the order of the whole's, so that they have the same bits. Of
+  // the whole only sizes, dtypes and strides count. For forward passes and input gradients.
+  const Problem* whole = nullptr;
 };
 
 // The type that sums are kept in.

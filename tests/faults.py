@@ -605,14 +605,14 @@ FAULTS = [
     Fault(
         "taps that no output meets: those that are left keep the weights of the first",
         "csrc/engine.cpp",
-        "advance(W, first * W.strides[axis]);",
-        "if (!FAULT) advance(W, first * W.strides[axis]);",
+        "advance(W, taps.begin * W.strides[axis]);",
+        "if (!FAULT) advance(W, taps.begin * W.strides[axis]);",
     ),
     Fault(
         "taps that no output meets: those that are left keep the place of the first",
         "csrc/engine.cpp",
-        "a.pad -= first * a.dilate;",
-        "a.pad -= FAULT ? 0 : first * a.dilate;",
+        "a.pad -= taps.begin * a.dilate;",
+        "a.pad -= FAULT ? 0 : taps.begin * a.dilate;",
     ),
     Fault(
         "depth: the image's first plane left out",
@@ -713,8 +713,8 @@ FAULTS = [
     Fault(
         "axes that are there go last without W's",
         "csrc/plan/facts.cpp",
-        "for (Array* a : {&p.x, &p.W, &p.y}) std::swap(",
-        "for (Array* a : {&p.x, &p.W, &p.y})\n    if (!FAULT || a != &p.W) std::swap(",
+        "for (Array* a : {&p->x, &p->W, &p->y}) std::swap(",
+        "for (Array* a : {&p->x, &p->W, &p->y})\n    if (!FAULT || a != &p->W) std::swap(",
     ),
     Fault(
         "two axes taken as one across a gap",

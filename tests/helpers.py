@@ -45,6 +45,11 @@ def combinations(*choices):
     return parameters
 
 
+def named(value):
+    """A parameter's name in a test's, the same in every process."""
+    return getattr(value, "__name__", str(value))
+
+
 def in_turn(first, second):
     """Every pair as a test's parameters; those that are not slow hold every value."""
     return [

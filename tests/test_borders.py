@@ -15,6 +15,7 @@ from helpers import (
     channels_last,
     combinations,
     integers,
+    named,
     padded,
     planar,
     with_border,
@@ -65,7 +66,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("mode", "layout", "case"), combinations(MODES, [*LAYOUTS, spread_channels], CASES), ids=str)
+@pytest.mark.parametrize(("mode", "layout", "case"), combinations(MODES, [*LAYOUTS, spread_channels], CASES), ids=named)
 def test_passes(target, mode, layout, case):
     size, kernel, steps = case
     for n, c, m in (2, 3, 1), (1, 17, 2):

@@ -17,7 +17,8 @@ from helpers import WITHOUT_PRIVATE_NAMES
 A_FEW = {
     "torch": "private or functional_transforms or double_backward or inference_mode or keeps_its_class or padding_modes"
     " or optimization or traced or flops or results_lie or hooks or (odd_tensors and W) or vmap_and_jvp",
-    "jax": "private or transformations or shard_map or shards_that or shards_without"
+    "jax": "private or test_transformations or (test_vmap and 2-last) or (third_order and 1-second) or shard_map"
+    " or shards_that or shards_without"
     " or (shards_stay and NHWC-2-AxisType.Explicit)",
 }
 

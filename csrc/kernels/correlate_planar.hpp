@@ -69,12 +69,7 @@ class CorrelatePlanar {
 
  private:
   // Taps of a chunk at most.
-  int64_t most_taps(bool careful) const {
-    return careful            ? 1
-           : job_.pairs       ? chunk_taps<EveryOther<S>>
-           : job_.interleaved ? chunk_taps<Interleaved<S>>
-                              : chunk_taps<S>;
-  }
+  int64_t most_taps(bool careful) const { return careful ? 1 : at_most(chunk_taps<S>, job_.taps_at_once); }
 
   void enter_plane(int64_t plane) {
     if (plane == plane_) return;

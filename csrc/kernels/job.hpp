@@ -22,6 +22,10 @@ struct Side {
   int64_t plane(int64_t index) const { return index / depths * batch + index % depths * depth; }
 };
 
+// Lanes along the columns: taps of a tile's lines whose weights are kept in registers at once at most, beside what a
+// target has room for; of columns that are taken by pairs, and of two phases of columns.
+constexpr int most_taps_at_once = 16, taps_of_pairs = 4, taps_of_phases = 3;
+
 // out[n, o, d] = sum over the taps t of d and k < sum of
 // correlate(in[n, (o / divide) * sum + k, plane of d under t], W[o % divide + k, o / divide, t]) + b[o].
 // The forward pass has divide = multiplier and sum = 1, the input gradient divide = 1 and sum = multiplier.
@@ -45,6 +49,7 @@ struct Correlation {
   int64_t strip = 1, strips = 1;  // outputs of a unit along the row
   bool interleaved = false;       // planar: columns of two phases are interleaved and stored together
   bool pairs = false;             // planar: columns of stride two are taken as they lie, by pairs of taps
+  int64_t taps_at_once = most_taps_at_once;  // planar
   int64_t channels_together = 0;  // planar: channels of W whose planes are converted together; else 0
   int64_t spare = 0;              // planar: elements before and behind the input that may be read
   int64_t ring = 1;               // planar: packed input rows that are kept at once, of each

@@ -21,7 +21,8 @@ struct EveryOther : S {
   using E = typename S::E;
   using V = typename S::V;
   using M = typename S::M;
-  static constexpr int max_taps = S::max_taps < 4 ? S::max_taps : 4, most_chunk_taps = max_taps;
+  static constexpr int max_taps = S::max_taps < depthwise::taps_of_pairs ? S::max_taps : depthwise::taps_of_pairs,
+                       most_chunk_taps = max_taps;
   // Of elements [first, last), which lie around that of lane 0.
   static M mask(int64_t first, int64_t last) {
     const M lanes = S::mask((first + 1) >> 1, (last + 1) >> 1);
@@ -76,7 +77,7 @@ DEPTHWISE_INLINE Lanes in_order(Lanes v) {
 // Outputs of two phases that take turns along the row: the columns of a strided input gradient.
 template <class S>
 struct Interleaved : S {
-  static constexpr int max_taps = 3, most_chunk_taps = 3;
+  static constexpr int max_taps = depthwise::taps_of_phases, most_chunk_taps = max_taps;
 };
 // Taps of a chunk at most.
 template <class S>

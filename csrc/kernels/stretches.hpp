@@ -118,6 +118,7 @@ class Stretches {
   void leave_out_taps(Stretch& s, const CrossTap* tap) const {
     while (s.taps_begin < s.taps_end && input_column(tap[s.taps_begin], s.column + s.last_lanes - 1) < 0)
       ++s.taps_begin;
+    if (job_.pairs) s.taps_begin -= s.taps_begin % 2;  // the same taps are pairs wherever they are summed
     while (s.taps_begin < s.taps_end && input_column(tap[s.taps_end - 1], s.column) >= job_.in.cross_size) --s.taps_end;
   }
 

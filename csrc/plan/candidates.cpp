@@ -77,6 +77,13 @@ const char* not_a_sequence(const Facts& f, bool lanes_of_channels) {
   return nullptr;
 }
 
+// Planar rows must not be read or written as they lie.
+const char* crowding_rows(const Facts& f) {
+  return rows_crowd(f) ? "rows would push one another out of the cache" : nullptr;
+}
+
+const char* none(const Facts&) { return nullptr; }
+
 constexpr Task<Correlation> correlate_planar{
     .file = "correlate_planar", .kernels = &Kernels::correlate_planar, .plan = plan_planar, .walk = walk_planar};
 constexpr Task<WeightGradient> weight_grad_planar{
@@ -105,6 +112,7 @@ const Candidate candidates[candidate_count] = {
                          .plan = plan_sequence,
                          .walk = walk_sequence},
      .misfit = [](const Facts& f) -> const char* { return not_a_sequence(f, false); },
+     .unwise = none,
      .cost = by_columns_of_line},
     {.name = "channels last, one line",
      .channel_lanes = true,
@@ -124,16 +132,15 @@ const Candidate candidates[candidate_count] = {
        if (f.outs < f.N) return "channels fill no vector";
        return not_a_sequence(f, true);
      },
+     .unwise = none,
      .cost = by_channels_of_line},
     {.name = "planar, in place",
      .channel_lanes = false,
      .form = Form::in_place,
      .correlation = correlate_planar,
      .weight_gradient = weight_grad_planar,
-     .misfit = [](const Facts& f) -> const char* {
-       if (!f.rows_in_place) return "rows cannot be read as they lie";
-       return rows_crowd(f) ? "rows would push one another out of the cache" : nullptr;
-     },
+     .misfit = [](const Facts& f) { return f.rows_in_place ? nullptr : "rows cannot be read as they lie"; },
+     .unwise = crowding_rows,
      .cost = by_columns},
     {.name = "planar, converted",
      .channel_lanes = false,
@@ -146,25 +153,24 @@ const Candidate candidates[candidate_count] = {
                          .kernels = &Kernels::weight_grad_converted,
                          .plan = plan_planar,
                          .walk = walk_planar},
-     .misfit = [](const Facts& f) -> const char* {
-       if (!f.planes_converted) return "no dense planes of another dtype";
-       return rows_crowd(f) ? "rows would push one another out of the cache" : nullptr;
-     },
+     .misfit = [](const Facts& f) { return f.planes_converted ? nullptr : "no dense planes of another dtype"; },
+     .unwise = crowding_rows,
      .cost = packed_by_columns},
     {.name = "planar, packed",
      .channel_lanes = false,
      .form = Form::packed,
      .correlation = correlate_planar,
      .weight_gradient = weight_grad_planar,
-     .misfit = [](const Facts&) -> const char* { return nullptr; },
+     .misfit = none,
+     .unwise = none,
      .cost = packed_by_columns},
     {.name = "channels last, in place",
      .channel_lanes = true,
      .form = Form::in_place,
      .correlation = correlate_channels_last,
      .weight_gradient = weight_grad_channels_last,
-     .misfit = [](const Facts& f) -> const char* {
-       if (!pixels_are_read_in_place(f)) return "pixels cannot be read as they lie";
+     .misfit = [](const Facts& f) { return pixels_are_read_in_place(f) ? nullptr : "pixels cannot be read as they lie"; },
+     .unwise = [](const Facts& f) -> const char* {
        if (pixels_are_packed(f)) return "pixels would push one another out of the cache";
        if (rows_of_pixels_are_copied(f)) return "rows would push one another out of the cache";
        return channels_do_not_fill(f);
@@ -179,9 +185,11 @@ const Candidate candidates[candidate_count] = {
                      .walk = walk_converted_pixels},
      .weight_gradient = {},
      .misfit = [](const Facts& f) -> const char* {
-       if (rows_of_pixels_are_copied(f)) return channels_do_not_fill(f);
-       if (!pixels_are_dense(f) || f.read.dtype == f.sums) return "no dense pixels of another dtype";
-       if (!rows_of_pixels_fit(f)) return "not one row fits the cache";
+       if (!pixels_are_dense(f)) return "no dense pixels of another dtype";
+       return rows_of_pixels_fit(f) ? nullptr : "not one row fits the cache";
+     },
+     .unwise = [](const Facts& f) -> const char* {
+       if (f.read.dtype == f.sums && !rows_of_pixels_are_copied(f)) return "no dense pixels of another dtype";
        return channels_do_not_fill(f);
      },
      .cost = packed_by_channels},
@@ -190,14 +198,14 @@ const Candidate candidates[candidate_count] = {
      .form = Form::packed,
      .correlation = correlate_channels_last,
      .weight_gradient = weight_grad_channels_last,
-     .misfit = [](const Facts& f) -> const char* {
-       return pixels_fit(f) ? channels_do_not_fill(f) : "an output's pixels do not fit the scratch memory";
-     },
+     .misfit = [](const Facts& f) { return pixels_fit(f) ? nullptr : "an output's pixels do not fit the scratch memory"; },
+     .unwise = channels_do_not_fill,
      .cost = packed_by_channels}};
 
 const char* why_not(const Candidate& c, const Facts& f) {
   if (f.p.pass == Pass::weight_grad && !c.weight_gradient.file) return "it does no weight gradients";
-  return c.misfit(f);
+  const char* misfit = c.misfit(f);
+  return misfit ? misfit : c.unwise(f);
 }
 
 // A multiply-add of a vector takes the kernels a cycle or two, loads and all.
@@ -205,20 +213,43 @@ double cycles(const Candidate& c, const Facts& f) {
   return (c.cost(f) + packed_by_all(f)) * std::max(1.0, f.products) / static_cast<double>(f.N);
 }
 
-const Candidate& cheapest(const Facts& f) {
+namespace {
+
+// Whether the planes that an input gradient's channel is summed over each have a lane.
+bool folds(const Candidate& c, const Facts& f) {
+  return f.gradient && f.p.multiplier > 1 && c.channel_lanes && c.form == Form::in_place;
+}
+
+// The cheapest that fits and that `counts`, or null.
+template <class Counts>
+const Candidate* cheapest_that(const Facts& f, const Counts& counts) {
   const Candidate* best = nullptr;
   double least = 0;
   for (const Candidate& c : candidates) {
     // Beside one that reads as memory lies, copies with the same lanes only add to its cost.
     const bool copies = c.form == Form::packed || c.form == Form::converted;
     if (best && best->form == Form::in_place && best->channel_lanes == c.channel_lanes && copies) continue;
-    if (why_not(c, f)) continue;
+    if (!counts(c) || why_not(c, f)) continue;
     const double cost = c.cost(f);
     if (best && cost >= least) continue;
     best = &c;
     least = cost;
   }
-  return *best;
+  return best;
+}
+
+}  // namespace
+
+const Candidate& cheapest(const Facts& f) {
+  return *cheapest_that(f, [](const Candidate&) { return true; });
+}
+
+const Candidate& cheapest_like(const Candidate& other, const Facts& f) {
+  if (!other.misfit(f)) return other;
+  // Else one whose tiles run along the same axis, so that most sums have their taps in one order.
+  const Candidate* like = cheapest_that(
+      f, [&](const Candidate& c) { return c.channel_lanes == other.channel_lanes && folds(c, f) == folds(other, f); });
+  return like ? *like : cheapest(f);
 }
 
 }  // namespace depthwise

@@ -33,7 +33,8 @@ struct Candidate {
   Form form;
   Task<Correlation> correlation;
   Task<WeightGradient> weight_gradient;  // no file: it does not do such
-  const char* (*misfit)(const Facts&);   // why it cannot do a problem, or must not; null where it fits
+  const char* (*misfit)(const Facts&);   // why it cannot do a problem; null where it can
+  const char* (*unwise)(const Facts&);   // why it must not, though it can; null where it may
   double (*cost)(const Facts&);          // multiply-adds that are spent for one of use
 };
 
@@ -47,5 +48,7 @@ double cycles(const Candidate&, const Facts&);
 
 // Of those that cost the same the first.
 const Candidate& cheapest(const Facts&);
+// What sums with the bits of another: that itself, unless it cannot do this.
+const Candidate& cheapest_like(const Candidate&, const Facts&);
 
 }  // namespace depthwise

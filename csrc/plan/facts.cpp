@@ -12,33 +12,54 @@ namespace {
 // An axis that every output meets at its own place.
 bool is_pointwise(const Axis& a) { return a.kernel == 1 && a.stride == 1 && a.pad == 0 && a.size == a.out; }
 
-void swap_axes(Problem& p, Axis& one, int at, Axis& other, int other_at) {
-  std::swap(one, other);
-  for (Array* a : {&p.x, &p.W, &p.y}) std::swap(a->strides[at], a->strides[other_at]);
+using SpatialAxis = Axis Problem::*;
+
+void swap_axes(Normalised& it, SpatialAxis one, int at, SpatialAxis other, int other_at) {
+  for (Problem* p : {&it.problem, &it.whole}) {
+    std::swap(p->*one, p->*other);
+    for (Array* a : {&p->x, &p->W, &p->y}) std::swap(a->strides[at], a->strides[other_at]);
+  }
 }
 
+void swap_rows_for_columns(Normalised& it) { swap_axes(it, &Problem::h, height_axis, &Problem::w, width_axis); }
+
 // Axes that are there go last.
-void lay_down(Problem& p) {
-  if (is_lacking(p.w)) swap_axes(p, p.h, height_axis, p.w, width_axis);
-  if (is_lacking(p.h)) swap_axes(p, p.d, depth_axis, p.h, height_axis);
-  if (is_lacking(p.w)) swap_axes(p, p.h, height_axis, p.w, width_axis);
+void lay_down(Normalised& it) {
+  if (is_lacking(it.whole.w)) swap_rows_for_columns(it);
+  if (is_lacking(it.whole.h)) swap_axes(it, &Problem::d, depth_axis, &Problem::h, height_axis);
+  if (is_lacking(it.whole.w)) swap_rows_for_columns(it);
+}
+
+// Whether the places of an axis lie behind one another without a gap, all those of the inner one each.
+bool follow(const Problem& p, int outer, int inner, const Axis& a) {
+  return p.x.strides[outer] == a.size * p.x.strides[inner] && p.y.strides[outer] == a.out * p.y.strides[inner];
 }
 
 // Two axes that follow one another without a gap, and of which no tap leaves its place, are one: a kernel that has but
 // a depth is one of two axes, and of planes that each have a kernel of their own every one is an image.
-void join_axes(Problem& p) {
-  const auto follow = [&](int outer, int inner, const Axis& a) {
-    return p.x.strides[outer] == a.size * p.x.strides[inner] && p.y.strides[outer] == a.out * p.y.strides[inner];
-  };
-  if (!is_lacking(p.d) && is_pointwise(p.h) && is_pointwise(p.w) && follow(height_axis, width_axis, p.w)) {
-    p.w.size = p.w.out = p.h.size * p.w.size;
-    p.h = no_axis;
-    lay_down(p);
-  }
-  if (is_lacking(p.d) || !is_pointwise(p.d) || !(p.batch == 1 || follow(0, depth_axis, p.d))) return;
+bool join_planes(Problem& p) {
+  const bool are_one = !is_lacking(p.d) && is_pointwise(p.h) && is_pointwise(p.w) && follow(p, height_axis, width_axis, p.w);
+  if (!are_one) return false;
+  p.w.size = p.w.out = p.h.size * p.w.size;
+  p.h = no_axis;
+  return true;
+}
+
+void join_images(Problem& p) {
+  if (is_lacking(p.d) || !is_pointwise(p.d) || !(p.batch == 1 || follow(p, 0, depth_axis, p.d))) return;
   p.batch *= p.d.size;
   for (Array* a : {&p.x, &p.y}) a->strides[0] = a->strides[depth_axis];
   p.d = no_axis;
+}
+
+void join_axes(Normalised& it) {
+  Problem whole = it.whole, part = it.problem;
+  if (join_planes(whole) && join_planes(part)) {
+    it.whole = whole;
+    it.problem = part;
+    lay_down(it);
+  }
+  for (Problem* p : {&it.problem, &it.whole}) join_images(*p);
 }
 
 // An image of few columns is turned, rows for columns: its lanes, or the columns of its tiles, would be idle. Planar
@@ -46,13 +67,14 @@ void join_axes(Problem& p) {
 // generation, one thread, float32, 64 channels, us, as they are and turned: channels last 437x2 with 3x3 35 and 17,
 // 4000x2 with 5x5 541 and 204, 200x3 17.4 and 11.9, 14x3 1.6 and 2.5; planar 64x1 7.0 and 3.9, 437x2 with stride 2 186
 // and 30, with stride 1 52 and 148).
-void turn_narrow(Problem& p) {
+void turn_narrow(Normalised& it) {
   constexpr int64_t narrowest = 3, least_rows = 32;
+  const Problem& p = it.whole;
   const int64_t columns = std::max(p.w.size, p.w.out);
   if (columns > narrowest || std::min(p.h.size, p.h.out) < least_rows) return;
   const bool planar = p.x.strides[1] != 1;
   if (planar && columns > 1 && p.w.stride == 1) return;
-  swap_axes(p, p.h, height_axis, p.w, width_axis);
+  swap_rows_for_columns(it);
 }
 
 // Kernels look at an output or a filter to find where its taps read: a weight gradient of no outputs is one of no
@@ -110,9 +132,15 @@ bool rows_fit(const Problem& p, DType sums, int64_t lanes) {
   return sums == DType::f32 && outs <= lanes && (p.pass != Pass::weight_grad || (p.w.stride == 1 && p.h.kernel <= 3));
 }
 
-bool takes_pairs(const Problem& p, DType sums, int64_t planes_together) {
+// Whether a forward pass or a weight gradient might take a stride of two by pairs, if its memory let it.
+bool has_pairs(const Problem& p, DType sums) {
   return p.pass != Pass::input_grad && sums == DType::f32 && p.h.stride == 2 && p.w.stride == 2 && p.h.dilate == 1 &&
-         p.w.dilate == 1 && (planes_together || (p.x.dtype == sums && (p.x.strides[width_axis] == 1 || p.w.size <= 1)));
+         p.w.dilate == 1;
+}
+
+bool takes_pairs(const Problem& p, DType sums, int64_t planes_together) {
+  return has_pairs(p, sums) &&
+         (planes_together || (p.x.dtype == sums && (p.x.strides[width_axis] == 1 || p.w.size <= 1)));
 }
 
 }  // namespace
@@ -152,13 +180,12 @@ Outputs outputs_met(const Axis& a, int64_t tap) {
 
 bool is_lacking(const Axis& a) { return a.size == 1 && a.kernel == 1 && a.out == 1 && a.pad == 0; }
 
-Problem normalised(const Problem& asked) {
-  Problem p = asked;
-  take_emptiness_out(p);
-  lay_down(p);
-  join_axes(p);
-  turn_narrow(p);
-  return p;
+Normalised::Normalised(const Problem& asked) : problem(asked), whole(asked.whole ? *asked.whole : asked) {
+  problem.whole = whole.whole = nullptr;
+  for (Problem* p : {&problem, &whole}) take_emptiness_out(*p);
+  lay_down(*this);
+  join_axes(*this);
+  turn_narrow(*this);
 }
 
 bool Facts::row_is_written_in_steps() const {
@@ -166,6 +193,11 @@ bool Facts::row_is_written_in_steps() const {
 }
 
 bool Facts::joins_phases() const { return gradient && sums == DType::f32 && p.w.stride == 2 && phases_met(p.w) == 2; }
+
+int64_t Facts::taps_at_once() const {
+  if (gradient && sums == DType::f32 && p.w.stride == 2) return taps_of_phases;
+  return has_pairs(p, sums) ? taps_of_pairs : most_taps_at_once;
+}
 
 Side Facts::side(const Array& a, bool image, bool channel_lanes, bool direct) const {
   const int line = channel_lanes ? width_axis : height_axis, cross = channel_lanes ? height_axis : width_axis;

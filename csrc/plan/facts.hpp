@@ -45,6 +45,9 @@ struct Facts {
   bool row_is_written_in_steps() const;
   // Lanes along the columns: two phases of columns are summed side by side, to be stored together.
   bool joins_phases() const;
+  // Lanes along the columns: taps of a line whose weights are kept in registers at most, whether or not this problem's
+  // memory lets a stride of two be taken as it could be. Of parts and their whole it is the same.
+  int64_t taps_at_once() const;
 
   // An array as a kernel with lanes along channels, or along columns, walks it.
   Side side(const Array&, bool image, bool channel_lanes, bool direct) const;
@@ -59,8 +62,12 @@ Outputs outputs_met(const Axis&, int64_t tap);
 // An axis that a problem does not have.
 bool is_lacking(const Axis&);
 
-// The same problem in words that kernels understand: without emptiness, and an image one column wide lying as a row.
-Problem normalised(const Problem&);
+// The same problem in words that kernels understand: without emptiness, and an image one column wide lying as a row. Of
+// a part its whole is put into the same words, so that both have their axes in one order.
+struct Normalised {
+  explicit Normalised(const Problem&);
+  Problem problem, whole;  // of what is no part the same
+};
 
 // Rows or columns of x that some tap meets, at most.
 int64_t inputs_met(const Axis&);

@@ -211,7 +211,7 @@ const char* why_not(const Facts& f) {
 }  // namespace
 
 SpectralPlan::SpectralPlan(const Problem& asked, const Target& target, int most_threads)
-    : problem(normalised(asked)),
+    : problem(Normalised(asked).problem),
       facts(problem, *target.kernels, target.narrow ? target.narrow->lanes[0] : 0),
       misfit(why_not(facts)) {
   const Facts& f = facts;

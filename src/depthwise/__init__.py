@@ -16,7 +16,7 @@ from .chainer import (
     using_config,
 )
 from .functions import depthwise_convolution_1d, depthwise_convolution_2d, depthwise_convolution_3d
-from .geometry import output_size
+from .geometry import Whole, output_size
 from .plan import explain
 from .runtime import (
     empty_cache,
@@ -38,6 +38,7 @@ __all__ = [
     "Parameter",
     "Sequential",
     "Variable",
+    "Whole",
     "as_variable",
     "chainer",
     "config",

@@ -13,7 +13,16 @@ class Refused(ValueError): ...  # noqa: N818
 
 class Sizes:
     def __init__(
-        self, batch: int, channels: int, multiplier: int, axes: Sequence[Sequence[int]], method: int, pad_mode: int
+        self,
+        batch: int,
+        channels: int,
+        multiplier: int,
+        axes: Sequence[Sequence[int]],
+        method: int,
+        pad_mode: int,
+        whole: Sizes | None = None,
+        channels_last: bool = False,
+        /,
     ) -> None: ...
 
 class SpectraKeeper:

@@ -11,7 +11,12 @@ from importlib import import_module
 from typing import Any
 
 # The module of a framework, the type of its arrays, and our folder for it.
-FRAMEWORKS = {"torch": ("Tensor", "torch"), "jax": ("Array", "jax"), "dask.array": ("Array", "dask")}
+FRAMEWORKS = {
+    "torch": ("Tensor", "torch"),
+    "jax": ("Array", "jax"),
+    "dask.array": ("Array", "dask"),
+    "xarray": ("DataArray", "xarray"),
+}
 
 
 @cache

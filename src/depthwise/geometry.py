@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, wraps
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import _core
 from .arguments import WORDS, Ints, Pad, is_int, parsed, per_axis, spatial_axes
@@ -25,6 +25,35 @@ class Axis:
     pad: tuple[int, int]
     dilate: int
     out: int
+
+
+class Whole(NamedTuple):
+    """What an array is a part of: `like` of :func:`depthwise.ops.forward` and :func:`depthwise.ops.input_grad`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (n, c_I, h, w), or of one or three spatial axes: the shape of all of x.
+    pad : int, sequence of ints, sequence of pairs, "same", "valid" or "causal"
+        The padding of all of x.
+    channels_last : bool
+        Whether it has its channels closest in memory, instead of its rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import depthwise
+    >>> from depthwise import ops
+    >>> x, W = np.random.rand(1, 3, 50, 40), np.random.rand(1, 3, 5, 5)
+    >>> whole = depthwise.Whole(x.shape, pad=2)
+    >>> top = ops.forward(x[:, :, :22], W, pad=((2, 0), (2, 2)), like=whole)
+    >>> np.array_equal(top, ops.forward(x, W, pad=2)[:, :, :20])
+    True
+    """
+
+    shape: tuple[int, ...]
+    pad: Pad = 0
+    channels_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,9 +150,26 @@ def check_padding(x_shape: tuple[Any, ...], axes: tuple[Axis, ...], pad_mode: An
         raise ValueError(msg)
 
 
-def _engine_axis(a: Axis) -> list[int]:
+def _engine_axis(a: Axis, whole: Axis) -> list[int]:
     # A single output never takes a step and a single tap is never spread: nothing then hangs on huge numbers.
-    return [a.size, a.kernel, a.stride if a.out > 1 else 1, a.pad[0], a.dilate if a.kernel > 1 else 1, a.out]
+    return [a.size, a.kernel, a.stride if whole.out > 1 else 1, a.pad[0], a.dilate if a.kernel > 1 else 1, a.out]
+
+
+def _whole(
+    like: Any, part: tuple[int, ...], W_shape: tuple[int, ...], stride: Any, dilate: Any, pad_mode: str
+) -> Geometry:
+    """Sizes of what x is a part of."""
+    if not isinstance(like, Whole):
+        msg = f"like must be a depthwise.Whole, got {type(like).__name__}"
+        raise TypeError(msg)
+    if pad_mode != "constant":
+        msg = f'a part has pad_mode "constant", what lies beside it being its own, got {pad_mode!r}'
+        raise ValueError(msg)
+    shape = tuple(like.shape)
+    if len(shape) != len(part) or any(of < size for of, size in zip(shape[:2], part[:2], strict=True)):
+        msg = f"x {part} is no part of an array of shape {shape}"
+        raise ValueError(msg)
+    return geometry(shape, (W_shape[0], shape[1], *W_shape[2:]), stride, like.pad, dilate)
 
 
 @lru_cache(maxsize=4096)
@@ -136,12 +182,15 @@ def _geometry(
     spatial: int | None,
     method: str,
     pad_mode: str,
+    whole: Geometry | None,
+    channels_last: bool,
 ) -> Geometry:
     axes = _axes(x_shape, W_shape, stride, pad, dilate, spatial)
     check_padding(x_shape, axes, pad_mode)
     batch, channels, multiplier = x_shape[0], x_shape[1], W_shape[0]
     codes = method_code(method), pad_mode_code(pad_mode)
-    sizes = _core.Sizes(batch, channels, multiplier, [*map(_engine_axis, axes)], *codes)
+    each = [_engine_axis(*a) for a in zip(axes, whole.axes if whole else axes, strict=True)]
+    sizes = _core.Sizes(batch, channels, multiplier, each, *codes, whole and whole.sizes, channels_last)
     return Geometry(batch, channels, multiplier, axes, method, pad_mode, sizes)
 
 
@@ -154,6 +203,7 @@ def geometry(
     spatial: int | None = None,
     method: str = "direct",
     pad_mode: str = "constant",
+    like: Whole | None = None,
 ) -> Geometry:
     """Sizes of a convolution of x (n, c_I, h, w) with W (c_M, c_I, k_H, k_W), or of fewer or more spatial axes.
 
@@ -169,6 +219,8 @@ def geometry(
         How the engine is to form the sums.
     pad_mode
         What lies beside x.
+    like
+        What x is a part of.
 
     Raises
     ------
@@ -181,7 +233,8 @@ def geometry(
         stride, pad, dilate = parsed(stride, pad, dilate, spatial_axes(spatial, W=W_shape, x=x_shape))
     method_code(method)  # or an error
     pad_mode_code(pad_mode)
-    return _geometry(x_shape, W_shape, stride, pad, dilate, spatial, method, pad_mode)
+    of = (None, False) if like is None else (_whole(like, x_shape, W_shape, stride, dilate, pad_mode), like.channels_last)
+    return _geometry(x_shape, W_shape, stride, pad, dilate, spatial, method, pad_mode, *of)
 
 
 def axes(
@@ -225,11 +278,12 @@ def input_grad_geometry(
     dilate: Any,
     method: str = "direct",
     pad_mode: str = "constant",
+    like: Whole | None = None,
 ) -> Geometry:
     """The forward pass's :func:`geometry`, from what the input gradient is given; whether gy fits is not asked."""
     size = per_axis("input_size", input_size, 0, spatial_axes(W=W_shape, gy=gy_shape))
     x_shape = gy_shape[0], W_shape[1], *size
-    return geometry(x_shape, W_shape, stride, pad, dilate, method=method, pad_mode=pad_mode)
+    return geometry(x_shape, W_shape, stride, pad, dilate, method=method, pad_mode=pad_mode, like=like)
 
 
 @_known

@@ -10,7 +10,7 @@ from . import passes, samples
 from .arguments import Ints, Pad, spatial_axes
 from .arrays import check_array
 from .enums import activation_code
-from .geometry import geometry, input_grad_geometry, weight_grad_geometry
+from .geometry import Whole, geometry, input_grad_geometry, weight_grad_geometry
 from .prepared import PreparedWeight
 from .separable import Factors, filters_shape
 
@@ -40,6 +40,7 @@ def forward(
     dilate: Ints = 1,
     activation: str | None = None,
     method: str = "direct",
+    like: Whole | None = None,
     out: AnyArray | None = None,
 ) -> AnyArray:
     """Depthwise convolution (cross-correlation) of arrays with one, two or three spatial axes.
@@ -78,6 +79,12 @@ def forward(
         256 x 256 pixels, that of direct sums to those of a window. Planes that hold a NaN or an infinity, or whose sums
         overflow, are done directly by any method, and so is what no tiles fit, as gradients of very large strides.
         There are no transforms of volumes.
+    like : Whole, optional
+        What x is a part of: :class:`depthwise.Whole` (shape, pad, channels_last). Direct sums are then formed in
+        the order in which those of the whole would be, and have their bits, where the part, too, is dense in that
+        layout: so that blocks computed apart, each with a `pad` by side, make what one call would. `stride` and
+        `dilate` are the whole's, and the whole's `pad_mode` is "constant". Last bits may differ where the whole is
+        smaller than a kernel, and of input gradients in channels-last memory with a multiplier and some channels alone.
     out : ndarray of shape (n, c_I * c_M, h_O, w_O), optional
         Receives the result; of x's dtype, of any strides, sharing no memory with the inputs.
 
@@ -124,9 +131,10 @@ def forward(
     if b is not None:
         check_array("b", b)
     if samples.is_per_sample(x, W):
+        samples.refuse_part(like)
         g = geometry(x.shape, samples.image_shape("x", x, W), stride, pad, dilate, method=method, pad_mode=pad_mode)
         return samples.forward(g, x, W, b, out, activation_code(activation))
-    g = geometry(x.shape, W.shape, stride, pad, dilate, method=method, pad_mode=pad_mode)
+    g = geometry(x.shape, W.shape, stride, pad, dilate, method=method, pad_mode=pad_mode, like=like)
     return passes.forward(g, x, W, b, out, activation=activation_code(activation), kept=kept)
 
 
@@ -176,6 +184,7 @@ def input_grad(
     pad_mode: str = "constant",
     dilate: Ints = 1,
     method: str = "direct",
+    like: Whole | None = None,
     out: AnyArray | None = None,
 ) -> AnyArray:
     """Gradient of :func:`forward` for x.
@@ -193,6 +202,8 @@ def input_grad(
         (h, w) of x, or (l,) or (d, h, w), which the output size does not determine.
     stride, pad, pad_mode, dilate, method
         As given to :func:`forward`.
+    like : Whole, optional
+        What x is a part of, as :func:`forward` takes it.
     out : ndarray of shape (n, c_I, h, w), optional
         Receives the result; of gy's dtype, of any strides, sharing no memory with the inputs.
 
@@ -228,10 +239,11 @@ def input_grad(
     check_array("gy", gy)
     check_array("W", W)
     if samples.is_per_sample(gy, W):
+        samples.refuse_part(like)
         W_shape = samples.image_shape("gy", gy, W)
         g = input_grad_geometry(gy.shape, W_shape, input_size, stride, pad, dilate, method, pad_mode)
         return samples.input_grad(g, gy, W, out)
-    g = input_grad_geometry(gy.shape, W.shape, input_size, stride, pad, dilate, method, pad_mode)
+    g = input_grad_geometry(gy.shape, W.shape, input_size, stride, pad, dilate, method, pad_mode, like)
     return passes.input_grad(g, gy, W, out)
 
 

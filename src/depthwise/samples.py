@@ -23,6 +23,13 @@ def is_per_sample(images: AnyArray, W: AnyArray) -> bool:
     return W.ndim == images.ndim + 1
 
 
+def refuse_part(like: Any) -> None:
+    """ValueError where filters of each image meet what speaks of one filter for all."""
+    if like is not None:
+        msg = "like is not for filters of each image"
+        raise ValueError(msg)
+
+
 def image_shape(name: str, images: Any, W: Any) -> tuple[int, ...]:
     """Shape of the W of one image; a ValueError where W is of another number of images."""
     if W.shape[0] != images.shape[0]:

@@ -47,7 +47,9 @@ def _planes(image: da.Array, it: Filtering) -> da.Array:
 
 def _pass(x: da.Array, it: Filtering, W: AnyArray, sides: list[tuple[int, int]], method: str) -> da.Array:
     mode, cval = it.padded.border
-    return bordered(x, W, None, 1, tuple(sides), MODES[mode], 1, None, method, cval if MODES[mode] == "constant" else 0)
+    filled = cval if MODES[mode] == "constant" else 0
+    channels_last = it.channel_axis in (-1, len(it.lead) + len(it.size))
+    return bordered(x, W, None, 1, tuple(sides), MODES[mode], 1, None, method, filled, channels_last)
 
 
 def _with_channels(y: da.Array, it: Filtering) -> da.Array:

@@ -14,7 +14,7 @@ from dask.highlevelgraph import HighLevelGraph
 from ..arguments import Ints, Pad, spatial_axes
 from ..arrays import dtype_code
 from ..enums import activation_code
-from ..geometry import Axis, Geometry, geometry, input_grad_geometry, weight_grad_geometry
+from ..geometry import Axis, Geometry, Whole, geometry, input_grad_geometry, weight_grad_geometry
 from ..mirror import mirrored
 from . import blocks
 from .cuts import Cut, Part, cut, input_chunks, output_chunks, parts_of, reach, windows
@@ -51,7 +51,8 @@ def forward(
     Returns
     -------
     dask Array of shape (n, c_I * c_M, h_O, w_O)
-        Of x's dtype. An output belongs to the chunk under its window's centre, so that chunks are about x's, divided by
+        Of x's dtype, and with the bits of :func:`depthwise.ops.forward` of all of x as a C-contiguous array, padded by
+        :func:`numpy.pad` where `pad_mode` is not "constant"; by transforms within their bound. An output belongs to the chunk under its window's centre, so that chunks are about x's, divided by
         the stride. A chunk needs those parts of x's chunks that its windows meet, and nothing is rechunked. Equal calls
         have equal names.
 
@@ -69,7 +70,7 @@ def forward(
     >>> y.chunks[2], float(y[0, 0, 0, 0].compute())
     ((300, 300, 300, 100), 25.0)
     """
-    return bordered(x, W, b, stride, pad, pad_mode, dilate, activation, method, 0.0)
+    return bordered(x, W, b, stride, pad, pad_mode, dilate, activation, method)
 
 
 def bordered(
@@ -82,9 +83,10 @@ def bordered(
     dilate: Ints,
     activation: str | None,
     method: str,
-    cval: float,
+    cval: float = 0.0,
+    channels_last: bool = False,
 ) -> Array:
-    """:func:`forward`, with `cval` beside x where `pad_mode` is "constant"."""
+    """:func:`forward`, with `cval` beside x where `pad_mode` is "constant", of chunks in this layout."""
     _check(x=x)
     W_shape = _weight_shape(W)
     g = geometry(x.shape, W_shape, stride, pad, dilate, method=method, pad_mode=pad_mode)
@@ -95,10 +97,9 @@ def bordered(
     W, b = _weights(W, x.chunks[1]), _biases(b, g, x.chunks[1])
     outputs = [output_chunks(a, c) for a, c in zip(g.axes, x.chunks[2:], strict=True)]
     chunks = x.chunks[0], tuple(c * g.multiplier for c in x.chunks[1]), *outputs
-    steps = _steps(g) | {"activation": activation}
-    if cval:
-        steps["cval"] = cval
-    name = f"depthwise-forward-{tokenize(x.name, W.name, None if b is None else b.name, g.axes, steps, g.pad_mode)}"
+    steps = _steps(g) | {"activation": activation, "like": _whole(g, bool(cval), channels_last)}
+    words = x.name, W.name, None if b is None else b.name, g.axes, steps, g.pad_mode, cval
+    name = f"depthwise-forward-{tokenize(*words)}"
     graph: dict[Any, Any] = {}
     cuts = [_cuts(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, x.chunks[2:], outputs, strict=True)]
     for key in product(*map(range, map(len, chunks))):
@@ -106,7 +107,7 @@ def bordered(
         each = tuple(cuts[axis][i] for axis, i in enumerate(places))
         parts = _parts(graph, name, x, (n, c), each)
         bias = None if b is None else (b.name, c)
-        graph[(name, *key)] = (blocks.forward, parts, each, _weight_key(W, c), bias, steps)
+        graph[(name, *key)] = (blocks.forward, parts, _source("x", x, n, c), each, _weight_key(W, c), bias, steps, cval)
     return _array(graph, name, chunks, x.dtype, [x, W] if b is None else [x, W, b])
 
 
@@ -170,7 +171,9 @@ def weight_grad(
         each = tuple(cuts[axis][i] for axis, i in enumerate(places))
         parts = _parts(graph, name, x, (n, c), each)
         key = (f"{name}-part", n, c, *places)
-        graph[key] = (blocks.weight_grad, parts, each, (gy.name, n, c, *places), kernel, steps)
+        source, gy_source = _source("x", x, n, c), _source("gy", gy, n, c)
+        gy_key, gy_parts = (gy.name, n, c, *places), _whole_parts(gy, places)
+        graph[key] = (blocks.weight_grad, parts, source, each, gy_key, gy_source, gy_parts, kernel, steps)
         sums[c].append(key)
     for c, keys in enumerate(sums):
         last = (name, 0, c, *[0] * len(kernel))
@@ -208,9 +211,11 @@ def bias_grad(gy: Array) -> Array:
     name = f"depthwise-bias-grad-{tokenize(gy.name)}"
     graph: dict[Any, Any] = {}
     sums: list[list[Any]] = [[] for _ in gy.chunks[1]]
-    for key in product(*map(range, map(len, gy.chunks))):
-        graph[(f"{name}-part", *key)] = (blocks.bias_grad, (gy.name, *key))
-        sums[key[1]].append((f"{name}-part", *key))
+    for n, c, *places in product(*map(range, map(len, gy.chunks))):
+        key = n, c, *places
+        parts = _whole_parts(gy, places)
+        graph[(f"{name}-part", *key)] = (blocks.bias_grad, (gy.name, *key), _source("gy", gy, n, c), parts)
+        sums[c].append((f"{name}-part", *key))
     for c, keys in enumerate(sums):
         _sum(graph, f"{name}-sum-{c}", keys, (name, c), gy.dtype)
     return _array(graph, name, (gy.chunks[1],), gy.dtype, [gy])
@@ -243,7 +248,8 @@ def input_grad(
     Returns
     -------
     dask Array of shape (n, c_I, h, w)
-        Of gy's dtype.
+        Of gy's dtype, and with the bits of :func:`depthwise.ops.input_grad` of all of gy as a C-contiguous array; where
+        `pad_mode` is not "constant", and by transforms, within their bounds.
 
     Raises
     ------
@@ -272,8 +278,7 @@ def input_grad(
     channels = _channel_chunks(gy.chunks[1], g.multiplier)
     gy = _fitting(gy, gy.chunks[0], channels, g.multiplier)
     W = _weights(W, channels)
-    steps = _steps(g)
-    wide = np.promote_types(np.result_type(gy.dtype, W.dtype), np.float32)
+    steps = _steps(g) | {"like": _whole(g)}
     name = f"depthwise-input-grad-{tokenize(gy.name, W.name, g.axes, spatial, steps, g.pad_mode)}"
     graph: dict[Any, Any] = {}
     runs = [_runs(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, spatial, gy.chunks[2:], strict=True)]
@@ -284,8 +289,14 @@ def input_grad(
             parts = _parts(graph, name, gy, (n, c), cuts)
             each.append((parts, cuts, tuple(r[1] for r in run), tuple(r[2] for r in run)))
         shape = gy.chunks[0][n], channels[c], *(spatial[axis][i] for axis, i in enumerate(places))
-        block = (blocks.input_grad, [list(e) for e in each], shape, wide, _weight_key(W, c), steps)
-        graph[(name, n, c, *places)] = (blocks.total, [block], gy.dtype)
+        graph[(name, n, c, *places)] = (
+            blocks.input_grad,
+            [list(e) for e in each],
+            _source("gy", gy, n, c),
+            shape,
+            _weight_key(W, c),
+            steps,
+        )
     return _array(graph, name, (gy.chunks[0], channels, *spatial), gy.dtype, [gy, W])
 
 
@@ -334,6 +345,24 @@ def _steps(g: Geometry) -> dict[str, Any]:
         "dilate": tuple(a.dilate for a in g.axes),
         "method": g.method,
     }
+
+
+def _source(name: str, a: Array, n: int, c: int) -> blocks.Source:
+    return blocks.Source(name, a.dtype, (n, c), (a.chunks[0][n], a.chunks[1][c]))
+
+
+def _whole_parts(a: Array, places: Sequence[int]) -> tuple[Part, ...]:
+    """A chunk's parts that are all of it."""
+    return tuple(Part(i, 0, size[i]) for i, size in zip(places, a.chunks[2:], strict=True))
+
+
+def _whole(g: Geometry, filled: bool = False, channels_last: bool = False) -> Whole:
+    """What blocks are parts of: x, or, where other things than zeros lie beside it, x with what does."""
+    pads = tuple(a.pad for a in g.axes)
+    if g.pad_mode == "constant" and not filled:
+        return Whole(g.x_shape, pads, channels_last)
+    size = (a.size + sum(a.pad) for a in g.axes)
+    return Whole((*g.x_shape[:2], *size), 0, channels_last)
 
 
 def _channel_chunks(outs: Sequence[int], multiplier: int) -> tuple[int, ...]:

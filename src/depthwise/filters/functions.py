@@ -217,10 +217,13 @@ def gaussian(
 
 def _check_image(image: Any) -> bool:
     """Whether the image is a Dask array; a TypeError unless it is, or a NumPy array."""
-    lazy = dispatch.folder_of(image) == "dask"
-    if not lazy:
+    kind = dispatch.folder_of(image)
+    if kind == "xarray":
+        msg = "image is a DataArray: depthwise.xarray has the filters for these, by the names of dimensions"
+        raise TypeError(msg)
+    if kind != "dask":
         check_array("image", image)
-    return lazy
+    return kind == "dask"
 
 
 def _spatial_axes(image: Any, weights: AnyArray, channel_axis: int | None) -> int:

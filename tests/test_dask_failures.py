@@ -1,0 +1,126 @@
+"""Dask's arrays where something goes wrong: the result is right, or an error says which chunk and why."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthwise import ops
+
+da = pytest.importorskip("dask.array", reason="Dask is an extra")
+dd = pytest.importorskip("depthwise.dask", reason="Dask is an extra")
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "filter_a_scan.py"
+
+
+@pytest.fixture(scope="module")
+def client():
+    distributed = pytest.importorskip("distributed", reason="distributed is an extra")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def slow_chunk(block_info=None):
+    """Values that hang on the place alone, after a while."""
+    time.sleep(0.05)
+    place = block_info[None]["chunk-location"]
+    return np.random.default_rng(place).normal(size=block_info[None]["chunk-shape"]).astype("f")
+
+
+def scan(chunk=slow_chunk, name=None):
+    chunks = (1,), (2,), (20, 30, 25), (40, 11, 20)
+    return da.map_blocks(chunk, chunks=chunks, dtype="f", meta=np.empty((0,) * 4, "f"), name=name)
+
+
+def test_a_worker_that_is_killed_costs_nothing_but_time(client):
+    W = np.random.default_rng(3).normal(size=(1, 2, 7, 5)).astype("f")
+    x = scan()
+    y, gW = dd.forward(x, W, pad=(3, 2)), dd.weight_grad(x, x, (7, 5), pad=(3, 2))
+    whole = x.compute(scheduler="synchronous")
+    alone = gW.compute(scheduler="synchronous")
+    workers = client.run(os.getpid)
+    assert len(workers) == 2
+    results = client.compute([y, gW])
+    while not any(info["processing"] for info in map(dict, [{"processing": v} for v in client.processing().values()])):
+        time.sleep(0.005)
+    time.sleep(0.12)  # some chunks are there
+    os.kill(next(iter(workers.values())), signal.SIGKILL)
+    y, gW = client.gather(results)
+    np.testing.assert_array_equal(y, ops.forward(whole, W, pad=(3, 2)))
+    np.testing.assert_array_equal(gW, alone)
+    assert set(client.run(os.getpid).values()) != set(workers.values())  # one did die
+
+
+def test_a_chunk_that_cannot_be_read(client):
+    def chunk(block_info=None):
+        place = block_info[None]["chunk-location"]
+        if place == (0, 0, 1, 2):
+            msg = f"chunk {place} is broken"
+            raise OSError(msg)
+        return np.ones(block_info[None]["chunk-shape"], "f")
+
+    y = dd.forward(scan(chunk), np.ones((1, 2, 3, 3), "f"), pad=1)
+    for scheduler in "synchronous", "threads", client:
+        with pytest.raises(OSError, match=r"chunk \(0, 0, 1, 2\) is broken"):
+            y.compute(scheduler=scheduler)
+        assert y.blocks[0, 0, 0, 0].compute(scheduler=scheduler).shape == (1, 2, 20, 40)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (lambda a: a.astype(float), TypeError, r"\(1, 2, 30, 11\) of float64, not \(1, 2, 30, 11\) of float32"),
+        (lambda a: a[..., 1:], ValueError, r"\(1, 2, 30, 10\) of float32, not \(1, 2, 30, 11\) of float32"),
+        (lambda a: a.tolist(), TypeError, r"a list, not \(1, 2, 30, 11\) of float32"),
+    ],
+)
+def test_a_chunk_that_is_not_what_the_array_says(wrong, error, message):
+    def chunk(block_info=None):
+        a = np.ones(block_info[None]["chunk-shape"], "f")
+        return wrong(a) if block_info[None]["chunk-location"] == (0, 0, 1, 1) else a
+
+    x, W = scan(chunk), np.ones((1, 2, 1, 1), "f")
+    for name, lazy in {
+        "x": dd.forward(x, W),
+        "gy": dd.input_grad(x, W, x.shape[2:]),
+        "x ": dd.weight_grad(x, da.ones_like(x), 1),
+        "gy ": dd.weight_grad(da.ones_like(x), x, 1),
+        "gy  ": dd.bias_grad(x),
+    }.items():
+        where = rf"what was taken of chunk \(0, 0, 1, 1\) of {name.strip()} is "
+        with pytest.raises(error, match=where + message):
+            lazy.compute(scheduler="synchronous")
+
+
+def run_example(folder, *args):
+    command = [sys.executable, str(EXAMPLE), "--folder", str(folder), "--output", str(folder / "detail.png")]
+    return subprocess.run([*command, "--size", "200", "130", "--chunk", "64", *args], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("cluster", [[], ["--cluster"]])
+def test_the_example_takes_nothing_half_written_for_done(tmp_path, cluster):
+    pytest.importorskip("zarr")
+    pytest.importorskip("matplotlib")
+    run = run_example(tmp_path, "--kernel", "9", *cluster)
+    assert run.returncode == 0, run.stderr
+    assert ("watch it at http" in run.stdout) == bool(cluster)
+    assert (tmp_path / "detail.png").stat().st_size > 10**4
+    import zarr
+
+    (source,) = tmp_path.glob("scan-*.zarr")
+    x, y = (zarr.open_array(str(path), mode="r")[:] for path in (source, tmp_path / "filtered-9.zarr"))
+    assert y.shape == x.shape == (1, 3, 200, 130)
+    assert y.any()
+    (source / "c" / "0" / "1" / "2" / "0").write_bytes(b"what no decoder takes")
+    run = run_example(tmp_path, "--kernel", "5", *cluster)
+    assert run.returncode
+    assert f"chunk (0, 1, 2, 0) of {source.name} cannot be read" in run.stderr
+    assert not (tmp_path / "filtered-5.zarr").exists()
