@@ -17,6 +17,8 @@ dask = pytest.importorskip("dask", reason="Dask is an extra")
 da = pytest.importorskip("dask.array", reason="Dask is an extra")
 dd = pytest.importorskip("depthwise.dask", reason="Dask is an extra")
 
+blocks = pytest.importorskip("depthwise.dask.blocks", reason="Dask is an extra")
+
 slow = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -185,8 +187,6 @@ def test_a_task_takes_one_thread_unless_it_is_told_otherwise(configured, monkeyp
     def forward(x, *args, **steps):
         seen.append(depthwise.get_num_threads())
         return ops.forward(x, *args, **steps)
-
-    from depthwise.dask import blocks
 
     monkeypatch.setattr(blocks, "ops", type("Ops", (), {"forward": staticmethod(forward)}))
     y = dd.forward(da.ones((1, 1, 9, 9), chunks=5, dtype="f"), np.ones((1, 1, 3, 3), "f"))

@@ -91,7 +91,9 @@ def test_functions_take_data_arrays(kind):
     rng = np.random.default_rng(3)
     x, W = scan(rng, ("time", "band", "lat", "lon")), integers(rng, (1, 3, 3, 3), "f")
     y = depthwise.depthwise_convolution_2d(of_kind(x, kind), W, stride=2, pad=1)
-    xr.testing.assert_identical(y.compute(), dx.convolution(x, W, dim=("lat", "lon"), channel_dim="band", stride=2, pad=1))
+    xr.testing.assert_identical(
+        y.compute(), dx.convolution(x, W, dim=("lat", "lon"), channel_dim="band", stride=2, pad=1)
+    )
     with pytest.raises(ValueError, match=r"x must have 3 axes, \(n, c_I, l\)"):
         depthwise.depthwise_convolution_1d(x, W)
 
@@ -130,16 +132,23 @@ def test_filters(kind, dims):
         check(y, theirs(planes.values, bank, channel_axis=1))
         assert y.band.values.tolist() == ["red", "red", "green", "green", "blue", "blue"]
         y = check(ours(lazy, [1, 2, 3], dim="time", channel_dim="band"), ours(planes, [1, 2, 3], dim="time").values)
-    y = check(dx.gaussian(lazy, (1, 2), dim=("lat", "lon"), channel_dim="band"), filters.gaussian(planes.values, (1, 2)))
+    y = check(
+        dx.gaussian(lazy, (1, 2), dim=("lat", "lon"), channel_dim="band"), filters.gaussian(planes.values, (1, 2))
+    )
     assert y.dims == dims
-    check(dx.gaussian(lazy, 1.5, dim="time"), filters.gaussian(np.moveaxis(planes.values, 0, -1), (1.5,)).transpose(3, 0, 1, 2))
+    check(
+        dx.gaussian(lazy, 1.5, dim="time"),
+        filters.gaussian(np.moveaxis(planes.values, 0, -1), (1.5,)).transpose(3, 0, 1, 2),
+    )
 
 
 def test_nothing_is_computed_before_it_is_asked_for():
     def fail(block):
         raise AssertionError(block)
 
-    lazy = xr.DataArray(da.ones((1, 2, 20, 30), chunks=9).map_blocks(fail, dtype=float, meta=np.empty((0,) * 4)), dims=list("ncyx"))
+    lazy = xr.DataArray(
+        da.ones((1, 2, 20, 30), chunks=9).map_blocks(fail, dtype=float, meta=np.empty((0,) * 4)), dims=list("ncyx")
+    )
     dx.convolution(lazy, np.ones((2, 2, 3, 3)), dim=("y", "x"), channel_dim="c")
     dx.correlate(lazy, np.ones((3, 3, 3)), dim=("y", "x"))
     dx.gaussian(lazy, 2, dim=("y", "x"))

@@ -233,7 +233,11 @@ def geometry(
         stride, pad, dilate = parsed(stride, pad, dilate, spatial_axes(spatial, W=W_shape, x=x_shape))
     method_code(method)  # or an error
     pad_mode_code(pad_mode)
-    of = (None, False) if like is None else (_whole(like, x_shape, W_shape, stride, dilate, pad_mode), like.channels_last)
+    of = (
+        (None, False)
+        if like is None
+        else (_whole(like, x_shape, W_shape, stride, dilate, pad_mode), like.channels_last)
+    )
     return _geometry(x_shape, W_shape, stride, pad, dilate, spatial, method, pad_mode, *of)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import dask
@@ -13,117 +12,72 @@ import numpy.typing as npt
 from .. import ops
 from ..runtime import threads
 from .cuts import Cut, Part
+from .pieces import Source, checked, dense, joined
 
 AnyArray = npt.NDArray[Any]
 
 
-def _in_few_threads(compute: Callable[..., AnyArray]) -> Callable[..., AnyArray]:
-    """The same with one thread of the engine, or as many as Dask's configuration says: tasks run beside one another."""
+class Block:
+    """A task: all that is known when the graph is built, called with arrays.
 
-    @wraps(compute)
-    def block(*args: Any) -> AnyArray:
+    Dask looks for keys in the arguments of a task, however deep, and so the rest is out of its sight.
+    """
+
+    def __call__(self, *args: Any) -> AnyArray:
+        """With one thread of the engine, or as many as Dask's configuration says: tasks run beside one another."""
         with threads(int(dask.config.get("depthwise.threads", 1))):
-            return compute(*args)
+            return self.compute(*args)
 
-    return block
-
-
-def part(chunk: AnyArray, slices: tuple[slice, ...]) -> AnyArray:
-    """A part of a chunk, which does not keep the rest of it alive."""
-    cut = chunk[slices]
-    return chunk if cut.shape == chunk.shape else cut.copy()
+    def compute(self, *args: Any) -> AnyArray:
+        """What the task gives."""
+        raise NotImplementedError
 
 
-class Source(NamedTuple):
-    """An array of which blocks take parts, and which chunks of images and channels a block takes them of."""
+@dataclass(frozen=True)
+class Forward(Block):
+    """One block of the output, of the parts of x that its windows meet, W and perhaps b."""
 
-    name: str
-    dtype: Any
-    chunk: tuple[int, int]
-    sizes: tuple[int, int]  # of such a chunk
+    source: Source
+    cuts: tuple[Cut, ...]
+    steps: dict[str, Any]
+    cval: float
 
-
-def joined(parts: Any, source: Source, cuts: tuple[Cut, ...]) -> AnyArray:
-    """The array that nested lists of its parts make, one level for each axis; an error where a part is not as said."""
-
-    def along(parts: Any, found: tuple[Part, ...]) -> AnyArray:
-        if len(found) == len(cuts):
-            return checked(parts, source, found)
-        here = cuts[len(found)].parts
-        each = [along(p, (*found, part)) for p, part in zip(parts, here, strict=True)]
-        return each[0] if len(each) == 1 else np.concatenate(each, 2 + len(found))
-
-    return along(parts, ())
+    def compute(self, parts: list[Any], W: AnyArray, b: AnyArray | None = None) -> AnyArray:  # noqa: D102
+        channels_last = self.steps["like"].channels_last
+        x, pads = joined(parts, self.source, self.cuts, channels_last), tuple(cut.pad for cut in self.cuts)
+        if self.cval:
+            x = dense(np.pad(x, [(0, 0), (0, 0), *pads], constant_values=self.cval), channels_last)
+            return ops.forward(x, W, b, **self.steps)
+        return ops.forward(x, W, b, pad=pads, **self.steps)
 
 
-def checked(a: Any, source: Source, parts: tuple[Part, ...]) -> AnyArray:
-    """What a task upstream has given for a chunk or some of it, which may be other than the array says."""
-    shape = (*source.sizes, *(p.stop - p.start for p in parts))
-    if isinstance(a, np.ndarray) and a.dtype == source.dtype and a.shape == shape:
-        return a
-    chunk = (*source.chunk, *(p.chunk for p in parts))
-    got = f"{a.shape} of {a.dtype}" if isinstance(a, np.ndarray) else f"a {type(a).__name__}"
-    msg = f"what was taken of chunk {chunk} of {source.name} is {got}, not {shape} of {source.dtype}"
-    raise (ValueError if isinstance(a, np.ndarray) and a.dtype == source.dtype else TypeError)(msg)
-
-
-def image(parts: Any, source: Source, cuts: tuple[Cut, ...]) -> AnyArray:
-    """What a block's windows meet, but for zeros beside the array."""
-    x = joined(parts, source, cuts)
-    for axis, cut in enumerate(cuts, 2):
-        if cut.taken is not None:
-            x = np.take(x, cut.taken, axis)
-    return x
-
-
-def dense(a: AnyArray, channels_last: bool) -> AnyArray:
-    """The array with its rows, or its channels, closest in memory: bits of sums hang on that."""
-    if channels_last:
-        return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
-    return np.ascontiguousarray(a)
-
-
-@_in_few_threads
-def forward(
-    parts: Any,
-    source: Source,
-    cuts: tuple[Cut, ...],
-    W: AnyArray,
-    b: AnyArray | None,
-    steps: dict[str, Any],
-    cval: float,
-) -> AnyArray:
-    """One block of the output."""
-    x, pad = image(parts, source, cuts), [cut.pad for cut in cuts]
-    if cval:
-        x = np.pad(x, [(0, 0), (0, 0), *pad], constant_values=cval)
-        pad = [(0, 0)] * len(cuts)
-    return ops.forward(dense(x, steps["like"].channels_last), W, b, pad=pad, **steps)
-
-
-@_in_few_threads
-def weight_grad(
-    parts: Any,
-    source: Source,
-    cuts: tuple[Cut, ...],
-    gy: AnyArray,
-    gy_source: Source,
-    gy_parts: tuple[Part, ...],
-    kernel: tuple[int, ...],
-    steps: dict[str, Any],
-) -> AnyArray:
+@dataclass(frozen=True)
+class WeightGrad(Block):
     """One block's part of the gradient for W, in float64."""
-    x, gy = image(parts, source, cuts), checked(gy, gy_source, gy_parts)
-    m = gy.shape[1] // x.shape[1] if x.shape[1] else 0
-    out = np.empty((m, x.shape[1], *kernel))
-    return ops.weight_grad(x, gy, kernel, pad=[cut.pad for cut in cuts], out=out, **steps)
+
+    source: Source
+    cuts: tuple[Cut, ...]
+    gy_source: Source
+    gy_parts: tuple[Part, ...]
+    kernel: tuple[int, ...]
+    steps: dict[str, Any]
+
+    def compute(self, parts: list[Any], gy: AnyArray) -> AnyArray:  # noqa: D102
+        x, gy = joined(parts, self.source, self.cuts), checked(gy, self.gy_source, self.gy_parts)
+        m = gy.shape[1] // x.shape[1] if x.shape[1] else 0
+        out = np.empty((m, x.shape[1], *self.kernel))
+        return ops.weight_grad(x, gy, self.kernel, pad=tuple(cut.pad for cut in self.cuts), out=out, **self.steps)
 
 
-@_in_few_threads
-def bias_grad(gy: AnyArray, source: Source, parts: tuple[Part, ...]) -> AnyArray:
+@dataclass(frozen=True)
+class BiasGrad(Block):
     """One block's part of the gradient for b, in float64."""
-    gy = checked(gy, source, parts)
-    return ops.bias_grad(gy, out=np.empty(gy.shape[1]))
+
+    source: Source
+    parts: tuple[Part, ...]
+
+    def compute(self, gy: AnyArray) -> AnyArray:  # noqa: D102
+        return ops.bias_grad(checked(gy, self.source, self.parts), out=np.empty(gy.shape[1]))
 
 
 def total(parts: list[AnyArray], dtype: Any = None) -> AnyArray:
@@ -132,24 +86,32 @@ def total(parts: list[AnyArray], dtype: Any = None) -> AnyArray:
     return sums if dtype is None else sums.astype(dtype)
 
 
-@_in_few_threads
-def input_grad(
-    runs: list[tuple[Any, tuple[Cut, ...], tuple[Any, ...], tuple[int, ...]]],
-    source: Source,
-    shape: tuple[int, ...],
-    W: AnyArray,
-    steps: dict[str, Any],
-) -> AnyArray:
+class Run(NamedTuple):
+    """Outputs, what they add to, and of how many places: neighbours, or the same in reverse."""
+
+    cuts: tuple[Cut, ...]
+    target: tuple[slice, ...]
+    size: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class InputGrad(Block):
     """One block of the gradient for x: of each run of places what the outputs that meet them add, where it belongs."""
 
-    def of_run(parts: Any, cuts: tuple[Cut, ...], size: tuple[int, ...], gy_dtype: Any) -> AnyArray:
-        gy = joined(parts, source, cuts).astype(gy_dtype, copy=False)
-        return ops.input_grad(np.ascontiguousarray(gy), W, size, pad=[cut.pad for cut in cuts], **steps)
+    runs: list[Run]
+    source: Source
+    shape: tuple[int, ...]
+    steps: dict[str, Any]
 
-    if len(runs) == 1 and runs[0][3] == shape[2:]:
-        parts, cuts, _, size = runs[0]
-        return of_run(parts, cuts, size, source.dtype)
-    sums = np.zeros(shape, np.promote_types(np.result_type(source.dtype, W.dtype), np.float32))
-    for parts, cuts, target, size in runs:
-        sums[(slice(None), slice(None), *target)] += of_run(parts, cuts, size, sums.dtype)
-    return sums.astype(source.dtype)
+    def compute(self, parts: list[list[Any]], W: AnyArray) -> AnyArray:  # noqa: D102
+        dtype = self.source.dtype
+        if len(self.runs) == 1 and self.runs[0].size == self.shape[2:]:
+            return self._of_run(self.runs[0], parts[0], W, dtype)
+        sums = np.zeros(self.shape, np.promote_types(np.result_type(dtype, W.dtype), np.float32))
+        for run, its_parts in zip(self.runs, parts, strict=True):
+            sums[(..., *run.target)] += self._of_run(run, its_parts, W, sums.dtype)
+        return sums.astype(dtype)
+
+    def _of_run(self, run: Run, parts: list[Any], W: AnyArray, gy_dtype: Any) -> AnyArray:
+        gy = joined(parts, self.source, run.cuts).astype(gy_dtype, copy=False)
+        return ops.input_grad(gy, W, run.size, pad=tuple(cut.pad for cut in run.cuts), **self.steps)

@@ -16,7 +16,7 @@ from ..arrays import dtype_code
 from ..enums import activation_code
 from ..geometry import Axis, Geometry, Whole, geometry, input_grad_geometry, weight_grad_geometry
 from ..mirror import mirrored
-from . import blocks
+from . import blocks, pieces
 from .cuts import Cut, Part, cut, input_chunks, output_chunks, parts_of, reach, windows
 
 Array = da.Array
@@ -100,14 +100,14 @@ def bordered(
     steps = _steps(g) | {"activation": activation, "like": _whole(g, bool(cval), channels_last)}
     words = x.name, W.name, None if b is None else b.name, g.axes, steps, g.pad_mode, cval
     name = f"depthwise-forward-{tokenize(*words)}"
-    graph: dict[Any, Any] = {}
+    graph = _Graph(name)
     cuts = [_cuts(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, x.chunks[2:], outputs, strict=True)]
     for key in product(*map(range, map(len, chunks))):
         n, c, *places = key
         each = tuple(cuts[axis][i] for axis, i in enumerate(places))
-        parts = _parts(graph, name, x, (n, c), each)
-        bias = None if b is None else (b.name, c)
-        graph[(name, *key)] = (blocks.forward, parts, _source("x", x, n, c), each, _weight_key(W, c), bias, steps, cval)
+        block = blocks.Forward(_source("x", x, n, c), each, steps, cval)
+        bias = () if b is None else ((b.name, c),)
+        graph[(name, *key)] = (block, graph.parts(x, (n, c), each), _weight_key(W, c), *bias)
     return _array(graph, name, chunks, x.dtype, [x, W] if b is None else [x, W, b])
 
 
@@ -161,7 +161,7 @@ def weight_grad(
     gy = _fitting(gy, x.chunks[0], x.chunks[1], g.multiplier)
     steps = _steps(g)
     name = f"depthwise-weight-grad-{tokenize(x.name, gy.name, g.axes, steps, g.pad_mode)}"
-    graph: dict[Any, Any] = {}
+    graph = _Graph(name)
     cuts = [_cuts(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, x.chunks[2:], gy.chunks[2:], strict=True)]
     kernel = g.W_shape[2:]
     sums: list[list[Any]] = [[] for _ in x.chunks[1]]
@@ -169,12 +169,11 @@ def weight_grad(
         if any(gy.chunks[2 + axis][i] == 0 for axis, i in enumerate(places)):
             continue
         each = tuple(cuts[axis][i] for axis, i in enumerate(places))
-        parts = _parts(graph, name, x, (n, c), each)
-        key = (f"{name}-part", n, c, *places)
-        source, gy_source = _source("x", x, n, c), _source("gy", gy, n, c)
-        gy_key, gy_parts = (gy.name, n, c, *places), _whole_parts(gy, places)
-        graph[key] = (blocks.weight_grad, parts, source, each, gy_key, gy_source, gy_parts, kernel, steps)
-        sums[c].append(key)
+        key = n, c, *places
+        of_gy = _source("gy", gy, n, c), _whole_parts(gy, places)
+        block = blocks.WeightGrad(_source("x", x, n, c), each, *of_gy, kernel, steps)
+        graph[(f"{name}-part", *key)] = (block, graph.parts(x, (n, c), each), (gy.name, *key))
+        sums[c].append((f"{name}-part", *key))
     for c, keys in enumerate(sums):
         last = (name, 0, c, *[0] * len(kernel))
         _sum(graph, f"{name}-sum-{c}", keys, last, x.dtype)
@@ -209,12 +208,12 @@ def bias_grad(gy: Array) -> Array:
     _check(gy=gy)
     spatial_axes(gy=gy.shape)
     name = f"depthwise-bias-grad-{tokenize(gy.name)}"
-    graph: dict[Any, Any] = {}
+    graph = _Graph(name)
     sums: list[list[Any]] = [[] for _ in gy.chunks[1]]
     for n, c, *places in product(*map(range, map(len, gy.chunks))):
         key = n, c, *places
-        parts = _whole_parts(gy, places)
-        graph[(f"{name}-part", *key)] = (blocks.bias_grad, (gy.name, *key), _source("gy", gy, n, c), parts)
+        block = blocks.BiasGrad(_source("gy", gy, n, c), _whole_parts(gy, places))
+        graph[(f"{name}-part", *key)] = (block, (gy.name, *key))
         sums[c].append((f"{name}-part", *key))
     for c, keys in enumerate(sums):
         _sum(graph, f"{name}-sum-{c}", keys, (name, c), gy.dtype)
@@ -280,23 +279,16 @@ def input_grad(
     W = _weights(W, channels)
     steps = _steps(g) | {"like": _whole(g)}
     name = f"depthwise-input-grad-{tokenize(gy.name, W.name, g.axes, spatial, steps, g.pad_mode)}"
-    graph: dict[Any, Any] = {}
+    graph = _Graph(name)
     runs = [_runs(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, spatial, gy.chunks[2:], strict=True)]
     for n, c, *places in product(range(len(gy.chunks[0])), range(len(channels)), *(range(len(s)) for s in spatial)):
-        each = []
-        for run in product(*(runs[axis][i] for axis, i in enumerate(places))):
-            cuts = tuple(r[0] for r in run)
-            parts = _parts(graph, name, gy, (n, c), cuts)
-            each.append((parts, cuts, tuple(r[1] for r in run), tuple(r[2] for r in run)))
+        each = [
+            blocks.Run(*zip(*run, strict=True)) for run in product(*(runs[axis][i] for axis, i in enumerate(places)))
+        ]
         shape = gy.chunks[0][n], channels[c], *(spatial[axis][i] for axis, i in enumerate(places))
-        graph[(name, n, c, *places)] = (
-            blocks.input_grad,
-            [list(e) for e in each],
-            _source("gy", gy, n, c),
-            shape,
-            _weight_key(W, c),
-            steps,
-        )
+        block = blocks.InputGrad(each, _source("gy", gy, n, c), shape, steps)
+        parts = [graph.parts(gy, (n, c), run.cuts) for run in each]
+        graph[(name, n, c, *places)] = (block, parts, _weight_key(W, c))
     return _array(graph, name, (gy.chunks[0], channels, *spatial), gy.dtype, [gy, W])
 
 
@@ -347,8 +339,8 @@ def _steps(g: Geometry) -> dict[str, Any]:
     }
 
 
-def _source(name: str, a: Array, n: int, c: int) -> blocks.Source:
-    return blocks.Source(name, a.dtype, (n, c), (a.chunks[0][n], a.chunks[1][c]))
+def _source(name: str, a: Array, n: int, c: int) -> pieces.Source:
+    return pieces.Source(name, a.dtype, (n, c), (a.chunks[0][n], a.chunks[1][c]))
 
 
 def _whole_parts(a: Array, places: Sequence[int]) -> tuple[Part, ...]:
@@ -436,22 +428,30 @@ def _outputs(a: Axis, outs: Sequence[int], first: int, last: int) -> Cut | None:
     return Cut(tuple(parts_of(outs, begin, end)), None, (pad, max(behind, 0)))
 
 
-def _parts(graph: dict[Any, Any], name: str, x: Array, place: tuple[int, int], cuts: tuple[Cut, ...]) -> Any:
-    """Keys of what `cuts` cut out of x, in nested lists."""
+class _Graph(dict[Any, Any]):
+    """The tasks of a pass."""
 
-    def nested(axis: int, parts: tuple[Part, ...]) -> Any:
-        if axis == len(cuts):
-            key = (x.name, *place, *(p.chunk for p in parts))
-            sizes = [x.chunks[2 + i][p.chunk] for i, p in enumerate(parts)]
-            if all(p.start == 0 and p.stop == size for p, size in zip(parts, sizes, strict=True)):
-                return key
-            cut_key = (f"{name}-cut", *key[1:], *((p.start, p.stop) for p in parts))
-            slices = (slice(None), slice(None), *(slice(p.start, p.stop) for p in parts))
-            graph[cut_key] = (blocks.part, key, slices)
-            return cut_key
-        return [nested(axis + 1, (*parts, p)) for p in cuts[axis].parts]
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._edges = f"{name}-edges"
 
-    return nested(0, ())
+    def parts(self, x: Array, place: tuple[int, int], cuts: tuple[Cut, ...]) -> list[Any]:
+        """Keys of what `cuts` cut out of x, the last axis fastest: of whole chunks, or of a chunk's edges."""
+        keys = []
+        for parts in product(*(cut.parts for cut in cuts)):
+            at = (*place, *(p.chunk for p in parts))
+            if all(p.start == 0 and p.stop == x.chunks[2 + i][p.chunk] for i, p in enumerate(parts)):
+                keys.append((x.name, *at))
+                continue
+            key = (self._edges, *at)
+            if key not in self:
+                self[key] = (pieces.Edges(), (x.name, *at))
+            wanted = self[key][0].wanted
+            bounds = tuple((p.start, p.stop) for p in parts)
+            if bounds not in wanted:
+                wanted.append(bounds)
+            keys.append(key)
+        return keys
 
 
 def _sum(graph: dict[Any, Any], name: str, keys: list[Any], last: Any, dtype: Any) -> None:

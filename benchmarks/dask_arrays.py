@@ -1,0 +1,144 @@
+"""Dask's arrays beside one call on the whole, and beside what users of Dask write today.
+
+    pip install '.[dask,scan]' scipy dask-image && python benchmarks/dask_arrays.py [overhead] [threads] [peers]
+
+Medians of interleaved runs.
+
+overhead: 8 channels of 8192 x 8192 pixels with 7x7 in chunks of several sizes, on two workers, beside one call with two
+threads into an array that is there. Chunks are in memory, and blocks of the result are let go at once, as where they are
+written to a disk: new memory's pages would take longer than the sums. Beside them a copy of each chunk.
+threads: the same in two, four and eight large chunks on two workers, each with one thread of the engine and with two.
+peers: one channel of 4096 x 4096 in chunks of 1024 on one worker, with 9x9, 31x31 and a Gaussian: dask_image.ndfilters
+and map_overlap of scipy.ndimage.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+
+import depthwise
+import depthwise.dask
+from depthwise import filters, ops
+
+
+def medians(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Seconds of each call, taken in turns."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return {name: float(np.median(t)) for name, t in times.items()}
+
+
+def show(title: str, seconds: dict[str, float], first: str) -> None:
+    print(title)
+    for name, s in seconds.items():
+        print(f"  {name:32} {s:8.3f} s  {s / seconds[first]:6.2f}", flush=True)
+
+
+def into(lazy: Any, out: Any) -> Callable[[], Any]:
+    return lambda: lazy.store(out, lock=False)
+
+
+def overhead(rounds: int) -> None:
+    rng = np.random.default_rng(0)
+    x, W = rng.random((1, 8, 8192, 8192), np.float32), rng.random((1, 8, 7, 7), np.float32)
+    out = np.empty_like(x)
+    depthwise.set_num_threads(2)
+    with dask.config.set(scheduler="threads", num_workers=2):
+        for chunk in (1, 8, 1024, 1024), (1, 1, 1024, 1024), (1, 1, 2048, 2048), (1, 1, 512, 512):
+            lazy = da.from_array(x, chunks=chunk, name=f"x{chunk}").map_blocks(np.copy, dtype="f4").persist()
+            last = depthwise.dask.forward(lazy, W, pad=3).map_blocks(lambda a: a[:, :, -1:, -1:].copy(), dtype="f4")
+            copies = lazy.map_blocks(lambda a: a.copy()[:, :, -1:, -1:].copy(), dtype="f4")
+            calls = {
+                "one call": lambda: ops.forward(x, W, pad=3, out=out),
+                "depthwise.dask.forward": last.persist,
+                "map_blocks of a copy": copies.persist,
+            }
+            show(f"8 x 8192 x 8192, 7x7, chunks {chunk}, two workers", medians(calls, rounds), "one call")
+            del lazy, last, copies, calls
+
+
+def threads(rounds: int) -> None:
+    rng = np.random.default_rng(0)
+    x, W = rng.random((1, 8, 4096, 8192), np.float32), rng.random((1, 8, 7, 7), np.float32)
+    y = np.empty_like(x)
+
+    def with_threads(lazy: Any, count: int) -> Callable[[], Any]:
+        def call() -> None:
+            with dask.config.set({"depthwise.threads": count}):
+                lazy.store(y, lock=False)
+
+        return call
+
+    calls = {}
+    for chunks in 1, 2, 3, 4, 8:
+        lazy = da.from_array(x, chunks=(1, 8, -(-4096 // chunks), 8192), name=f"x{chunks}")
+        for count in 1, 2:
+            calls[f"{chunks} chunks, threads of each: {count}"] = with_threads(
+                depthwise.dask.forward(lazy, W, pad=3), count
+            )
+    with dask.config.set(scheduler="threads", num_workers=2):
+        show("8 x 4096 x 8192, 7x7, two workers", medians(calls, rounds), "8 chunks, threads of each: 1")
+
+
+def peers(rounds: int) -> None:
+    import scipy.ndimage as ndi
+    from dask_image import ndfilters
+
+    rng = np.random.default_rng(0)
+    image = rng.random((4096, 4096), np.float32)
+    lazy = da.from_array(image, chunks=1024)
+    y = np.empty_like(image)
+    with dask.config.set(scheduler="threads", num_workers=1):
+        for side in 9, 31:
+            W = rng.random((side, side), np.float32)
+            depth = side // 2
+            ours = filters.convolve(lazy, W)
+            theirs = {
+                "dask_image.ndfilters.convolve": ndfilters.convolve(lazy, W),
+                "map_overlap of scipy.ndimage": lazy.map_overlap(
+                    lambda a, W=W: ndi.convolve(a, W), depth=depth, boundary="reflect", dtype=np.float32
+                ),
+            }
+            for name, other in theirs.items():
+                part = slice(0, 128), slice(0, 128)
+                np.testing.assert_allclose(other[part].compute(), ours[part].compute(), rtol=1e-4, err_msg=name)
+            calls = {"filters.convolve": into(ours, y)} | {name: into(other, y) for name, other in theirs.items()}
+            show(
+                f"4096 x 4096, {side}x{side}, one worker",
+                medians(calls, rounds if side < 20 else 1),
+                "filters.convolve",
+            )
+        theirs = {
+            "dask_image gaussian_filter": ndfilters.gaussian_filter(lazy, 5),
+            "map_overlap of scipy.ndimage": lazy.map_overlap(
+                lambda a: ndi.gaussian_filter(a, 5), depth=20, boundary="reflect", dtype=np.float32
+            ),
+        }
+        calls = {"filters.gaussian": into(filters.gaussian(lazy, 5), y)}
+        calls |= {name: into(other, y) for name, other in theirs.items()}
+        show("4096 x 4096, Gaussian of sigma 5, one worker", medians(calls, rounds), "filters.gaussian")
+
+
+PARTS = {"overhead": overhead, "threads": threads, "peers": peers}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    for part in args.parts or PARTS:
+        PARTS[part](args.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What a block's windows meet: pieces of neighbouring chunks, each at its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise, product
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..arrays import empty, native
+from .cuts import Cut, Part
+
+AnyArray = npt.NDArray[Any]
+Bounds = tuple[tuple[int, int], ...]
+
+
+class Edges:
+    """A task: parts of a chunk for its neighbours, which do not keep the rest of it alive."""
+
+    def __init__(self) -> None:
+        self.wanted: list[Bounds] = []
+
+    def __call__(self, chunk: AnyArray) -> dict[Bounds, AnyArray]:
+        """The parts by their bounds."""
+        return {b: chunk[(..., *(slice(*at) for at in b))].copy() for b in self.wanted}
+
+
+class Source(NamedTuple):
+    """An array of which blocks take parts, and which chunks of images and channels a block takes them of."""
+
+    name: str
+    dtype: Any
+    chunk: tuple[int, int]
+    sizes: tuple[int, int]  # of such a chunk
+
+
+def joined(parts: list[Any], source: Source, cuts: tuple[Cut, ...], channels_last: bool = False) -> AnyArray:
+    """All that the cuts take of a source, dense, from what tasks gave for each part, the last axis fastest.
+
+    An error where a part is not as its array says.
+    """
+    starts = [[0, *accumulate(p.stop - p.start for p in cut.parts)] for cut in cuts]
+    places = product(*(zip(cut.parts, pairwise(s), strict=True) for cut, s in zip(cuts, starts, strict=True)))
+    whole = None
+    for given, place in zip(parts, places, strict=True):
+        found = tuple(part for part, _ in place)
+        part = given[tuple((p.start, p.stop) for p in found)] if isinstance(given, dict) else given
+        part = checked(part, source, found)
+        if len(parts) == 1:
+            whole = part
+            break
+        if whole is None:
+            whole = new((*source.sizes, *(s[-1] for s in starts)), source.dtype, channels_last)
+        whole[(..., *(slice(*bounds) for _, bounds in place))] = part
+    for axis, cut in enumerate(cuts, 2):
+        if cut.taken is not None:
+            whole = np.take(whole, cut.taken, axis)
+    return dense(whole, channels_last)
+
+
+def new(shape: tuple[int, ...], dtype: Any, channels_last: bool) -> AnyArray:
+    """A new array (n, c, size ...) with its rows, or its channels, closest in memory."""
+    if not channels_last:
+        return empty(shape, native(dtype))
+    n, c, *size = shape
+    return np.moveaxis(empty((n, *size, c), native(dtype)), -1, 1)
+
+
+def dense(a: AnyArray, channels_last: bool) -> AnyArray:
+    """The array with its rows, or its channels, closest in memory: bits of sums hang on that."""
+    if channels_last:
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
+    return np.ascontiguousarray(a)
+
+
+def checked(a: Any, source: Source, parts: tuple[Part, ...]) -> AnyArray:
+    """What a task upstream has given for a chunk or some of it, which may be other than the array says."""
+    shape = (*source.sizes, *(p.stop - p.start for p in parts))
+    if isinstance(a, np.ndarray) and a.dtype == source.dtype and a.shape == shape:
+        return a
+    chunk = (*source.chunk, *(p.chunk for p in parts))
+    got = f"{a.shape} of {a.dtype}" if isinstance(a, np.ndarray) else f"a {type(a).__name__}"
+    msg = f"what was taken of chunk {chunk} of {source.name} is {got}, not {shape} of {source.dtype}"
+    raise (ValueError if isinstance(a, np.ndarray) and a.dtype == source.dtype else TypeError)(msg)
