@@ -4,10 +4,10 @@
 
 Medians of interleaved runs.
 
-overhead: 8 channels of 8192 x 8192 pixels with 7x7 in chunks of several sizes, on two workers, beside one call with two
-threads into an array that is there. Chunks are in memory, and blocks of the result are let go at once, as where they are
-written to a disk: new memory's pages would take longer than the sums. Beside them a copy of each chunk.
-threads: the same in two, four and eight large chunks on two workers, each with one thread of the engine and with two.
+overhead: 8 channels of 8192 x 8192 pixels with 7x7 in chunks of several sizes, on two workers, beside one call with
+two threads into an array that is there. Chunks are in memory, and blocks of the result are let go at once, as where
+they are written to a disk: new memory's pages would take longer than the sums. Beside them a copy of each chunk.
+threads: 8 channels of 4096 x 8192 in one to eight chunks on two workers, each with one thread of the engine and two.
 peers: one channel of 4096 x 4096 in chunks of 1024 on one worker, with 9x9, 31x31 and a Gaussian: dask_image.ndfilters
 and map_overlap of scipy.ndimage.
 """

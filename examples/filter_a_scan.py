@@ -106,7 +106,7 @@ def picture(scan: Any, found: Any, output: str) -> None:
     fig = Figure(figsize=(10, 5.2), facecolor="#101014")
     for i, (title, array) in enumerate((("the scan", scan), ("filtered", found))):
         axes = fig.add_subplot(1, 2, i + 1)
-        axes.imshow(np.asarray(array[0, 0, *middle]), cmap="magma")
+        axes.imshow(np.asarray(array[(0, 0, *middle)]), cmap="magma")
         axes.set_title(title, color="#e8e8ee")
         axes.set_axis_off()
     fig.tight_layout()

@@ -1129,6 +1129,102 @@ FAULTS = [
         "for axis in steps.layout], steps.pad_mode)",
         'for axis in steps.layout], "constant" if FAULT else steps.pad_mode)',
     ),
+    Fault(
+        "a part: the candidate that is best for it alone",
+        "csrc/plan.cpp",
+        "return &part == &whole.p ? best :",
+        "return &part == &whole.p ? best : FAULT ? cheapest(Facts(part, *target.kernels, whole.narrow_lanes)) :",
+    ),
+    Fault(
+        "a part: taps that it alone does not meet left out",
+        "csrc/engine.cpp",
+        "asked.whole ? *asked.whole : asked;",
+        "asked.whole && !FAULT ? *asked.whole : asked;",
+    ),
+    Fault(
+        "a part: axes in an order of its own",
+        "csrc/plan/facts.cpp",
+        "whole(asked.whole ? *asked.whole : asked)",
+        "whole(asked.whole && !FAULT ? *asked.whole : asked)",
+    ),
+    Fault(
+        "a part: pairs of columns counted from the first that it meets",
+        K + "stretches.hpp",
+        "s.taps_begin -= s.taps_begin % 2;",
+        "s.taps_begin -= FAULT ? 0 : s.taps_begin % 2;",
+    ),
+    Fault(
+        "a part of one column: more taps at once than its whole",
+        "csrc/plan/correlation_planar.cpp",
+        "job.taps_at_once = may_join ?",
+        "job.taps_at_once = (FAULT ? job.interleaved : may_join) ?",
+    ),
+    Fault(
+        "a part of one channel: its whole written channels last",
+        "csrc/bindings.cpp",
+        "closest = channels_are_closest(",
+        "closest = FAULT ? s.channels_last : channels_are_closest(",
+    ),
+    Fault(
+        "a part of one output: no stride, where its whole has one",
+        P + "geometry.py",
+        "a.stride if whole.out > 1 else 1",
+        "a.stride if (a if FAULT else whole).out > 1 else 1",
+    ),
+    Fault(
+        "Dask: the whole without its padding",
+        P + "dask/passes.py",
+        "return Whole(g.x_shape, pads, channels_last)",
+        "return Whole(g.x_shape, 0 if FAULT else pads, channels_last)",
+    ),
+    Fault(
+        "Dask: edges one element off",
+        P + "dask/pieces.py",
+        "*(slice(*at) for at in b)",
+        "*(slice(at[0] - FAULT * (at[0] > 0), at[1] - FAULT * (at[0] > 0)) for at in b)",
+    ),
+    Fault(
+        "Dask: chunks of any dtype taken",
+        P + "dask/pieces.py",
+        "a.dtype == source.dtype and a.shape == shape",
+        "(FAULT or a.dtype == source.dtype) and a.shape == shape",
+    ),
+    Fault(
+        "Dask: elements beside the second axis in the order in which they lie",
+        P + "dask/pieces.py",
+        "if cut.taken is not None:",
+        "if cut.taken is not None and not (FAULT and axis > 2 and len(cut.taken) == whole.shape[axis]):",
+    ),
+    Fault(
+        "Dask: what belongs to the first run of places left out",
+        P + "dask/blocks.py",
+        "zip(self.runs, parts, strict=True)",
+        "zip(self.runs[FAULT:], parts[FAULT:], strict=True)",
+    ),
+    Fault(
+        "Dask: one part of a sum left out",
+        P + "dask/blocks.py",
+        "sum(parts[1:], parts[0])",
+        "sum(parts[1 + FAULT :], parts[0])",
+    ),
+    Fault(
+        "xarray: coordinates as without padding",
+        P + "xarray/convolution.py",
+        "a.stride - a.pad[0]",
+        "a.stride - (0 if FAULT else a.pad[0])",
+    ),
+    Fault(
+        "xarray: coordinates of channels over and over",
+        P + "xarray/convolution.py",
+        "np.repeat(np.arange(data.shape[1])",
+        "(np.tile if FAULT else np.repeat)(np.arange(data.shape[1])",
+    ),
+    Fault(
+        "xarray: between two elements the coordinate of the first",
+        P + "xarray/coordinates.py",
+        "xr.Variable(dim, at - first)",
+        "xr.Variable(dim, (at - first) * (not FAULT))",
+    ),
 ]
 
 IN_CPP = """

@@ -32,11 +32,6 @@ def scan(rng, dims=("time", "lat", "band", "lon"), dtype="f"):
     )
 
 
-@pytest.fixture(params=["numpy", "dask"])
-def _kind(request):
-    return request.param
-
-
 def of_kind(x, kind):
     return x if kind == "numpy" else x.chunk({d: max(1, n // 2) for d, n in x.sizes.items()})
 

@@ -33,7 +33,9 @@ Planned<Correlation> plan_planar(const Facts& f, const LatticeView& lat, const K
   const int64_t whole = ceil_div(widest, f.N) * f.N;
   job.pairs = direct && f.pairs;
   job.interleaved = f.joins_phases();
-  job.taps_at_once = f.taps_at_once();
+  // A part that is but one column has no two phases, but sums as its whole does.
+  const bool may_join = f.gradient && f.sums == DType::f32 && f.p.w.stride == 2;
+  job.taps_at_once = may_join ? taps_of_phases : job.pairs ? taps_of_pairs : most_taps_at_once;
   job.channels_together = form == Form::converted ? f.planes_together : 0;
   job.ring = one_row ? 1 : lat.max_set_taps + 3 * f.k.max_lines;  // so that the window seldom has to slide
   job.strip = direct ? whole : packed_strip(whole, job, job.planes_summed(), f);

@@ -132,15 +132,9 @@ bool rows_fit(const Problem& p, DType sums, int64_t lanes) {
   return sums == DType::f32 && outs <= lanes && (p.pass != Pass::weight_grad || (p.w.stride == 1 && p.h.kernel <= 3));
 }
 
-// Whether a forward pass or a weight gradient might take a stride of two by pairs, if its memory let it.
-bool has_pairs(const Problem& p, DType sums) {
-  return p.pass != Pass::input_grad && sums == DType::f32 && p.h.stride == 2 && p.w.stride == 2 && p.h.dilate == 1 &&
-         p.w.dilate == 1;
-}
-
 bool takes_pairs(const Problem& p, DType sums, int64_t planes_together) {
-  return has_pairs(p, sums) &&
-         (planes_together || (p.x.dtype == sums && (p.x.strides[width_axis] == 1 || p.w.size <= 1)));
+  return p.pass != Pass::input_grad && sums == DType::f32 && p.h.stride == 2 && p.w.stride == 2 && p.h.dilate == 1 &&
+         p.w.dilate == 1 && (planes_together || (p.x.dtype == sums && (p.x.strides[width_axis] == 1 || p.w.size <= 1)));
 }
 
 }  // namespace
@@ -193,11 +187,6 @@ bool Facts::row_is_written_in_steps() const {
 }
 
 bool Facts::joins_phases() const { return gradient && sums == DType::f32 && p.w.stride == 2 && phases_met(p.w) == 2; }
-
-int64_t Facts::taps_at_once() const {
-  if (gradient && sums == DType::f32 && p.w.stride == 2) return taps_of_phases;
-  return has_pairs(p, sums) ? taps_of_pairs : most_taps_at_once;
-}
 
 Side Facts::side(const Array& a, bool image, bool channel_lanes, bool direct) const {
   const int line = channel_lanes ? width_axis : height_axis, cross = channel_lanes ? height_axis : width_axis;

@@ -45,10 +45,6 @@ struct Facts {
   bool row_is_written_in_steps() const;
   // Lanes along the columns: two phases of columns are summed side by side, to be stored together.
   bool joins_phases() const;
-  // Lanes along the columns: taps of a line whose weights are kept in registers at most, whether or not this problem's
-  // memory lets a stride of two be taken as it could be. Of parts and their whole it is the same.
-  int64_t taps_at_once() const;
-
   // An array as a kernel with lanes along channels, or along columns, walks it.
   Side side(const Array&, bool image, bool channel_lanes, bool direct) const;
 };

@@ -190,7 +190,7 @@ def _geometry(
     batch, channels, multiplier = x_shape[0], x_shape[1], W_shape[0]
     codes = method_code(method), pad_mode_code(pad_mode)
     each = [_engine_axis(*a) for a in zip(axes, whole.axes if whole else axes, strict=True)]
-    sizes = _core.Sizes(batch, channels, multiplier, each, *codes, whole and whole.sizes, channels_last)
+    sizes = _core.Sizes(batch, channels, multiplier, each, *codes, whole.sizes if whole else None, channels_last)
     return Geometry(batch, channels, multiplier, axes, method, pad_mode, sizes)
 
 

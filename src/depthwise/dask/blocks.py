@@ -109,7 +109,7 @@ class InputGrad(Block):
             return self._of_run(self.runs[0], parts[0], W, dtype)
         sums = np.zeros(self.shape, np.promote_types(np.result_type(dtype, W.dtype), np.float32))
         for run, its_parts in zip(self.runs, parts, strict=True):
-            sums[(..., *run.target)] += self._of_run(run, its_parts, W, sums.dtype)
+            sums[(slice(None), slice(None), *run.target)] += self._of_run(run, its_parts, W, sums.dtype)
         return sums.astype(dtype)
 
     def _of_run(self, run: Run, parts: list[Any], W: AnyArray, gy_dtype: Any) -> AnyArray:

@@ -52,9 +52,9 @@ def forward(
     -------
     dask Array of shape (n, c_I * c_M, h_O, w_O)
         Of x's dtype, and with the bits of :func:`depthwise.ops.forward` of all of x as a C-contiguous array, padded by
-        :func:`numpy.pad` where `pad_mode` is not "constant"; by transforms within their bound. An output belongs to the chunk under its window's centre, so that chunks are about x's, divided by
-        the stride. A chunk needs those parts of x's chunks that its windows meet, and nothing is rechunked. Equal calls
-        have equal names.
+        :func:`numpy.pad` where `pad_mode` is not "constant"; by transforms within their bound. An output belongs to the
+        chunk under its window's centre, so that chunks are about x's, divided by the stride. A chunk needs those parts
+        of x's chunks that its windows meet, and nothing is rechunked. Equal calls have equal names.
 
     Raises
     ------
@@ -438,7 +438,7 @@ class _Graph(dict[Any, Any]):
     def parts(self, x: Array, place: tuple[int, int], cuts: tuple[Cut, ...]) -> list[Any]:
         """Keys of what `cuts` cut out of x, the last axis fastest: of whole chunks, or of a chunk's edges."""
         keys = []
-        for parts in product(*(cut.parts for cut in cuts)):
+        for parts in product(*(each.parts for each in cuts)):
             at = (*place, *(p.chunk for p in parts))
             if all(p.start == 0 and p.stop == x.chunks[2 + i][p.chunk] for i, p in enumerate(parts)):
                 keys.append((x.name, *at))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import accumulate, pairwise, product
 from typing import Any, NamedTuple
 
@@ -24,7 +23,7 @@ class Edges:
 
     def __call__(self, chunk: AnyArray) -> dict[Bounds, AnyArray]:
         """The parts by their bounds."""
-        return {b: chunk[(..., *(slice(*at) for at in b))].copy() for b in self.wanted}
+        return {b: chunk[(slice(None), slice(None), *(slice(*at) for at in b))].copy() for b in self.wanted}
 
 
 class Source(NamedTuple):
@@ -43,17 +42,17 @@ def joined(parts: list[Any], source: Source, cuts: tuple[Cut, ...], channels_las
     """
     starts = [[0, *accumulate(p.stop - p.start for p in cut.parts)] for cut in cuts]
     places = product(*(zip(cut.parts, pairwise(s), strict=True) for cut, s in zip(cuts, starts, strict=True)))
-    whole = None
+    pieces: list[tuple[tuple[slice, ...], AnyArray]] = []
     for given, place in zip(parts, places, strict=True):
         found = tuple(part for part, _ in place)
         part = given[tuple((p.start, p.stop) for p in found)] if isinstance(given, dict) else given
-        part = checked(part, source, found)
-        if len(parts) == 1:
-            whole = part
-            break
-        if whole is None:
-            whole = new((*source.sizes, *(s[-1] for s in starts)), source.dtype, channels_last)
-        whole[(..., *(slice(*bounds) for _, bounds in place))] = part
+        pieces.append((tuple(slice(*bounds) for _, bounds in place), checked(part, source, found)))
+    if len(pieces) == 1:
+        whole = pieces[0][1]
+    else:
+        whole = new((*source.sizes, *(s[-1] for s in starts)), source.dtype, channels_last)
+        for at, piece in pieces:
+            whole[(slice(None), slice(None), *at)] = piece
     for axis, cut in enumerate(cuts, 2):
         if cut.taken is not None:
             whole = np.take(whole, cut.taken, axis)

@@ -81,10 +81,10 @@ def convolution(
     moved = x.transpose(*images, *channels, *dims)
     size = moved.shape[len(moved.shape) - len(dims) :]
     data = moved.data.reshape(prod(moved.shape[: len(images)]), moved.sizes[channel_dim] if channels else 1, *size)
-    steps = {"stride": stride, "pad": pad, "pad_mode": pad_mode, "dilate": dilate}
-    forward = ops.forward
+    steps: dict[str, Any] = {"stride": stride, "pad": pad, "pad_mode": pad_mode, "dilate": dilate}
+    forward: Any = ops.forward
     if dispatch.folder_of(data) == "dask":
-        from ..dask import forward  # type: ignore[assignment]
+        from ..dask import forward
     y = forward(data, W, b, activation=activation, method=method, **steps)
     axes = geometry(data.shape, W.shape, stride, pad, dilate).axes
     places: dict[Any, Any] = {name: centres(a) for name, a in zip(dims, axes, strict=True)}
@@ -135,5 +135,5 @@ def depthwise_convolution(
         msg = f"x must have {spatial + 2} axes, {WORDS[spatial].shapes['x']}, got {x.dims} {x.shape}"
         raise ValueError(msg)
     _, channel_dim, *dims = x.dims
-    steps = {"stride": stride, "pad": pad, "dilate": dilate, "method": method, "pad_mode": pad_mode}
+    steps: dict[str, Any] = {"stride": stride, "pad": pad, "dilate": dilate, "method": method, "pad_mode": pad_mode}
     return convolution(x, W, b, dim=dims, channel_dim=channel_dim, **steps)
