@@ -270,21 +270,31 @@ NB_MODULE(_core, m) {
   m.attr("dtypes") = dtypes;
 
   nb::class_<Sizes>(m, "Sizes")
-      .def("__init__", [](Sizes* self, int64_t batch, int64_t channels, int64_t multiplier,
-                          const std::vector<std::array<int64_t, 6>>& axes, int method, int pad_mode, const Sizes* whole,
-                          bool channels_last) {
-        if (axes.empty() || axes.size() > 3) throw nb::value_error("there are one to three axes");
-        const int spatial = static_cast<int>(axes.size());
-        new (self) Sizes{
-            batch, channels, multiplier, spatial, {no_axis, no_axis, no_axis}, method_at(method), border_at(pad_mode),
-            whole ? std::make_shared<const Sizes>(*whole) : nullptr, channels_last};
-        if (whole && (whole->spatial != spatial || whole->multiplier != multiplier))
-          throw nb::value_error("a part has the axes and the multiplier of its whole");
-        for (int i = 0; i < spatial; ++i) {
-          const auto& a = axes[static_cast<size_t>(i)];
-          self->axes[3 - spatial + i] = {a[0], a[1], a[2], a[3], a[4], a[5]};
-        }
-      }, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none() = nb::none(), nb::arg() = false);
+      .def(
+          "__init__",
+          [](Sizes* self, int64_t batch, int64_t channels, int64_t multiplier,
+             const std::vector<std::array<int64_t, 6>>& axes, int method, int pad_mode, const Sizes* whole,
+             bool channels_last) {
+            if (axes.empty() || axes.size() > 3) throw nb::value_error("there are one to three axes");
+            const int spatial = static_cast<int>(axes.size());
+            new (self) Sizes{batch,
+                             channels,
+                             multiplier,
+                             spatial,
+                             {no_axis, no_axis, no_axis},
+                             method_at(method),
+                             border_at(pad_mode),
+                             whole ? std::make_shared<const Sizes>(*whole) : nullptr,
+                             channels_last};
+            if (whole && (whole->spatial != spatial || whole->multiplier != multiplier))
+              throw nb::value_error("a part has the axes and the multiplier of its whole");
+            for (int i = 0; i < spatial; ++i) {
+              const auto& a = axes[static_cast<size_t>(i)];
+              self->axes[3 - spatial + i] = {a[0], a[1], a[2], a[3], a[4], a[5]};
+            }
+          },
+          nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none() = nb::none(),
+          nb::arg() = false);
 
   m.def("is_plain",
         [](nb::handle value) { return is_plain(value.ptr(), 3); });  // several values of pairs for each axis

@@ -46,16 +46,16 @@ struct Correlation {
   // The plan's numbers; units are numbered so that neighbours share what they read. Those that plan/walk.cpp decides
   // (fetch_bytes, non_temporal, band, group, vectors_together, paired, streams, fetches) hang on the machine and on the
   // number of threads, and no bit of a result hangs on them.
-  int64_t strip = 1, strips = 1;  // outputs of a unit along the row
-  bool interleaved = false;       // planar: columns of two phases are interleaved and stored together
-  bool pairs = false;             // planar: columns of stride two are taken as they lie, by pairs of taps
+  int64_t strip = 1, strips = 1;             // outputs of a unit along the row
+  bool interleaved = false;                  // planar: columns of two phases are interleaved and stored together
+  bool pairs = false;                        // planar: columns of stride two are taken as they lie, by pairs of taps
   int64_t taps_at_once = most_taps_at_once;  // planar
-  int64_t channels_together = 0;  // planar: channels of W whose planes are converted together; else 0
-  int64_t spare = 0;              // planar: elements before and behind the input that may be read
-  int64_t ring = 1;               // planar: packed input rows that are kept at once, of each
-  int64_t packed_sum;             // planar: ... of so many of the `sum` planes; all of them, or one
-  int64_t fetch_bytes = 0;        // planar: input that a vector of one output row takes from memory; else 0
-  bool non_temporal = false;      // output is staged and goes to memory past the caches, tile by tile
+  int64_t channels_together = 0;             // planar: channels of W whose planes are converted together; else 0
+  int64_t spare = 0;                         // planar: elements before and behind the input that may be read
+  int64_t ring = 1;                          // planar: packed input rows that are kept at once, of each
+  int64_t packed_sum;                        // planar: ... of so many of the `sum` planes; all of them, or one
+  int64_t fetch_bytes = 0;                   // planar: input that a vector of one output row takes from memory; else 0
+  bool non_temporal = false;                 // output is staged and goes to memory past the caches, tile by tile
   int64_t rows_packed = 0, columns_packed = 0;  // channels last: the most that a unit packs
   int64_t planes_packed = 1;                    // ... and, where rows are converted, of how many planes
   int64_t band = 1, bands = 1;                  // channels last: output rows of a unit

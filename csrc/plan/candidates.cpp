@@ -169,7 +169,8 @@ const Candidate candidates[candidate_count] = {
      .form = Form::in_place,
      .correlation = correlate_channels_last,
      .weight_gradient = weight_grad_channels_last,
-     .misfit = [](const Facts& f) { return pixels_are_read_in_place(f) ? nullptr : "pixels cannot be read as they lie"; },
+     .misfit =
+         [](const Facts& f) { return pixels_are_read_in_place(f) ? nullptr : "pixels cannot be read as they lie"; },
      .unwise = [](const Facts& f) -> const char* {
        if (pixels_are_packed(f)) return "pixels would push one another out of the cache";
        if (rows_of_pixels_are_copied(f)) return "rows would push one another out of the cache";
@@ -198,7 +199,8 @@ const Candidate candidates[candidate_count] = {
      .form = Form::packed,
      .correlation = correlate_channels_last,
      .weight_gradient = weight_grad_channels_last,
-     .misfit = [](const Facts& f) { return pixels_fit(f) ? nullptr : "an output's pixels do not fit the scratch memory"; },
+     .misfit =
+         [](const Facts& f) { return pixels_fit(f) ? nullptr : "an output's pixels do not fit the scratch memory"; },
      .unwise = channels_do_not_fill,
      .cost = packed_by_channels}};
 

@@ -38,7 +38,8 @@ bool follow(const Problem& p, int outer, int inner, const Axis& a) {
 // Two axes that follow one another without a gap, and of which no tap leaves its place, are one: a kernel that has but
 // a depth is one of two axes, and of planes that each have a kernel of their own every one is an image.
 bool join_planes(Problem& p) {
-  const bool are_one = !is_lacking(p.d) && is_pointwise(p.h) && is_pointwise(p.w) && follow(p, height_axis, width_axis, p.w);
+  const bool are_one =
+      !is_lacking(p.d) && is_pointwise(p.h) && is_pointwise(p.w) && follow(p, height_axis, width_axis, p.w);
   if (!are_one) return false;
   p.w.size = p.w.out = p.h.size * p.w.size;
   p.h = no_axis;
