@@ -12,6 +12,7 @@ import pytest
 
 from depthwise import ops
 
+dask = pytest.importorskip("dask", reason="Dask is an extra")
 da = pytest.importorskip("dask.array", reason="Dask is an extra")
 dd = pytest.importorskip("depthwise.dask", reason="Dask is an extra")
 
@@ -22,7 +23,7 @@ EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "filter_a_scan.py"
 def client():
     distributed = pytest.importorskip("distributed", reason="distributed is an extra")
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client
@@ -124,3 +125,19 @@ def test_the_example_takes_nothing_half_written_for_done(tmp_path, cluster):
     assert run.returncode
     assert f"chunk (0, 1, 2, 0) of {source.name} cannot be read" in run.stderr
     assert not (tmp_path / "filtered-5.zarr").exists()
+
+
+def test_a_chunk_that_fits_no_workers_memory():
+    """The workers that try it are killed, and the error names the task, in which the chunk is."""
+    distributed = pytest.importorskip("distributed", reason="distributed is an extra")
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, memory_limit="400MB", dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        x = da.zeros((1, 1, 12000, 12000), chunks=(1, 1, 6000, 12000), dtype="f4")
+        y = dd.forward(x, np.ones((1, 1, 3, 3), "f"), pad=1)
+        with pytest.raises(distributed.KilledWorker, match=r"depthwise-forward.*, 0, 0, \d, 0\)"):
+            client.compute(y.sum()).result()
