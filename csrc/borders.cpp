@@ -58,8 +58,13 @@ class WithBorder {
   WithBorder(const Problem& p, const Target& target, int threads, Executor& executor, KeptSpectra* keeper)
       : p_(p), target_(target), threads_(threads), executor_(executor), keeper_(keeper) {}
 
+  // Sums are formed in one order inside and at the border: that of one problem on a padded copy.
   void forward() const {
-    each_part([&](const Problem& part, bool inside) { solve_part(part, inside); });
+    const Problem whole = on_padded_image(p_);
+    each_part([&](Problem part, bool inside) {
+      part.whole = &whole;
+      solve_part(part, inside);
+    });
   }
 
   void input_grad() const {

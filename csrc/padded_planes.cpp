@@ -7,6 +7,7 @@
 
 #include "blocks.hpp"
 #include "border_windows.hpp"
+#include "borders.hpp"
 #include "weight_totals.hpp"
 
 namespace depthwise {
@@ -61,6 +62,7 @@ class PaddedPlanes {
         target_(target),
         threads_(threads),
         executor_(executor),
+        whole_(p.pass == Pass::forward ? on_padded_image(p) : p),
         box_(places_of(p)),
         plane_bytes_(plane_bytes(p)),
         groups_(evenly(p.channels, copied_bytes / plane_bytes_)) {}
@@ -171,7 +173,11 @@ class PaddedPlanes {
   Problem problem_of(const Piece& piece, void* x) const {
     const Problem planes = some_planes(p_, piece.images, piece.channels);
     const Array copy = box_of(images_of(planes), box_, copied_dtype(p_), x).array;
-    if (p_.pass != Pass::input_grad) return of_outputs(planes, each_axis(p_, outputs), copy);
+    if (p_.pass != Pass::input_grad) {
+      Problem problem = of_outputs(planes, each_axis(p_, outputs), copy);
+      if (p_.pass == Pass::forward) problem.whole = &whole_;  // no bit hangs on how many planes are copied together
+      return problem;
+    }
     Problem problem = planes;
     problem.border = Border::constant;
     problem.x = copy;
@@ -239,6 +245,7 @@ class PaddedPlanes {
   const Target& target_;
   const int threads_;
   Executor& executor_;
+  const Problem whole_;
   const Box box_;
   const int64_t plane_bytes_;
   const Evenly groups_;

@@ -1225,6 +1225,18 @@ FAULTS = [
         "xr.Variable(dim, at - first)",
         "xr.Variable(dim, (at - first) * (not FAULT))",
     ),
+    Fault(
+        "borders: sums of each strip in an order of its own",
+        "csrc/borders.cpp",
+        "part.whole = &whole;",
+        "part.whole = FAULT ? nullptr : &whole;",
+    ),
+    Fault(
+        "borders: sums of small planes in an order of their own",
+        "csrc/padded_planes.cpp",
+        "problem.whole = &whole_;",
+        "problem.whole = FAULT ? nullptr : &whole_;",
+    ),
 ]
 
 IN_CPP = """

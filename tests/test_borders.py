@@ -109,6 +109,29 @@ def test_methods(target, method, mode):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_bits_are_those_of_one_call_on_a_padded_copy(target, layout):
+    rng = np.random.default_rng(3)
+    for shape, m, kernel, steps in [
+        ((2, 19, 14, 14), 1, (3, 3), {}),
+        ((1, 203, 44, 26), 1, (7, 9), {"stride": (2, 2)}),
+        ((1, 107, 43, 55), 1, (7, 1), {"stride": (3, 3)}),
+        ((1, 3, 300, 200), 2, (5, 4), {"stride": (1, 2)}),
+        ((1, 3, 300, 200), 1, (7, 7), {"stride": (3, 1), "dilate": 2}),
+        ((1, 17, 40, 300), 1, (1, 9), {}),
+        ((1, 2, 9, 60, 70), 1, (3, 5, 3), {"stride": (1, 2, 1)}),
+        ((2, 6, 900), 1, (4,), {"dilate": 3}),
+    ]:
+        x, W = layout(rng.normal(size=shape).astype("f")), rng.normal(size=(m, shape[1], *kernel)).astype("f")
+        pad = [(2, 5)] * len(kernel)
+        for mode in MODES:
+            y = ops.forward(x, W, pad=pad, pad_mode=mode, **steps)
+            stride, dilate = (np.broadcast_to(steps.get(name, 1), len(kernel)) for name in ("stride", "dilate"))
+            met = (np.array(y.shape[2:]) - 1) * stride + dilate * (np.array(kernel) - 1) + 1
+            around = np.pad(x, ((0, 0), (0, 0), *pad), mode=mode)[(..., *map(slice, met))]
+            np.testing.assert_array_equal(y, ops.forward(layout(around), W, **steps))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
 def test_copies_are_made_in_groups(target, layout):
     """Copies of more than 8 MiB: of several images, and of channels of one."""
     rng = np.random.default_rng(3)

@@ -156,10 +156,15 @@ def image_to_write(out: AnyArray | None, shape: tuple[int, ...], like: AnyArray,
     """`out` where the engine can write it, else a new native array of `like`'s dtype and layout."""
     if out is not None and fits(out, code):
         return out
-    if not is_channels_last(like):
-        return empty(shape, native(like.dtype))
+    return empty_image(shape, native(like.dtype), is_channels_last(like))
+
+
+def empty_image(shape: tuple[int, ...], dtype: np.dtype[Any], channels_last: bool) -> AnyArray:
+    """A new array (n, c, size ...) with its channels, or its rows, closest in memory."""
+    if not channels_last:
+        return empty(shape, dtype)
     n, c, *size = shape
-    return empty((n, *size, c), native(like.dtype)).transpose(0, -1, *range(1, len(shape) - 1))
+    return empty((n, *size, c), dtype).transpose(0, -1, *range(1, len(shape) - 1))
 
 
 def written(result: AnyArray, out: AnyArray | None, dtype: np.dtype[Any]) -> AnyArray:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from . import passes, samples
 from .arguments import Ints, Pad, spatial_axes
-from .arrays import check_array
+from .arrays import check_array, empty_image
 from .enums import activation_code
 from .geometry import Whole, geometry, input_grad_geometry, weight_grad_geometry
 from .prepared import PreparedWeight
@@ -244,6 +244,8 @@ def input_grad(
         g = input_grad_geometry(gy.shape, W_shape, input_size, stride, pad, dilate, method, pad_mode)
         return samples.input_grad(g, gy, W, out)
     g = input_grad_geometry(gy.shape, W.shape, input_size, stride, pad, dilate, method, pad_mode, like)
+    if like is not None and out is None:  # a single pixel does not tell how its whole lies
+        out = empty_image(g.x_shape, gy.dtype, like.channels_last)
     return passes.input_grad(g, gy, W, out)
 
 

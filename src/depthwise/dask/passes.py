@@ -51,10 +51,10 @@ def forward(
     Returns
     -------
     dask Array of shape (n, c_I * c_M, h_O, w_O)
-        Of x's dtype, and with the bits of :func:`depthwise.ops.forward` of all of x as a C-contiguous array, padded by
-        :func:`numpy.pad` where `pad_mode` is not "constant"; by transforms within their bound. An output belongs to the
-        chunk under its window's centre, so that chunks are about x's, divided by the stride. A chunk needs those parts
-        of x's chunks that its windows meet, and nothing is rechunked. Equal calls have equal names.
+        Of x's dtype, and with the bits of :func:`depthwise.ops.forward` of all of x as a C-contiguous array; by
+        transforms within their bound. An output belongs to the chunk under its window's centre, so that chunks are
+        about x's, divided by the stride. A chunk needs those parts of x's chunks that its windows meet, and nothing is
+        rechunked. Equal calls have equal names.
 
     Raises
     ------
@@ -349,11 +349,11 @@ def _whole_parts(a: Array, places: Sequence[int]) -> tuple[Part, ...]:
 
 
 def _whole(g: Geometry, filled: bool = False, channels_last: bool = False) -> Whole:
-    """What blocks are parts of: x, or, where other things than zeros lie beside it, x with what does."""
+    """What blocks are parts of: x, or, where other things than zeros lie beside it, all that windows meet."""
     pads = tuple(a.pad for a in g.axes)
     if g.pad_mode == "constant" and not filled:
         return Whole(g.x_shape, pads, channels_last)
-    size = (a.size + sum(a.pad) for a in g.axes)
+    size = ((a.out - 1) * a.stride + reach(a) for a in g.axes)
     return Whole((*g.x_shape[:2], *size), 0, channels_last)
 
 

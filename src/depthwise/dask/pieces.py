@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import empty, native
+from ..arrays import empty_image, native
 from .cuts import Cut, Part
 
 AnyArray = npt.NDArray[Any]
@@ -50,21 +50,13 @@ def joined(parts: list[Any], source: Source, cuts: tuple[Cut, ...], channels_las
     if len(pieces) == 1:
         whole = pieces[0][1]
     else:
-        whole = new((*source.sizes, *(s[-1] for s in starts)), source.dtype, channels_last)
+        whole = empty_image((*source.sizes, *(s[-1] for s in starts)), native(source.dtype), channels_last)
         for at, piece in pieces:
             whole[(slice(None), slice(None), *at)] = piece
     for axis, cut in enumerate(cuts, 2):
         if cut.taken is not None:
             whole = np.take(whole, cut.taken, axis)
     return dense(whole, channels_last)
-
-
-def new(shape: tuple[int, ...], dtype: Any, channels_last: bool) -> AnyArray:
-    """A new array (n, c, size ...) with its rows, or its channels, closest in memory."""
-    if not channels_last:
-        return empty(shape, native(dtype))
-    n, c, *size = shape
-    return np.moveaxis(empty((n, *size, c), native(dtype)), -1, 1)
 
 
 def dense(a: AnyArray, channels_last: bool) -> AnyArray:
