@@ -184,10 +184,14 @@ void count_execution(const Kernels* kernels) {
 
 Problem of_taps_met(const Problem& asked) {
   Problem p = asked;
-  const Problem& all = asked.whole ? *asked.whole : asked;  // a part keeps what its whole meets
-  keep_taps(p.d, p.W, depth_axis, taps_met(all.d));
-  keep_taps(p.h, p.W, height_axis, taps_met(all.h));
-  keep_taps(p.w, p.W, width_axis, taps_met(all.w));
+  const Problem& all = asked.whole ? *asked.whole : asked;
+  const auto met = [](const Axis& part, const Axis& whole) {  // a part keeps what its whole meets, too
+    const Span here = taps_met(part), there = taps_met(whole);
+    return Span{std::min(here.begin, there.begin), std::max(here.end, there.end)};
+  };
+  keep_taps(p.d, p.W, depth_axis, met(p.d, all.d));
+  keep_taps(p.h, p.W, height_axis, met(p.h, all.h));
+  keep_taps(p.w, p.W, width_axis, met(p.w, all.w));
   return p;
 }
 

@@ -19,9 +19,9 @@ bool keeps_stride(const Candidate& c, const Problem& p, const Facts& f) {
 }
 
 // What suits the whole, or, where a part of it cannot be read or written so, another that sums in the same order.
-const Candidate& chosen(const Problem& part, const Facts& whole, const Target& target) {
+const Candidate& chosen(const Problem& part, bool is_part, const Facts& whole, const Target& target) {
   const Candidate& best = cheapest(whole);
-  return &part == &whole.p ? best : cheapest_like(best, Facts(part, *target.kernels, whole.narrow_lanes));
+  return is_part ? cheapest_like(best, Facts(part, *target.kernels, whole.narrow_lanes)) : best;
 }
 
 }  // namespace
@@ -30,7 +30,7 @@ Plan::Plan(const Problem& p, const Target& target, int most_threads, const Machi
     : normalised(p),
       problem(normalised.problem),
       considered(p.whole ? normalised.whole : problem, *target.kernels, target.narrow ? target.narrow->lanes[0] : 0),
-      candidate(forced ? *forced : chosen(problem, considered, target)),
+      candidate(forced ? *forced : chosen(problem, p.whole, considered, target)),
       facts(problem, considered.narrow_lanes && !candidate.channel_lanes ? *target.narrow : *target.kernels),
       lattice(problem.pass, runs_along_columns(candidate) ? problem.w : problem.h,
               runs_along_columns(candidate) ? problem.h : problem.w, problem.d, facts.k.max_lines,

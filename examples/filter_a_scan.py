@@ -61,7 +61,8 @@ def blob(side: int) -> Array:
 def write(lazy: Any, path: Path, compress: bool, client: Any) -> float:
     """Computes an array into a zarr store, and gives the seconds that it took."""
     unfinished = path.with_name(path.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    for earlier in unfinished, path:
+        shutil.rmtree(earlier, ignore_errors=True)
     chunks = tuple(c[0] for c in lazy.chunks)
     store = zarr.create_array(
         str(unfinished), shape=lazy.shape, chunks=chunks, dtype=lazy.dtype, compressors="auto" if compress else None
@@ -78,7 +79,6 @@ def write(lazy: Any, path: Path, compress: bool, client: Any) -> float:
         progress(done)
         done.result()
     seconds = time.perf_counter() - start
-    shutil.rmtree(path, ignore_errors=True)
     unfinished.rename(path)
     return seconds
 
@@ -130,7 +130,7 @@ def main() -> None:
     args = parser.parse_args()
     shape = (1, args.channels, *args.size)
     source = args.folder / f"scan-{'x'.join(map(str, shape[1:]))}-{args.chunk}.zarr"
-    result = args.folder / f"filtered-{args.kernel}.zarr"
+    result = args.folder / f"{source.stem}-filtered-{args.kernel}-{args.method}.zarr"
     W = np.broadcast_to(blob(args.kernel), (1, args.channels, args.kernel, args.kernel)).copy()
 
     client: Any = None

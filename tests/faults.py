@@ -1132,14 +1132,16 @@ FAULTS = [
     Fault(
         "a part: the candidate that is best for it alone",
         "csrc/plan.cpp",
-        "return &part == &whole.p ? best :",
-        "return &part == &whole.p ? best : FAULT ? cheapest(Facts(part, *target.kernels, whole.narrow_lanes)) :",
+        "return is_part ? cheapest_like(best,",
+        "const Facts its(part, *target.kernels, whole.narrow_lanes);\n"
+        "  if (is_part && FAULT) return cheapest(its);\n"
+        "  return is_part ? cheapest_like(best,",
     ),
     Fault(
         "a part: taps that it alone does not meet left out",
         "csrc/engine.cpp",
-        "asked.whole ? *asked.whole : asked;",
-        "asked.whole && !FAULT ? *asked.whole : asked;",
+        "const Problem& all = asked.whole ? *asked.whole : asked;",
+        "const Problem& all = asked.whole && !FAULT ? *asked.whole : asked;",
     ),
     Fault(
         "a part: axes in an order of its own",
@@ -1168,8 +1170,8 @@ FAULTS = [
     Fault(
         "a part of one output: no stride, where its whole has one",
         P + "geometry.py",
-        "a.stride if whole.out > 1 else 1",
-        "a.stride if (a if FAULT else whole).out > 1 else 1",
+        "a.stride if max(a.out, whole.out) > 1 else 1",
+        "a.stride if max(a.out, a.out if FAULT else whole.out) > 1 else 1",
     ),
     Fault(
         "Dask: the whole without its padding",

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import depthwise
+import depthwise.filters
 from depthwise import ops
 from depthwise.enums import PAD_MODES
 from helpers import integers
@@ -106,7 +107,7 @@ def test_bits(n, c, m, axes, mode, dtype, seed):
         out = depthwise.output_size(size, kernel, pad=pad, **steps)
     except ValueError:
         return
-    if n * c * m * np.prod(size) > 10**6 or any(k > s for k, s in zip(kernel, size, strict=True)):
+    if n * c * m * np.prod(size) > 10**6 or any(d * (k - 1) >= s for k, s, d in zip(kernel, size, dilate, strict=True)):
         return
     rng = np.random.default_rng(seed)
     x, gy = (rng.normal(size=shape).astype(dtype) for shape in ((n, c, *size), (n, c * m, *out)))
@@ -165,6 +166,74 @@ def test_chunks_smaller_than_what_windows_reach():
         same(dd.forward(lazy, W, **steps), ops.forward(x, W, **steps))
 
 
+def test_windows_that_reach_far_into_chunks_take_edges_apart():
+    x = da.ones((1, 1, 160, 160), chunks=(1, 1, 32, 32), dtype="f")
+    for kernel, tasks in (3, 2), (31, 9):
+        y = dd.forward(x, np.ones((1, 1, kernel, kernel), "f"), pad=kernel // 2)
+        assert len(y.dask.layers[y.name]) <= tasks * y.npartitions
+        assert (len(y.dask.layers[y.name]) > 2 * y.npartitions) == (tasks > 2)
+        same(y, ops.forward(x.compute(), np.ones((1, 1, kernel, kernel), "f"), pad=kernel // 2))
+
+
+def test_graphs_grow_with_the_number_of_chunks_alone():
+    W = np.ones((1, 1, 5), "f")
+    for size, chunk in (10**7, 10**6), (80000, 20):
+        x = da.ones((1, 1, size), chunks=(1, 1, chunk), dtype="f")
+        for build in (
+            lambda x=x: dd.forward(x, W, pad=2),
+            lambda x=x, size=size: dd.input_grad(x, W, size, pad=2),
+            lambda x=x, size=size: dd.input_grad(x, W, size, pad=2, pad_mode="wrap"),
+            lambda x=x: dd.weight_grad(x, x, 5, pad=2),
+        ):
+            start = time.process_time()
+            y = build()
+            assert time.process_time() - start < 0.05 + 4 * 0.2e-3 * x.npartitions
+            assert len(y.dask.layers[y.name]) < 4 * x.npartitions
+
+
+def test_arrays_of_the_other_byte_order():
+    rng = np.random.default_rng(3)
+    x, W = integers(rng, (1, 2, 20, 17), ">f4"), integers(rng, (1, 2, 3, 3), ">f4")
+    y = dd.forward(chunked(rng, x), W, pad=1)
+    assert y.dtype == y.compute().dtype == x.dtype
+    twice = ops.forward(ops.forward(x, W, pad=1), W, pad=1)
+    np.testing.assert_array_equal(dd.forward(y, W, pad=1).compute(), twice)
+    np.testing.assert_array_equal(
+        dd.weight_grad(y, y, 3, pad=1).compute(), ops.weight_grad(y.compute(), y.compute(), 3, pad=1)
+    )
+    gx = dd.input_grad(y, W, (20, 17), pad=1)
+    assert gx.dtype == gx.compute().dtype == x.dtype
+
+
+def test_chunks_and_axes_without_elements():
+    x = da.ones((1, 2, 20, 30), chunks=((1,), (1, 0, 1), (20, 0), (10, 20)), dtype="f")
+    W = np.ones((2, 2, 3, 3), "f")
+    y = dd.forward(x, W)
+    same(y, ops.forward(x.compute(), W))
+    same(dd.weight_grad(x, y, 3), ops.weight_grad(x.compute(), y.compute(), 3))
+    same(dd.input_grad(y, W, (20, 30)), ops.input_grad(y.compute(), W, (20, 30)))
+    for n, c, m in (0, 2, 1), (1, 0, 1), (1, 2, 0):
+        gy, W = np.ones((n, c * m, 5, 5), "f"), np.ones((m, c, 3, 3), "f")
+        same(dd.input_grad(da.from_array(gy), W, (7, 7)), ops.input_grad(gy, W, (7, 7)))
+    gy, W = np.ones((1, 2, 8, 5), "f"), np.ones((1, 2, 0, 3), "f")
+    same(dd.input_grad(da.from_array(gy), W, (5, 7), pad=(1, 0)), ops.input_grad(gy, W, (5, 7), pad=(1, 0)))
+
+
+def test_weights_are_those_of_the_call():
+    x, W = da.ones((1, 1, 9, 9), chunks=5, dtype="f"), np.ones((1, 1, 3, 3), "f")
+    y = dd.forward(x, W, W[0, 0, 0, :1])
+    W[:] = 0
+    assert (y.compute() == 10).all()
+
+
+def test_methods():
+    rng = np.random.default_rng(3)
+    x, W = rng.normal(size=(1, 2, 90, 80)).astype("f"), rng.normal(size=(1, 2, 15, 17)).astype("f")
+    for method in "fft", "auto":
+        y = dd.forward(chunked(rng, x), W, pad=(7, 8), method=method)
+        np.testing.assert_allclose(y.compute(), ops.forward(x, W, pad=(7, 8)), atol=1e-3)
+
+
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
 def test_schedulers(scheduler):
     rng = np.random.default_rng(3)
@@ -189,7 +258,17 @@ def test_a_task_takes_one_thread_unless_it_is_told_otherwise(configured, monkeyp
     y = dd.forward(da.ones((1, 1, 9, 9), chunks=5, dtype="f"), np.ones((1, 1, 3, 3), "f"))
     with dask.config.set({} if configured is None else {"depthwise.threads": configured}):
         y.compute()
+        assert set(seen) == {configured or 1}
+        y = dd.forward(da.ones((1, 1, 8, 9), chunks=5, dtype="f"), np.ones((1, 1, 3, 3), "f"))
+    seen.clear()
+    y.compute()  # as it was when the graph was built, as on a cluster whose workers have no such configuration
     assert set(seen) == {configured or 1}
+    for wrong in 0, 2.5, "many", None, True:
+        with (
+            dask.config.set({"depthwise.threads": wrong}),
+            pytest.raises(ValueError, match=r'"depthwise\.threads" must be an int of at least 1'),
+        ):
+            dd.bias_grad(y)
 
 
 def test_refusals():
@@ -212,8 +291,23 @@ def test_refusals():
         dd.weight_grad(x, x, (3, 3))
     with pytest.raises(ValueError, match="gy must have shape"):
         dd.input_grad(x, W, (8, 8))
-    with pytest.raises(ValueError, match="do not add up"):
-        dd.input_grad(x, W, (10, 10), chunks=((5, 4), (10,)))
+    for chunks in ((5, 4), (10,)), ((-5, 15), (10,)), ((10.9,), (10,)):
+        with pytest.raises(ValueError, match=r"do not add up|Chunks do not add up|chunks"):
+            dd.input_grad(x, W, (10, 10), chunks=chunks)
+    assert dd.input_grad(x, W, (10, 10), chunks=(4, 5)).chunks[2:] == ((4, 4, 2), (5, 5))
+    with pytest.raises(TypeError, match="b must be a NumPy or a Dask array, got list"):
+        dd.forward(x, W, [1.0, 2.0])
+    with pytest.raises(TypeError, match="b must be float16, bfloat16, float32 or float64"):
+        dd.forward(x, W, np.ones(2, int))
+    masked = da.ma.masked_greater(x, 0)
+    for call in (
+        lambda: dd.forward(masked, W),
+        lambda: dd.bias_grad(masked),
+        lambda: dd.forward(x, np.ma.array(W)),
+        lambda: depthwise.filters.gaussian(masked[0], 1),
+    ):
+        with pytest.raises(TypeError, match="is a masked array, whose mask would be ignored"):
+            call()
 
 
 def test_functions_take_dasks_arrays():

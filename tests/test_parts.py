@@ -148,6 +148,24 @@ def test_one_channel_in_channels_last_memory_is_planar(target):
     np.testing.assert_array_equal(part, y[(..., *outs)])
 
 
+@pytest.mark.parametrize("layout", [planar, channels_last])
+def test_a_whole_that_is_none_changes_no_value(target, layout):
+    """It says in what order to sum, and nothing else."""
+    rng = np.random.default_rng(3)
+    x, W = layout(rng.integers(-9, 9, (1, 19, 50, 50)).astype("f")), rng.integers(-9, 9, (1, 19, 5, 5)).astype("f")
+    for whole, steps in [
+        (((1, 19, 1, 1), 2), {}),
+        (((1, 19, 5, 5),), {"stride": 2}),
+        (((1, 19, 3, 3), 1), {}),
+        (((1, 19, 1000, 3), ((0, 0), (1, 1))), {}),
+        (((3, 99, 7, 700), 9), {"dilate": 3, "pad": 4}),
+    ]:
+        like, y = depthwise.Whole(*whole), ops.forward(x, W, **steps)
+        np.testing.assert_array_equal(ops.forward(x, W, like=like, **steps), y)
+        gx = ops.input_grad(y, W, 50, **steps)
+        np.testing.assert_array_equal(ops.input_grad(y, W, 50, like=like, **steps), gx)
+
+
 def test_refusals():
     x, W = np.ones((1, 2, 8, 8), "f"), np.ones((1, 2, 3, 3), "f")
     whole = depthwise.Whole((1, 2, 20, 8), 1)
@@ -155,6 +173,8 @@ def test_refusals():
         ops.forward(x, W, like=(1, 2, 20, 8))
     with pytest.raises(ValueError, match=r"x \(1, 2, 8, 8\) is no part of an array of shape \(1, 1, 20, 8\)"):
         ops.forward(x, W, like=depthwise.Whole((1, 1, 20, 8)))
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        ops.forward(x, W, like=depthwise.Whole((1, 2, 20.0, 8)))
     with pytest.raises(ValueError, match="is no part of an array of shape"):
         ops.input_grad(x, W, 10, like=depthwise.Whole((1, 2, 20)))
     with pytest.raises(ValueError, match='a part has pad_mode "constant"'):

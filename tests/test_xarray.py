@@ -71,6 +71,18 @@ def test_coordinates_between_and_beside_elements():
     assert "lat" not in one.coords
 
 
+def test_times_in_seconds_and_indices_of_levels():
+    times = np.datetime64("2026-01-01T00:00:00", "s") + np.arange(3)
+    x = xr.DataArray(np.ones(3), {"t": ("t", times)}, ("t",))
+    y = dx.convolution(x, np.ones((1, 1, 2)), dim="t")
+    assert (y.t.values == times[:2] + np.timedelta64(500, "ms")).all()
+    levels = xr.DataArray(np.ones((2, 3)), {"a": [0, 1], "b": [0, 1, 2]}, ("a", "b")).stack(c=("a", "b"))
+    y = dx.convolution(levels, np.ones((1, 1, 2)), dim="c")
+    assert not y.coords
+    y = dx.convolution(levels, np.ones((1, 1, 3)), dim="c")
+    assert y.indexes["c"].tolist() == [(0, 1), (0, 2), (1, 0), (1, 1)]
+
+
 def test_a_multiplier_makes_channels():
     rng = np.random.default_rng(3)
     x, W = scan(rng), integers(rng, (4, 1, 3), "f")
@@ -171,5 +183,14 @@ def test_refusals():
         dx.gaussian(x, (1, 2), dim="lat")
     with pytest.raises(TypeError, match=r"depthwise\.xarray has the filters for these"):
         filters.gaussian(x, 1)
+    for call in (
+        lambda: dx.convolution(x.rename(time="channel"), np.ones((2, 1, 3), "f"), dim="lon"),
+        lambda: dx.convolution(x.assign_coords(channel=1), np.ones((0, 1, 3), "f"), dim="lon"),
+        lambda: dx.correlate(x.rename(time="filter"), np.ones((2, 3)), dim="lon"),
+    ):
+        with pytest.raises(ValueError, match=r"x has '(channel|filter)' already"):
+            call()
+    with pytest.raises(TypeError, match="b must have x's dtype float32, got float64"):
+        depthwise.depthwise_convolution_2d(x, np.ones((1, 20, 3, 3), "f"), np.ones(20))
     with pytest.raises(TypeError, match="image must be uint8"):
         dx.gaussian(x.astype("i8"), 1, dim="lat")

@@ -248,7 +248,7 @@ const Candidate& cheapest(const Facts& f) {
 
 const Candidate& cheapest_like(const Candidate& other, const Facts& f) {
   if (!other.misfit(f)) return other;
-  // Else one whose tiles run along the same axis, so that sums have their taps in one order, mostly.
+  // Else one whose tiles run along the same axis: bits may differ by how taps are cut into chunks, or planes folded.
   const Candidate* like = cheapest_that(
       f, [&](const Candidate& c) { return c.channel_lanes == other.channel_lanes && folds(c, f) == folds(other, f); });
   return like ? *like : cheapest(f);

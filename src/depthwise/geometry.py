@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, wraps
 from math import prod
+from operator import index
 from typing import Any, NamedTuple
 
 from . import _core
@@ -152,7 +153,14 @@ def check_padding(x_shape: tuple[Any, ...], axes: tuple[Axis, ...], pad_mode: An
 
 def _engine_axis(a: Axis, whole: Axis) -> list[int]:
     # A single output never takes a step and a single tap is never spread: nothing then hangs on huge numbers.
-    return [a.size, a.kernel, a.stride if whole.out > 1 else 1, a.pad[0], a.dilate if a.kernel > 1 else 1, a.out]
+    return [
+        a.size,
+        a.kernel,
+        a.stride if max(a.out, whole.out) > 1 else 1,
+        a.pad[0],
+        a.dilate if a.kernel > 1 else 1,
+        a.out,
+    ]
 
 
 def _whole(
@@ -165,7 +173,7 @@ def _whole(
     if pad_mode != "constant":
         msg = f'a part has pad_mode "constant", what lies beside it being its own, got {pad_mode!r}'
         raise ValueError(msg)
-    shape = tuple(like.shape)
+    shape = tuple(index(size) for size in like.shape)
     if len(shape) != len(part) or any(of < size for of, size in zip(shape[:2], part[:2], strict=True)):
         msg = f"x {part} is no part of an array of shape {shape}"
         raise ValueError(msg)
@@ -236,7 +244,7 @@ def geometry(
     of = (
         (None, False)
         if like is None
-        else (_whole(like, x_shape, W_shape, stride, dilate, pad_mode), like.channels_last)
+        else (_whole(like, x_shape, W_shape, stride, dilate, pad_mode), bool(like.channels_last))
     )
     return _geometry(x_shape, W_shape, stride, pad, dilate, spatial, method, pad_mode, *of)
 

@@ -5,7 +5,9 @@ An output belongs to the chunk under its window's centre, so that a stride leave
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -36,19 +38,26 @@ def reach(a: Axis) -> int:
     return a.dilate * (a.kernel - 1) + 1
 
 
-def parts_of(chunks: Sequence[int], begin: int, end: int) -> list[Part]:
+@lru_cache(maxsize=64)
+def _ends(chunks: tuple[int, ...]) -> list[int]:
+    return list(accumulate(chunks))
+
+
+def parts_of(chunks: tuple[int, ...], begin: int, end: int) -> list[Part]:
     """The parts of an axis' chunks that are elements [begin, end)."""
-    ends = list(accumulate(chunks))
-    return [
-        Part(i, max(begin - (stop - size), 0), min(end, stop) - (stop - size))
-        for i, (size, stop) in enumerate(zip(chunks, ends, strict=True))
-        if stop > begin and stop - size < end and size
-    ]
+    ends, parts = _ends(chunks), []
+    for i in range(bisect_right(ends, begin), len(chunks)):
+        start = ends[i] - chunks[i]
+        if start >= end:
+            break
+        if chunks[i]:
+            parts.append(Part(i, max(begin - start, 0), min(end, ends[i]) - start))
+    return parts
 
 
-def cut(chunks: Sequence[int], begin: int, end: int, pad_mode: str) -> Cut:
+def cut(chunks: tuple[int, ...], begin: int, end: int, pad_mode: str) -> Cut:
     """What stands at places [begin, end) of an axis, of which some may lie beside it."""
-    size = sum(chunks)
+    size = _ends(chunks)[-1]
     if pad_mode == "constant" or (begin >= 0 and end <= size):
         first, last = min(max(begin, 0), size), min(max(end, 0), size)
         if last <= first:  # nothing but zeros
@@ -92,3 +101,47 @@ def _sizes(bounds: list[int]) -> tuple[int, ...]:
 def windows(a: Axis, first: int, last: int) -> tuple[int, int]:
     """The places that the windows of outputs [first, last) cover."""
     return first * a.stride - a.pad[0], (last - 1) * a.stride - a.pad[0] + reach(a)
+
+
+class Fold(NamedTuple):
+    """Outputs that meet some places, where the places' elements are in a chunk, and how many places they are."""
+
+    cut: Cut
+    target: slice | tuple[int, ...]
+    size: int
+
+
+def folds(a: Axis, chunks: Sequence[int], outs: tuple[int, ...], pad_mode: str) -> list[list[Fold]]:
+    """What belongs to each chunk of an axis' input: its own places, and those beside the input that mirror them."""
+    begin, end = windows(a, 0, a.out)
+    beside = np.array([], int)
+    if pad_mode != "constant":
+        beside = np.concatenate([np.arange(begin, 0), np.arange(a.size, end)])
+    belong = mirrored(beside, a.size, pad_mode) if len(beside) else beside
+    found = []
+    for size, stop in zip(chunks, accumulate(chunks), strict=True):
+        start = stop - size
+        met = _outputs(a, outs, start, stop)
+        each = [] if met is None else [Fold(met, slice(0, size), size)]
+        mine = np.flatnonzero((belong >= start) & (belong < stop))
+        for run in np.split(mine, np.flatnonzero(np.diff(beside[mine]) != 1) + 1):
+            if not len(run):
+                continue
+            first, last = int(beside[run[0]]), int(beside[run[-1]]) + 1
+            met = _outputs(a, outs, first, last)
+            if met is not None:
+                each.append(Fold(met, tuple((belong[run] - start).tolist()), last - first))
+        found.append(each)
+    return found
+
+
+def _outputs(a: Axis, outs: tuple[int, ...], first: int, last: int) -> Cut | None:
+    """The outputs that meet places [first, last), and the padding of a problem of those alone; None where none does."""
+    before = a.pad[0] + first
+    begin = max(0, (before - reach(a) + 1) // a.stride)
+    end = min(a.out, (last - 1 + a.pad[0]) // a.stride + 1)
+    if begin >= end or not a.kernel:
+        return None
+    pad = before - begin * a.stride
+    behind = (end - begin - 1) * a.stride + reach(a) - (last - first) - pad
+    return Cut(tuple(parts_of(outs, begin, end)), None, (pad, max(behind, 0)))

@@ -12,12 +12,11 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from ..arguments import Ints, Pad, spatial_axes
-from ..arrays import dtype_code
+from ..arrays import check_array, dtype_code
 from ..enums import activation_code
 from ..geometry import Axis, Geometry, Whole, geometry, input_grad_geometry, weight_grad_geometry
-from ..mirror import mirrored
 from . import blocks, pieces
-from .cuts import Cut, Part, cut, input_chunks, output_chunks, parts_of, reach, windows
+from .cuts import Cut, Part, cut, folds, input_chunks, output_chunks, reach, windows
 
 Array = da.Array
 
@@ -51,10 +50,10 @@ def forward(
     Returns
     -------
     dask Array of shape (n, c_I * c_M, h_O, w_O)
-        Of x's dtype, and with the bits of :func:`depthwise.ops.forward` of all of x as a C-contiguous array; by
-        transforms within their bound. An output belongs to the chunk under its window's centre, so that chunks are
-        about x's, divided by the stride. A chunk needs those parts of x's chunks that its windows meet, and nothing is
-        rechunked. Equal calls have equal names.
+        Of x's dtype, and with the bits of :func:`depthwise.ops.forward` of all of x as a C-contiguous array; within the
+        bound by transforms, and where a kernel with its dilation is larger than x. An output belongs to the chunk under
+        its window's centre, so that chunks are about x's, divided by the stride. A chunk needs those parts of x's
+        chunks that its windows meet, and nothing is rechunked. Equal calls have equal names.
 
     Raises
     ------
@@ -88,7 +87,10 @@ def bordered(
 ) -> Array:
     """:func:`forward`, with `cval` beside x where `pad_mode` is "constant", of chunks in this layout."""
     _check(x=x)
-    W_shape = _weight_shape(W)
+    for name, a in (("W", W), ("b", b)):
+        if a is not None or name == "W":
+            _check_elements(name, a)
+    W_shape = W.shape
     g = geometry(x.shape, W_shape, stride, pad, dilate, method=method, pad_mode=pad_mode)
     activation_code(activation)  # or an error
     if b is not None and b.shape != g.y_shape[1:2]:
@@ -100,12 +102,12 @@ def bordered(
     steps = _steps(g) | {"activation": activation, "like": _whole(g, bool(cval), channels_last)}
     words = x.name, W.name, None if b is None else b.name, g.axes, steps, g.pad_mode, cval
     name = f"depthwise-forward-{tokenize(*words)}"
-    graph = _Graph(name)
+    graph, threads = _Graph(name, _edges_apart(g, x.chunks[2:])), blocks.threads_of_tasks()
     cuts = [_cuts(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, x.chunks[2:], outputs, strict=True)]
     for key in product(*map(range, map(len, chunks))):
         n, c, *places = key
         each = tuple(cuts[axis][i] for axis, i in enumerate(places))
-        block = blocks.Forward(_source("x", x, n, c), each, steps, cval)
+        block = blocks.Forward(threads, _source("x", x, n, c), each, steps, cval)
         bias = () if b is None else ((b.name, c),)
         graph[(name, *key)] = (block, graph.parts(x, (n, c), each), _weight_key(W, c), *bias)
     return _array(graph, name, chunks, x.dtype, [x, W] if b is None else [x, W, b])
@@ -161,7 +163,7 @@ def weight_grad(
     gy = _fitting(gy, x.chunks[0], x.chunks[1], g.multiplier)
     steps = _steps(g)
     name = f"depthwise-weight-grad-{tokenize(x.name, gy.name, g.axes, steps, g.pad_mode)}"
-    graph = _Graph(name)
+    graph, threads = _Graph(name, _edges_apart(g, x.chunks[2:])), blocks.threads_of_tasks()
     cuts = [_cuts(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, x.chunks[2:], gy.chunks[2:], strict=True)]
     kernel = g.W_shape[2:]
     sums: list[list[Any]] = [[] for _ in x.chunks[1]]
@@ -171,7 +173,7 @@ def weight_grad(
         each = tuple(cuts[axis][i] for axis, i in enumerate(places))
         key = n, c, *places
         of_gy = _source("gy", gy, n, c), _whole_parts(gy, places)
-        block = blocks.WeightGrad(_source("x", x, n, c), each, *of_gy, kernel, steps)
+        block = blocks.WeightGrad(threads, _source("x", x, n, c), each, *of_gy, g.multiplier, kernel, steps)
         graph[(f"{name}-part", *key)] = (block, graph.parts(x, (n, c), each), (gy.name, *key))
         sums[c].append((f"{name}-part", *key))
     for c, keys in enumerate(sums):
@@ -208,11 +210,11 @@ def bias_grad(gy: Array) -> Array:
     _check(gy=gy)
     spatial_axes(gy=gy.shape)
     name = f"depthwise-bias-grad-{tokenize(gy.name)}"
-    graph = _Graph(name)
+    graph, threads = _Graph(name, False), blocks.threads_of_tasks()
     sums: list[list[Any]] = [[] for _ in gy.chunks[1]]
     for n, c, *places in product(*map(range, map(len, gy.chunks))):
         key = n, c, *places
-        block = blocks.BiasGrad(_source("gy", gy, n, c), _whole_parts(gy, places))
+        block = blocks.BiasGrad(threads, _source("gy", gy, n, c), _whole_parts(gy, places))
         graph[(f"{name}-part", *key)] = (block, (gy.name, *key))
         sums[c].append((f"{name}-part", *key))
     for c, keys in enumerate(sums):
@@ -230,7 +232,7 @@ def input_grad(
     pad_mode: str = "constant",
     dilate: Ints = 1,
     method: str = "direct",
-    chunks: Sequence[Sequence[int]] | None = None,
+    chunks: Sequence[int | Sequence[int]] | None = None,
 ) -> Array:
     """:func:`depthwise.ops.input_grad` of a Dask array, lazily.
 
@@ -241,7 +243,7 @@ def input_grad(
     W : ndarray or dask Array of shape (c_M, c_I, k_H, k_W)
     input_size, stride, pad, pad_mode, dilate, method
         As :func:`depthwise.ops.input_grad` takes them.
-    chunks : sequence of a sequence of ints for each spatial axis, optional
+    chunks : sequence of a sequence of ints for each spatial axis, or of an int for each, optional
         Of the result: those of x, say. By default those to which gy's chunks belong.
 
     Returns
@@ -265,28 +267,28 @@ def input_grad(
     ((40, 40, 20), [[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]])
     """
     _check(gy=gy)
-    g = input_grad_geometry(gy.shape, _weight_shape(W), input_size, stride, pad, dilate, method, pad_mode)
+    _check_elements("W", W)
+    g = input_grad_geometry(gy.shape, W.shape, input_size, stride, pad, dilate, method, pad_mode)
     if gy.shape != g.y_shape:
         msg = f"gy must have shape {g.y_shape} (input size {g.x_shape[2:]}, W {g.W_shape}), got {gy.shape}"
         raise ValueError(msg)
-    sizes = [input_chunks(a, c) for a, c in zip(g.axes, gy.chunks[2:], strict=True)] if chunks is None else chunks
-    spatial = tuple(tuple(map(int, c)) for c in sizes)
-    if tuple(map(sum, spatial)) != g.x_shape[2:]:
-        msg = f"chunks {chunks} do not add up to the input size {g.x_shape[2:]}"
-        raise ValueError(msg)
-    channels = _channel_chunks(gy.chunks[1], g.multiplier)
+    if chunks is None:
+        spatial = tuple(input_chunks(a, c) for a, c in zip(g.axes, gy.chunks[2:], strict=True))
+    else:
+        spatial = _checked_chunks(chunks, g.x_shape[2:])
+    channels = _channel_chunks(gy.chunks[1], g.channels, g.multiplier)
     gy = _fitting(gy, gy.chunks[0], channels, g.multiplier)
     W = _weights(W, channels)
     steps = _steps(g) | {"like": _whole(g)}
     name = f"depthwise-input-grad-{tokenize(gy.name, W.name, g.axes, spatial, steps, g.pad_mode)}"
-    graph = _Graph(name)
-    runs = [_runs(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, spatial, gy.chunks[2:], strict=True)]
+    graph, threads = _Graph(name, _edges_apart(g, gy.chunks[2:])), blocks.threads_of_tasks()
+    folded = [folds(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, spatial, gy.chunks[2:], strict=True)]
     for n, c, *places in product(range(len(gy.chunks[0])), range(len(channels)), *(range(len(s)) for s in spatial)):
         each = [
-            blocks.Run(*zip(*run, strict=True)) for run in product(*(runs[axis][i] for axis, i in enumerate(places)))
+            blocks.Run(*zip(*run, strict=True)) for run in product(*(folded[axis][i] for axis, i in enumerate(places)))
         ]
         shape = gy.chunks[0][n], channels[c], *(spatial[axis][i] for axis, i in enumerate(places))
-        block = blocks.InputGrad(each, _source("gy", gy, n, c), shape, steps)
+        block = blocks.InputGrad(threads, each, _source("gy", gy, n, c), shape, steps)
         parts = [graph.parts(gy, (n, c), run.cuts) for run in each]
         graph[(name, n, c, *places)] = (block, parts, _weight_key(W, c))
     return _array(graph, name, (gy.chunks[0], channels, *spatial), gy.dtype, [gy, W])
@@ -297,34 +299,34 @@ def _check(**arrays: Any) -> None:
         if not isinstance(a, da.Array):
             msg = f"{name} must be a Dask array, got {type(a).__name__}"
             raise TypeError(msg)
-        dtype_code(name, a.dtype)
-        if any(np.isnan(size) for size in a.shape):
-            msg = f"the sizes of {name} must be known, got {a.shape}: call its compute_chunk_sizes()"
-            raise ValueError(msg)
+        _check_elements(name, a)
 
 
-def _weight_shape(W: Any) -> tuple[int, ...]:
-    if not isinstance(W, da.Array | np.ndarray):
-        msg = f"W must be a NumPy or a Dask array, got {type(W).__name__}"
+def _check_elements(name: str, a: Any) -> None:
+    """An error unless the array, NumPy's or Dask's, has known sizes and elements that mean what its memory holds."""
+    if not isinstance(a, da.Array | np.ndarray):
+        msg = f"{name} must be a NumPy or a Dask array, got {type(a).__name__}"
         raise TypeError(msg)
-    dtype_code("W", W.dtype)
-    shape: tuple[int, ...] = W.shape
-    return shape
+    check_array(name, a._meta if isinstance(a, da.Array) else a)
+    dtype_code(name, a.dtype)
+    if any(np.isnan(size) for size in a.shape):
+        msg = f"the sizes of {name} must be known, got {a.shape}: call its compute_chunk_sizes()"
+        raise ValueError(msg)
+
+
+def _in_chunks(a: Any, chunks: tuple[tuple[int, ...], ...]) -> Array:
+    """NumPy's array as it is now, or Dask's, in these chunks."""
+    found: Array = a.rechunk(chunks) if isinstance(a, da.Array) else da.from_array(a.copy(), chunks=chunks)
+    return found
 
 
 def _weights(W: Any, channels: tuple[int, ...]) -> Array:
     """W in chunks of these channels, and whole along all other axes."""
-    chunks = (W.shape[0],), channels, *((k,) for k in W.shape[2:])
-    found: Array = W.rechunk(chunks) if isinstance(W, da.Array) else da.from_array(W, chunks=chunks)
-    return found
+    return _in_chunks(W, ((W.shape[0],), channels, *((k,) for k in W.shape[2:])))
 
 
 def _biases(b: Any, g: Geometry, channels: tuple[int, ...]) -> Array | None:
-    if b is None:
-        return None
-    chunks = (tuple(c * g.multiplier for c in channels),)
-    found: Array = b.rechunk(chunks) if isinstance(b, da.Array) else da.from_array(np.asarray(b), chunks=chunks)
-    return found
+    return None if b is None else _in_chunks(b, (tuple(c * g.multiplier for c in channels),))
 
 
 def _weight_key(W: Array, c: int) -> Any:
@@ -337,6 +339,15 @@ def _steps(g: Geometry) -> dict[str, Any]:
         "dilate": tuple(a.dilate for a in g.axes),
         "method": g.method,
     }
+
+
+def _checked_chunks(chunks: Any, size: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Chunks of the spatial axes as a caller gives them, sizes or one for each."""
+    found: tuple[tuple[int, ...], ...] = da.core.normalize_chunks(chunks, size)
+    if tuple(map(sum, found)) != size or any(type(c) is not int or c < 0 for each in found for c in each):
+        msg = f"chunks {chunks} do not add up to the input size {size}"
+        raise ValueError(msg)
+    return found
 
 
 def _source(name: str, a: Array, n: int, c: int) -> pieces.Source:
@@ -357,8 +368,10 @@ def _whole(g: Geometry, filled: bool = False, channels_last: bool = False) -> Wh
     return Whole((*g.x_shape[:2], *size), 0, channels_last)
 
 
-def _channel_chunks(outs: Sequence[int], multiplier: int) -> tuple[int, ...]:
+def _channel_chunks(outs: Sequence[int], channels: int, multiplier: int) -> tuple[int, ...]:
     """Chunks of channels whose outputs begin where chunks of these outputs do, or a few before."""
+    if not channels * multiplier:
+        return (channels,)
     bounds = sorted({end // multiplier for end in accumulate(outs, initial=0)} | {sum(outs) // multiplier})
     return tuple(stop - start for start, stop in pairwise(bounds))
 
@@ -369,71 +382,24 @@ def _fitting(gy: Array, batch: tuple[int, ...], channels: tuple[int, ...], multi
     return gy if gy.chunks[:2] == (batch, outs) else gy.rechunk({0: batch, 1: outs})
 
 
-def _cuts(a: Axis, chunks: Sequence[int], outs: Sequence[int], pad_mode: str) -> list[Cut]:
+def _cuts(a: Axis, chunks: tuple[int, ...], outs: Sequence[int], pad_mode: str) -> list[Cut]:
     """What the windows of each chunk of outputs meet."""
     ends = list(accumulate(outs))
     return [cut(chunks, *windows(a, end - size, end), pad_mode) for size, end in zip(outs, ends, strict=True)]
 
 
-def _runs(a: Axis, chunks: Sequence[int], outs: Sequence[int], pad_mode: str) -> list[list[tuple[Cut, slice, int]]]:
-    """For each chunk of the input: what outputs its places meet, where in the chunk they belong, and how many they are.
-
-    With a border places beside the input belong to the chunk, too: run by run, turned where they are mirrored.
-    """
-    begin, end = windows(a, 0, a.out)
-    places = np.arange(min(begin, 0), max(end, a.size)) if pad_mode != "constant" else np.arange(a.size)
-    belong = places if pad_mode == "constant" else mirrored(places, a.size, pad_mode)
-    found = []
-    for size, stop in zip(chunks, accumulate(chunks), strict=True):
-        inside = (belong >= stop - size) & (belong < stop)
-        runs = []
-        for run in _alike(np.flatnonzero(inside), belong):
-            first, last = int(places[run[0]]), int(places[run[-1]]) + 1
-            at = belong[run] - (stop - size)
-            step = int(at[1] - at[0]) if len(at) > 1 else 1
-            low = int(at.min())
-            target = slice(low, low + len(at)) if step > 0 else slice(low + len(at) - 1, low - 1 if low else None, -1)
-            met = _outputs(a, outs, first, last)
-            if met is not None:
-                runs.append((met, target, last - first))
-        found.append(runs)
-    return found
-
-
-def _alike(indices: Any, belong: Any) -> list[Any]:
-    """Runs of neighbouring places whose elements are neighbours too, in this order or the other."""
-    if not len(indices):
-        return []
-    runs, run = [], [indices[0]]
-    for i in indices[1:]:
-        step = belong[i] - belong[run[-1]]
-        known = belong[run[1]] - belong[run[0]] if len(run) > 1 else step
-        if i == run[-1] + 1 and abs(step) == 1 and step == known:
-            run.append(i)
-        else:
-            runs.append(np.array(run))
-            run = [i]
-    return [*runs, np.array(run)]
-
-
-def _outputs(a: Axis, outs: Sequence[int], first: int, last: int) -> Cut | None:
-    """The outputs that meet places [first, last), and the padding of a problem of those alone; None where none does."""
-    before = a.pad[0] + first
-    begin = max(0, (before - reach(a) + 1) // a.stride)
-    end = min(a.out, (last - 1 + a.pad[0]) // a.stride + 1)
-    if begin >= end:
-        return None
-    pad = before - begin * a.stride
-    behind = (end - begin - 1) * a.stride + reach(a) - (last - first) - pad
-    return Cut(tuple(parts_of(outs, begin, end)), None, (pad, max(behind, 0)))
+def _edges_apart(g: Geometry, chunks: Sequence[tuple[int, ...]]) -> bool:
+    """Whether windows reach so far into chunks that all edges of one would be more than it is."""
+    return any(4 * (reach(a) - 1) > min(each) for a, each in zip(g.axes, chunks, strict=True))
 
 
 class _Graph(dict[Any, Any]):
     """The tasks of a pass."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, apart: bool) -> None:
+        """With a task for each edge of a chunk, or one for all of a chunk's, which are fewer."""
         super().__init__()
-        self._edges = f"{name}-edges"
+        self._edges, self._apart = f"{name}-edges", apart
 
     def parts(self, x: Array, place: tuple[int, int], cuts: tuple[Cut, ...]) -> list[Any]:
         """Keys of what `cuts` cut out of x, the last axis fastest: of whole chunks, or of a chunk's edges."""
@@ -443,13 +409,11 @@ class _Graph(dict[Any, Any]):
             if all(p.start == 0 and p.stop == x.chunks[2 + i][p.chunk] for i, p in enumerate(parts)):
                 keys.append((x.name, *at))
                 continue
-            key = (self._edges, *at)
+            bounds = tuple((p.start, p.stop) for p in parts)
+            key = (self._edges, *at, *(bounds if self._apart else ()))
             if key not in self:
                 self[key] = (pieces.Edges(), (x.name, *at))
-            wanted = self[key][0].wanted
-            bounds = tuple((p.start, p.stop) for p in parts)
-            if bounds not in wanted:
-                wanted.append(bounds)
+            self[key][0].wanted[bounds] = None
             keys.append(key)
         return keys
 

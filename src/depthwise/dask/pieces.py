@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import empty_image, native
+from ..arrays import check_array, empty_image, native
 from .cuts import Cut, Part
 
 AnyArray = npt.NDArray[Any]
@@ -19,7 +19,7 @@ class Edges:
     """A task: parts of a chunk for its neighbours, which do not keep the rest of it alive."""
 
     def __init__(self) -> None:
-        self.wanted: list[Bounds] = []
+        self.wanted: dict[Bounds, None] = {}  # in the order in which the graph's builder has asked for them
 
     def __call__(self, chunk: AnyArray) -> dict[Bounds, AnyArray]:
         """The parts by their bounds."""
@@ -69,6 +69,8 @@ def dense(a: AnyArray, channels_last: bool) -> AnyArray:
 def checked(a: Any, source: Source, parts: tuple[Part, ...]) -> AnyArray:
     """What a task upstream has given for a chunk or some of it, which may be other than the array says."""
     shape = (*source.sizes, *(p.stop - p.start for p in parts))
+    if isinstance(a, np.ndarray):
+        check_array(source.name, a)
     if isinstance(a, np.ndarray) and a.dtype == source.dtype and a.shape == shape:
         return a
     chunk = (*source.chunk, *(p.chunk for p in parts))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import ops
-from ..arrays import check_out, native
+from ..arrays import check_array, check_out, native
 from ..plan import explain
 from .bands import MODES, Border, Padded, rounded
 
@@ -186,7 +186,11 @@ class Filtering:
 
 
 def shape_of(image: Any) -> AnyArray:
-    """What says of an image of another kind all but its values, without memory for them."""
+    """What says of a Dask array all but its values, without memory for them."""
+    if any(np.isnan(size) for size in image.shape):
+        msg = f"the sizes of the image must be known, got {image.shape}: call its compute_chunk_sizes()"
+        raise ValueError(msg)
+    check_array("image", image._meta)
     return np.broadcast_to(np.zeros((), image.dtype), image.shape)
 
 

@@ -88,7 +88,9 @@ def convolution(
     y = forward(data, W, b, activation=activation, method=method, **steps)
     axes = geometry(data.shape, W.shape, stride, pad, dilate).axes
     places: dict[Any, Any] = {name: centres(a) for name, a in zip(dims, axes, strict=True)}
-    if W.shape[0] > 1 or channels:
+    if W.shape[0] != 1 or channels:
+        if not channels:
+            check_new(x, "channel")
         channels = channels or ["channel"]
         places |= {channel_dim: np.repeat(np.arange(data.shape[1]), W.shape[0])} if channel_dim is not None else {}
     shape = *moved.shape[: len(images)], *([y.shape[1]] if channels else []), *y.shape[2:]
@@ -122,6 +124,13 @@ def names(x: Any, dim: Dims, channel_dim: Hashable | None) -> tuple[Hashable, ..
     return dims
 
 
+def check_new(x: xr.DataArray, name: str) -> None:
+    """ValueError where x has this dimension, or a coordinate of this name, already."""
+    if name in x.dims or name in x.coords:
+        msg = f"x has {name!r} already, which is to name the results of several filters: rename it"
+        raise ValueError(msg)
+
+
 def centres(a: Axis) -> Any:
     """The places of x, counted from 0, under the centres of an axis' windows."""
     return np.arange(a.out) * a.stride - a.pad[0] + a.dilate * (a.kernel - 1) / 2
@@ -134,6 +143,9 @@ def depthwise_convolution(
     if x.ndim != spatial + 2:
         msg = f"x must have {spatial + 2} axes, {WORDS[spatial].shapes['x']}, got {x.dims} {x.shape}"
         raise ValueError(msg)
+    if b is not None and getattr(b, "dtype", x.dtype) != x.dtype:
+        msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
+        raise TypeError(msg)
     _, channel_dim, *dims = x.dims
     steps: dict[str, Any] = {"stride": stride, "pad": pad, "dilate": dilate, "method": method, "pad_mode": pad_mode}
     return convolution(x, W, b, dim=dims, channel_dim=channel_dim, **steps)

@@ -28,12 +28,19 @@ def at_places(x: xr.DataArray, places: Mapping[Any, Any]) -> xr.Dataset:
 
 
 def _between(coord: xr.DataArray, dim: Any, at: Any) -> xr.Variable | None:
-    if coord.dtype.kind not in "iufmM" or coord.sizes[dim] < 2:
+    if coord.dtype.kind not in "iufmM" or coord.sizes[dim] < 2 or _is_of_levels(coord):
         return None
     values = coord.variable.to_base_variable()
     if coord.dtype.kind in "iu":
         values = values.astype(float)
+    elif coord.dtype.kind in "mM":  # half a second is nothing where seconds are counted
+        values = values.astype(f"{coord.dtype.kind}8[ns]")
     first = np.clip(np.floor(at).astype(int), 0, coord.sizes[dim] - 2)
     low, high = values.isel({dim: first}), values.isel({dim: first + 1})
     moved: xr.Variable = low + (high - low) * xr.Variable(dim, at - first)
     return moved.transpose(*values.dims)
+
+
+def _is_of_levels(coord: xr.DataArray) -> bool:
+    """Whether it is an index of several levels, or one of these, whose neighbours are no line."""
+    return any(getattr(index, "nlevels", 1) > 1 for index in coord.indexes.values())

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from .. import filters
-from .convolution import Dims, names
+from .convolution import Dims, check_new, names
 from .coordinates import at_places
 
 
@@ -146,6 +146,7 @@ def _correlated(
     if around == 0:
         return _filtered(function, image, weights, dims, channel_dim if len(dims) == 2 else None, options)
     if channel_dim is None:  # one by one: a bank's axis would be a volume's where there are several images
+        check_new(image, "filter")
         each = [_filtered(function, image, filter_, dims, None, options) for filter_ in weights]
         bank: xr.DataArray = xr.concat(each, "filter")
         return bank.transpose(*[d for d in image.dims if d not in dims], "filter", *dims)
