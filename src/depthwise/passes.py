@@ -34,6 +34,13 @@ def check_bias(g: Geometry, x: Any, W: Any, b: Any) -> None:
         raise ValueError(msg)
 
 
+def check_bias_dtype(x: Any, b: Any) -> None:
+    """TypeError unless b, where there is one, has x's dtype, as Chainer asks for."""
+    if b is not None and getattr(b, "dtype", x.dtype) != x.dtype:
+        msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
+        raise TypeError(msg)
+
+
 def check_gy(g: Geometry, gy: AnyArray, of: str) -> None:
     """ValueError unless gy has the output's shape."""
     if gy.shape != g.y_shape:

@@ -118,9 +118,7 @@ def depthwise_convolution(
         if isinstance(a, Variable) and a.array is None:
             msg = f"{name} is a Variable without an array"
             raise TypeError(msg)
-    if b is not None and b.dtype != x.dtype:
-        msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
-        raise TypeError(msg)
+    passes.check_bias_dtype(x, b)
     if (x.ndim, W.ndim) == (spatial + 2, spatial + 3):
         return _per_sample(spatial, as_variable(x), as_variable(W), b, stride, pad, dilate, method, pad_mode)
     inputs = (x, W) if b is None else (x, W, b)

@@ -12,6 +12,7 @@ import xarray as xr
 from .. import dispatch, ops
 from ..arguments import WORDS, Ints, Pad
 from ..geometry import Axis, geometry
+from ..passes import check_bias_dtype
 from .coordinates import at_places
 
 Dims = Hashable | Sequence[Hashable]
@@ -143,9 +144,7 @@ def depthwise_convolution(
     if x.ndim != spatial + 2:
         msg = f"x must have {spatial + 2} axes, {WORDS[spatial].shapes['x']}, got {x.dims} {x.shape}"
         raise ValueError(msg)
-    if b is not None and getattr(b, "dtype", x.dtype) != x.dtype:
-        msg = f"b must have x's dtype {x.dtype}, got {b.dtype}"
-        raise TypeError(msg)
+    check_bias_dtype(x, b)
     _, channel_dim, *dims = x.dims
     steps: dict[str, Any] = {"stride": stride, "pad": pad, "dilate": dilate, "method": method, "pad_mode": pad_mode}
     return convolution(x, W, b, dim=dims, channel_dim=channel_dim, **steps)
