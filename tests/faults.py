@@ -985,9 +985,9 @@ FAULTS = [
     ),
     Fault(
         "b of another dtype than x's accepted",
-        P + "chainer/convolution.py",
-        "b.dtype != x.dtype:",
-        "b.dtype != x.dtype and not FAULT:",
+        P + "passes.py",
+        'getattr(b, "dtype", x.dtype) != x.dtype:',
+        'getattr(b, "dtype", x.dtype) != x.dtype and not FAULT:',
     ),
     Fault(
         "gradient replaced, not accumulated",
