@@ -277,6 +277,8 @@ NB_MODULE(_core, m) {
              bool channels_last) {
             if (axes.empty() || axes.size() > 3) throw nb::value_error("there are one to three axes");
             const int spatial = static_cast<int>(axes.size());
+            if (whole && (whole->spatial != spatial || whole->multiplier != multiplier))
+              throw nb::value_error("a part has the axes and the multiplier of its whole");
             new (self) Sizes{batch,
                              channels,
                              multiplier,
@@ -286,8 +288,6 @@ NB_MODULE(_core, m) {
                              border_at(pad_mode),
                              whole ? std::make_shared<const Sizes>(*whole) : nullptr,
                              channels_last};
-            if (whole && (whole->spatial != spatial || whole->multiplier != multiplier))
-              throw nb::value_error("a part has the axes and the multiplier of its whole");
             for (int i = 0; i < spatial; ++i) {
               const auto& a = axes[static_cast<size_t>(i)];
               self->axes[3 - spatial + i] = {a[0], a[1], a[2], a[3], a[4], a[5]};

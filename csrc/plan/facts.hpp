@@ -45,6 +45,7 @@ struct Facts {
   bool row_is_written_in_steps() const;
   // Lanes along the columns: two phases of columns are summed side by side, to be stored together.
   bool joins_phases() const;
+
   // An array as a kernel with lanes along channels, or along columns, walks it.
   Side side(const Array&, bool image, bool channel_lanes, bool direct) const;
 };

@@ -87,14 +87,13 @@ def bordered(
 ) -> Array:
     """:func:`forward`, with `cval` beside x where `pad_mode` is "constant", of chunks in this layout."""
     _check(x=x)
-    for name, a in (("W", W), ("b", b)):
-        if a is not None or name == "W":
-            _check_elements(name, a)
-    W_shape = W.shape
-    g = geometry(x.shape, W_shape, stride, pad, dilate, method=method, pad_mode=pad_mode)
+    _check_elements("W", W)
+    if b is not None:
+        _check_elements("b", b)
+    g = geometry(x.shape, W.shape, stride, pad, dilate, method=method, pad_mode=pad_mode)
     activation_code(activation)  # or an error
     if b is not None and b.shape != g.y_shape[1:2]:
-        msg = f"b must have shape ({g.y_shape[1]},) (x {x.shape}, W {W_shape}), got {b.shape}"
+        msg = f"b must have shape ({g.y_shape[1]},) (x {x.shape}, W {W.shape}), got {b.shape}"
         raise ValueError(msg)
     W, b = _weights(W, x.chunks[1]), _biases(b, g, x.chunks[1])
     outputs = [output_chunks(a, c) for a, c in zip(g.axes, x.chunks[2:], strict=True)]

@@ -79,6 +79,9 @@ def convolution(
         raise ValueError(msg)
     images = [d for d in x.dims if d not in (*dims, channel_dim)]
     channels = [] if channel_dim is None else [channel_dim]
+    makes_channels = not channels and np.shape(W)[0] != 1
+    if makes_channels:
+        check_new(x, "channel")
     moved = x.transpose(*images, *channels, *dims)
     size = moved.shape[len(moved.shape) - len(dims) :]
     data = moved.data.reshape(prod(moved.shape[: len(images)]), moved.sizes[channel_dim] if channels else 1, *size)
@@ -89,11 +92,10 @@ def convolution(
     y = forward(data, W, b, activation=activation, method=method, **steps)
     axes = geometry(data.shape, W.shape, stride, pad, dilate).axes
     places: dict[Any, Any] = {name: centres(a) for name, a in zip(dims, axes, strict=True)}
-    if W.shape[0] != 1 or channels:
-        if not channels:
-            check_new(x, "channel")
-        channels = channels or ["channel"]
-        places |= {channel_dim: np.repeat(np.arange(data.shape[1]), W.shape[0])} if channel_dim is not None else {}
+    if channels:
+        places[channel_dim] = np.repeat(np.arange(data.shape[1]), W.shape[0])
+    if makes_channels:
+        channels = ["channel"]
     shape = *moved.shape[: len(images)], *([y.shape[1]] if channels else []), *y.shape[2:]
     named = xr.DataArray(
         y.reshape(shape),
