@@ -26,6 +26,7 @@ __attribute__((visibility("default"))) int PyTraceMalloc_Untrack(unsigned domain
 #include "buffer.hpp"
 #include "causal_update.hpp"
 #include "cpu.hpp"
+#include "cuda/bindings.hpp"
 #include "engine.hpp"
 #include "machine.hpp"
 #include "openmp.hpp"
@@ -33,6 +34,7 @@ __attribute__((visibility("default"))) int PyTraceMalloc_Untrack(unsigned domain
 #include "plan/numbers.hpp"
 #include "plan/spectral.hpp"
 #include "pool.hpp"
+#include "python_arguments.hpp"
 #include "roofline.hpp"
 #include "xla.hpp"
 
@@ -40,19 +42,6 @@ namespace nb = nanobind;
 using namespace depthwise;
 
 namespace {
-
-// Sizes of one call, made once for each geometry and passed by reference.
-struct Sizes {
-  int64_t batch, channels, multiplier;
-  int spatial;   // axes that the arrays have
-  Axis axes[3];  // depth, height, width; the first are lacking where there are fewer
-  Method method;
-  Border border;
-  // What the arrays are a part of, which is dense, of the layout that is said.
-  std::shared_ptr<const Sizes> whole;
-  bool channels_last = false;
-  const Axis* first() const { return axes + 3 - spatial; }
-};
 
 // An array without memory, dense in planar or in channels-last layout.
 Array dense(DType dtype, int64_t channels, const int64_t (&size)[3], bool channels_last) {
@@ -82,27 +71,7 @@ class Shape {
   int64_t sizes_[array_axes];
 };
 
-using Place = std::tuple<uintptr_t, std::vector<int64_t>, int>;
-
-DType dtype_at(int code) {
-  if (code < 0 || code > static_cast<int>(DType::f64)) throw nb::value_error("no such dtype");
-  return static_cast<DType>(code);
-}
-
 Held hold(nb::handle a, int dtype) { return Held(a.ptr(), dtype_at(dtype)); }
-
-Array strided(void* data, const std::vector<int64_t>& strides, int dtype) {
-  const int count = static_cast<int>(strides.size());
-  if (count > array_axes) throw nb::value_error("an array has at most five axes");
-  Array out{data, dtype_at(dtype), {}};
-  for (int i = 0; i < count; ++i) out.strides[place_of_axis(i, count)] = strides[static_cast<size_t>(i)];
-  return out;
-}
-
-Array as_array(const Place& place) {
-  const auto& [address, strides, dtype] = place;
-  return strided(reinterpret_cast<void*>(address), strides, dtype);
-}
 
 // An array whose axes are the first of Array's.
 Array as_leading(const Place& place) {
@@ -124,21 +93,6 @@ const Target& target_at(int index) {
   if (index < 0 || index >= target_count || !targets[index].supported())
     throw nb::value_error("this target cannot run on this CPU");
   return targets[index];
-}
-
-Activation activation_at(int code) {
-  if (code < 0 || code > static_cast<int>(Activation::gelu_tanh)) throw nb::value_error("no such activation");
-  return static_cast<Activation>(code);
-}
-
-Method method_at(int code) {
-  if (code < 0 || code > static_cast<int>(Method::cheaper)) throw nb::value_error("no such method");
-  return static_cast<Method>(code);
-}
-
-Border border_at(int code) {
-  if (code < 0 || code > static_cast<int>(Border::wrap)) throw nb::value_error("no such padding");
-  return static_cast<Border>(code);
 }
 
 // The gradient of an activation for arrays of this shape.
@@ -185,27 +139,6 @@ bool is_plain(PyObject* value, int depth) {
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(value); ++i)
     if (!is_plain(PyTuple_GET_ITEM(value, i), depth - 1)) return false;
   return true;
-}
-
-Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const Array& b, const Array& y,
-                int activation) {
-  if (pass < 0 || pass > static_cast<int>(Pass::weight_grad)) throw nb::value_error("no such pass");
-  const Activation kind = activation_at(activation);
-  if (activation && pass) throw nb::value_error("only a forward pass has an activation");
-  return {static_cast<Pass>(pass),
-          s.batch,
-          s.channels,
-          s.multiplier,
-          s.axes[0],
-          s.axes[1],
-          s.axes[2],
-          x,
-          W,
-          b,
-          y,
-          kind,
-          s.method,
-          s.border};
 }
 
 // What a problem of these sizes is a part of.
@@ -470,6 +403,7 @@ NB_MODULE(_core, m) {
   });
   m.def("has_openmp", has_openmp);
   m.def("find_openmp", [](const std::string& library) { return find_openmp(library.c_str()); });
+  cuda::bind(m);
 #ifdef DEPTHWISE_JAX
   m.def("xla_handler", [] { return nb::capsule(xla_handler()); });
 #endif

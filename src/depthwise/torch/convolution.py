@@ -14,7 +14,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from .._core import SpectraKeeper
 from ..enums import activation_code, method_code
 from ..geometry import geometry
-from . import activations, operators
+from . import activations, cuda, operators
 from .internals import IN_DISPATCHER, is_forward_mode
 from .padding import PADDING_MODES, pad_mode, padded, pytorch_pads
 from .steps import find_sides, find_steps, find_transposed, per_axis
@@ -31,11 +31,12 @@ else:  # PyTorch 2.6, where a strict export cannot be told from a compilation
         return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
 
 
-def _is_ours(a: Any, dtype: torch.dtype) -> bool:
-    """Whether this is a tensor that the engine reads, of `dtype`."""
+def _is_ours(a: Any, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether this is a tensor that the engine reads, of `dtype` and on `device`."""
     return (
         isinstance(a, Tensor)
-        and a.is_cpu
+        and (a.is_cpu or cuda.is_cuda(a))
+        and a.device == device
         and a.dtype is dtype
         and a.layout is torch.strided
         and (type(a) is Tensor or not hasattr(a, "__tensor_flatten__"))  # else it is made of others
@@ -44,13 +45,13 @@ def _is_ours(a: Any, dtype: torch.dtype) -> bool:
 
 def _are_ours(input: Tensor, weight: Any, bias: Any) -> bool:
     """Whether the engine reads these, and nothing but the values of a convolution is asked for."""
-    dtype = input.dtype
+    dtype, device = input.dtype, input.device
     return (
         dtype in operators.DTYPES
         and not torch.jit.is_tracing()  # a traced graph can then be loaded without this package
-        and _is_ours(input, dtype)
-        and _is_ours(weight, dtype)
-        and (bias is None or _is_ours(bias, dtype))
+        and _is_ours(input, dtype, device)
+        and _is_ours(weight, dtype, device)
+        and (bias is None or _is_ours(bias, dtype, device))
         and not is_forward_mode()
     )
 
@@ -66,6 +67,7 @@ def _is_for_compiler(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool
         torch.compiler.is_compiling()
         and not _is_exporting()
         and _HAS_ONEDNN
+        and input.is_cpu
         and input.dtype is torch.float32
         and input.dim() == 4
         and weight.shape[0] == input.shape[1]
@@ -73,11 +75,17 @@ def _is_for_compiler(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool
     )
 
 
-def _autocast(a: Any) -> Any:
-    """What autocast makes of a convolution's argument."""
-    if not isinstance(a, Tensor) or not a.is_floating_point() or a.dtype == torch.float64 or a.device.type != "cpu":
-        return a
-    return a.to(torch.get_autocast_dtype("cpu"))
+def _autocast(device: str, *arguments: Any) -> list[Any]:
+    """What autocast, where it is enabled for a kind of device, makes of a convolution's arguments."""
+    if not torch.is_autocast_enabled(device):
+        return list(arguments)
+    dtype = torch.get_autocast_dtype(device)
+    return [
+        a.to(dtype)
+        if isinstance(a, Tensor) and a.is_floating_point() and a.dtype != torch.float64 and a.device.type == device
+        else a
+        for a in arguments
+    ]
 
 
 def stock(
@@ -165,8 +173,8 @@ def convolve_axes(
     if input.dim() == axes + 1:
         rest: Any = stride, padding, dilation, groups, activation, method, padding_mode, kept
         return convolve_axes(axes, input.unsqueeze(0), weight, bias, *rest).squeeze(0)
-    if torch.is_autocast_enabled("cpu"):
-        input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
+    if input.is_cpu or input.is_cuda:
+        input, weight, bias = _autocast(input.device.type, input, weight, bias)
     steps = None
     if _are_ours(input, weight, bias) and not _is_for_compiler(input, weight, bias):
         steps = find_steps(axes, input.shape, weight.shape, stride, padding, dilation, groups)
@@ -257,8 +265,8 @@ def convolve_axes_transposed(
         return _CONV_TRANSPOSED[axes](input, weight, bias, *steps)
     if input.dim() == axes + 1:
         return convolve_axes_transposed(axes, input.unsqueeze(0), weight, bias, *steps, method).squeeze(0)
-    if torch.is_autocast_enabled("cpu"):
-        input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
+    if input.is_cpu or input.is_cuda:
+        input, weight, bias = _autocast(input.device.type, input, weight, bias)
     found = None
     if _are_ours(input, weight, bias):
         found = find_transposed(axes, input.shape, weight.shape, stride, padding, output_padding, dilation, groups)
@@ -297,7 +305,7 @@ def depthwise_convolution(
     weight = W.transpose(0, 1).reshape(g.y_shape[1], 1, *W.shape[2:])
     strides, dilations = tuple(a.stride for a in g.axes), tuple(a.dilate for a in g.axes)
     sides = [p for a in g.axes for p in a.pad]
-    if all(a is None or _is_ours(a, a.dtype) for a in (x, weight, b)):
+    if all(a is None or _is_ours(a, a.dtype, x.device) for a in (x, weight, b)):
         return operators.conv(x, weight, b, strides, sides, dilations, method, pad_mode)
     padding_mode = next(name for name, ours in PADDING_MODES.items() if ours == pad_mode)
     return _CONV[spatial](padded(x, sides, padding_mode), weight, b, strides, 0, dilations, x.shape[1])

@@ -25,7 +25,7 @@ from ..enums import DTYPES as CODES
 from ..enums import FORWARD, INPUT_GRAD, WEIGHT_GRAD, activation_code
 from ..geometry import Geometry, geometry, output_length
 from ..runtime import active_target
-from . import activations
+from . import activations, cuda
 from .internals import differentiable
 
 DTYPES = {getattr(torch, name): code for name, code in CODES.items()}
@@ -114,18 +114,13 @@ def _run(
     """Run the engine as many threads wide as PyTorch's own operators; the tensor that is computed is already there."""
     # Filter m of channel c is row c * c_M + m of PyTorch's weight: the engine's W[m, c] without a copy.
     row, _, *taps = weight.stride()
-    _core.run_at(
-        kind,
-        g.sizes,
-        _place(x),
-        (weight.data_ptr(), (row, g.multiplier * row, *taps), DTYPES[weight.dtype]),
-        _NO_BIAS if bias is None else _place(bias),
-        _place(y),
-        active_target(),
-        torch.get_num_threads(),
-        0 if activation is None else activation_code(activation),
-        kept,
-    )
+    filters = weight.data_ptr(), (row, g.multiplier * row, *taps), DTYPES[weight.dtype]
+    arrays = _place(x), filters, _NO_BIAS if bias is None else _place(bias), _place(y)
+    code = 0 if activation is None else activation_code(activation)
+    if cuda.is_cuda(x):
+        cuda.run(kind, g.sizes, *arrays, activation=code, like=x)
+    else:
+        _core.run_at(kind, g.sizes, *arrays, active_target(), torch.get_num_threads(), code, kept)
 
 
 class _Keeping(threading.local):
@@ -282,7 +277,7 @@ def _weight_grad(
     pad_mode: str,
 ) -> Tensor:
     g = sizes(x.shape, gy.shape[1], tuple(kernel), *_steps(stride, padding, dilation, method, pad_mode))
-    gW = torch.empty((gy.shape[1], 1, *kernel), dtype=dtype)
+    gW = torch.empty((gy.shape[1], 1, *kernel), dtype=dtype, device=x.device)
     _run(WEIGHT_GRAD, g, x, gW, None, gy)
     return gW
 
@@ -375,7 +370,7 @@ def _register(
     # flexible_layout: a compiler may hand over any strides, and what is computed lies as they do (its fake says how).
     tags = torch.Tag.pt2_compliant_tag, torch.Tag.flexible_layout
     torch.library.define(qualified, f"({before}, {steps}{after}) -> Tensor", tags=tags)
-    torch.library.impl(qualified, "cpu", compute)
+    torch.library.impl(qualified, ("cpu", "cuda") if cuda.IS_BUILT else "cpu", compute)
     torch.library.register_fake(qualified, fake)
     torch.library.register_vmap(qualified, vmap)
     packet = getattr(torch.ops.depthwise, name)

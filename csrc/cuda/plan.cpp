@@ -1,0 +1,467 @@
+#include "plan.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <initializer_list>
+#include <numeric>
+#include <stdexcept>
+#include <utility>
+
+namespace depthwise::cuda {
+
+namespace {
+
+constexpr int64_t most_of_an_axis = int64_t{1} << 30;      // counted in 32 bits, with room for a tile beyond the end
+constexpr int64_t most_threads = (int64_t{1} << 31) - 1;   // of a launch
+constexpr int most_weights = 49;                           // in registers; half as many in float64
+constexpr int most_taps_of_a_line = 32;                    // of a chunk of a long kernel
+constexpr int most_lines = 512;                            // of a tile: loops that a compiler unrolls
+constexpr int largest_gradient_stride = 8;                 // of a tile
+constexpr int threads_of_a_multiprocessor = 1024;          // that are wanted before tiles grow, or parts become longer
+constexpr int shared_lanes = 64;                           // most columns of a row that neighbouring threads have
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Equal shares of at most `most`.
+int64_t share(int64_t count, int64_t most) { return ceil_div(count, ceil_div(count, most)); }
+
+Divisor divisor(int64_t by) {
+  const auto d = static_cast<unsigned>(by);
+  if (d <= 1) return {1, 0, 0};
+  const int bits = 32 - std::countl_zero(d - 1);
+  // ceil(2^(31 + bits) / d) fits 32 bits, and is exact for n < 2^31.
+  const uint64_t multiplier = ((uint64_t{1} << (31 + bits)) + d - 1) / d;
+  return {d, static_cast<unsigned>(multiplier), static_cast<unsigned>(bits - 1)};
+}
+
+Strides strides_of(const Array& a) {
+  return {a.strides[0], a.strides[1], a.strides[2], a.strides[3], a.strides[4]};
+}
+
+class Options {
+ public:
+  Options& add(const char* name, int64_t value) { return add(name, std::to_string(value)); }
+  Options& add(const char* name, const std::string& value) {
+    text_ += (text_.empty() ? "-DDW_" : " -DDW_") + std::string(name) + "=" + value;
+    return *this;
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+const char* sum_of(const Problem& p) { return accumulator(p) == DType::f64 ? "double" : "float"; }
+
+int code(DType t) { return static_cast<int>(t); }
+
+// Sizes of a tile and of a chunk of taps.
+struct Tile {
+  bool tiled = true;
+  int64_t rows = 1, cols = 1, tap_rows = 1, tap_cols = 1, spread = 0;
+};
+
+int64_t weights_in_registers(const Problem& p) {
+  return accumulator(p) == DType::f64 ? most_weights / 2 : most_weights;
+}
+
+// Chunks of taps: the whole kernel where its weights fit the registers, or else columns of it. Of a gradient with a
+// stride a chunk begins where the pattern of taps that meet an output begins again.
+void choose_chunk(const Problem& p, bool gradient, Tile& tile) {
+  const int64_t rows = p.h.kernel, cols = p.w.kernel, most = weights_in_registers(p);
+  const int64_t beat_rows = gradient ? p.h.stride : 1, beat_cols = gradient ? p.w.stride : 1;
+  const auto chunk = [](int64_t taps, int64_t limit, int64_t beat) {
+    return taps <= limit ? taps : std::min(taps, ceil_div(share(taps, limit), beat) * beat);
+  };
+  if (rows * cols <= most && rows <= most_taps_of_a_line && cols <= most_taps_of_a_line) {
+    tile.tap_rows = rows;
+    tile.tap_cols = cols;
+    return;
+  }
+  const int64_t line = std::min<int64_t>(most_taps_of_a_line, most);
+  if (rows == 1) {
+    tile.tap_rows = 1;
+    tile.tap_cols = chunk(cols, line, beat_cols);
+    return;
+  }
+  tile.tap_rows = chunk(rows, line, beat_rows);
+  tile.tap_cols = std::min(cols, beat_cols);
+}
+
+int64_t lines_of(const Axis& a, int64_t outputs, int64_t taps, bool gradient) {
+  const int64_t step = !gradient ? a.dilate / std::gcd(a.stride, a.dilate) : a.stride == 1 ? a.dilate : 1;
+  return gradient ? (outputs - 1) * step / a.stride + (taps - 1) * a.dilate / a.stride + 1
+                  : (outputs - 1) * step * a.stride + (taps - 1) * a.dilate + 1;
+}
+
+int64_t step_of(const Axis& a, bool gradient) {
+  return !gradient ? a.dilate / std::gcd(a.stride, a.dilate) : a.stride == 1 ? a.dilate : 1;
+}
+
+// Equal tiles of at most `most` outputs along an axis with so many of them; of a gradient whole strides.
+int64_t tile_size(const Axis& a, int64_t outputs, int64_t most, bool gradient) {
+  const int64_t step = step_of(a, gradient), beat = gradient ? a.stride : 1;
+  const int64_t size = share(ceil_div(outputs, step), most);
+  return std::max<int64_t>(ceil_div(size, beat) * beat, beat);
+}
+
+int64_t tiles_of(const Axis& a, int64_t outputs, int64_t tile, bool gradient) {
+  const int64_t step = step_of(a, gradient);
+  return ceil_div(outputs, tile * step) * step;
+}
+
+// Outputs along an axis of what is written; those of a gradient are counted from one that tap 0 meets.
+struct Written {
+  int64_t size, first, read_first;
+  int64_t counted() const { return size - first; }
+};
+
+Written written_of(const Axis& a, bool gradient) {
+  if (!gradient) return {a.out, 0, -a.pad};
+  const int64_t strides = a.pad / a.stride;
+  return {a.size, strides * a.stride - a.pad, strides};
+}
+
+void check_sizes(const Problem& p) {
+  for (const Axis* a : {&p.d, &p.h, &p.w})
+    for (const int64_t size : {a->size + a->pad + a->dilate * a->kernel, a->out, a->stride, a->pad, a->out * a->stride})
+      if (size > most_of_an_axis)
+        throw std::invalid_argument("an axis has more than 2**30 elements with its padding, which no GPU kernel takes");
+  if (p.channels * p.multiplier > most_of_an_axis || p.batch > most_of_an_axis)
+    throw std::invalid_argument("an array has more than 2**30 channels or images, which no GPU kernel takes");
+}
+
+void check_method(const Problem& p) {
+  if (p.method == Method::fft) throw std::invalid_argument("method=\"fft\" is not made for GPU arrays: take \"direct\" or \"auto\"");
+}
+
+bool is_planar(const Array& written, const Axis& cols, int64_t channels) {
+  return channels == 1 || (cols.size > 1 && cols.out > 1 ? std::abs(written.strides[width_axis]) == 1
+                                                         : written.strides[1] != 1);
+}
+
+// Plan of a forward pass, or of an input gradient of an image that zeros lie around.
+class Correlation {
+ public:
+  Correlation(const Problem& p, int multiprocessors)
+      : p_(p),
+        gradient_(p.pass == Pass::input_grad),
+        read_(gradient_ ? p.y : p.x),
+        written_(gradient_ ? p.x : p.y),
+        channels_(gradient_ ? p.channels : p.channels * p.multiplier),
+        planar_(is_planar(written_, p.w, channels_)),
+        planes_{p.d.out, p.h.out, p.w.out},
+        rows_(written_of(p.h, gradient_)),
+        cols_(written_of(p.w, gradient_)),
+        wanted_threads_(int64_t{multiprocessors} * threads_of_a_multiprocessor) {
+    choose_tile();
+  }
+
+  std::vector<Step> steps() const {
+    std::vector<Step> all;
+    const int64_t of_image = threads_of_an_image(tile_);
+    if (of_image > most_threads) throw std::invalid_argument("an image is too large for one launch of a GPU kernel");
+    const int64_t images = of_image ? std::min(p_.batch, most_threads / of_image) : 0;
+    if (images == 0) return all;
+    const Kernel kernel = {"correlate.cuh", "correlate", options()};
+    for (int64_t first = 0; first < p_.batch; first += images) {
+      const int64_t count = std::min(images, p_.batch - first);
+      CorrelateParameters parameters = shared_parameters();
+      parameters.threads = static_cast<unsigned>(of_image * count);
+      all.push_back({kernel, static_cast<unsigned>(ceil_div(of_image * count, block())), static_cast<unsigned>(block()),
+                     parameters, {first * p_.x.strides[0], first * p_.y.strides[0]}});
+    }
+    return all;
+  }
+
+ private:
+  int64_t block() const { return planar_ ? 128 : 256; }
+
+  int64_t depth() const { return gradient_ ? p_.d.size : p_.d.out; }
+
+  void choose_tile() {
+    choose_chunk(p_, gradient_, tile_);
+    const bool sequence = p_.h.kernel == 1 && rows_.size == 1;
+    const bool long_strides = gradient_ && std::max(p_.h.stride, p_.w.stride) > largest_gradient_stride;
+    if (long_strides || lines_of(p_.h, 1, tile_.tap_rows, gradient_) > most_lines ||
+        lines_of(p_.w, 1, tile_.tap_cols, gradient_) > most_lines) {
+      tile_ = {.tiled = false};
+      return;
+    }
+    int64_t most_rows = planar_ ? 16 : 8, most_cols = planar_ ? 1 : sequence ? 16 : 4;
+    if (std::max(p_.h.stride, p_.w.stride) > 1) most_rows /= 2;
+    if (planar_ && sequence && !(gradient_ && p_.w.stride > 1) && cols_.size > 32) {
+      tile_.spread = 32;
+      tile_.cols = 4;
+    } else {
+      tile_.cols = tile_size(p_.w, cols_.counted(), most_cols, gradient_);
+    }
+    for (;; most_rows = ceil_div(most_rows, 2)) {
+      tile_.rows = tile_size(p_.h, rows_.counted(), most_rows, gradient_);
+      if (most_rows <= 2) break;
+      if (threads_of_an_image(tile_) * p_.batch < wanted_threads_ / 4) continue;
+      if (lines_of(p_.h, tile_.rows, tile_.tap_rows, gradient_) <= most_lines) break;
+    }
+  }
+
+  int64_t row_tiles(const Tile& t) const {
+    return t.tiled ? tiles_of(p_.h, rows_.counted(), t.rows, gradient_) : rows_.size;
+  }
+  int64_t col_tiles(const Tile& t) const {
+    if (!t.tiled) return cols_.size;
+    return t.spread ? ceil_div(cols_.counted(), t.cols * t.spread) * t.spread
+                    : tiles_of(p_.w, cols_.counted(), t.cols, gradient_);
+  }
+
+  // Digits of a thread's number: see CorrelateParameters.
+  std::vector<int64_t> digits(const Tile& t) const {
+    const int64_t rows = row_tiles(t), cols = col_tiles(t);
+    if (planar_) {
+      const int64_t lanes = t.spread ? t.spread : share(cols, shared_lanes), high = std::min<int64_t>(rows, 4);
+      return {lanes, high, ceil_div(cols, lanes), ceil_div(rows, high), depth(), channels_};
+    }
+    const int64_t lanes = share(channels_, 32), wide = share(cols, 4), high = std::min<int64_t>(rows, 2);
+    return {lanes, wide, high, ceil_div(channels_, lanes), ceil_div(cols, wide), ceil_div(rows, high), depth()};
+  }
+
+  int64_t threads_of_an_image(const Tile& t) const {
+    if (rows_.size == 0 || cols_.size == 0 || depth() == 0 || channels_ == 0) return 0;
+    int64_t threads = 1;
+    for (const int64_t digit : digits(t)) threads *= digit;
+    return threads;
+  }
+
+  std::string options() const {
+    Options o;
+    o.add("SUM", sum_of(p_)).add("READ", code(read_.dtype)).add("WEIGHT", code(p_.W.dtype));
+    o.add("BIAS", code(p_.b.data ? p_.b.dtype : DType::f32)).add("WRITTEN", code(written_.dtype));
+    o.add("GRADIENT", gradient_).add("PLANAR", planar_);
+    o.add("KERNEL_ROWS", p_.h.kernel).add("KERNEL_COLS", p_.w.kernel);
+    o.add("STRIDE_ROWS", p_.h.stride).add("STRIDE_COLS", p_.w.stride);
+    o.add("DILATE_ROWS", p_.h.dilate).add("DILATE_COLS", p_.w.dilate);
+    o.add("READ_COL", read_.strides[width_axis]).add("WRITTEN_COL", written_.strides[width_axis]);
+    o.add("BORDER", static_cast<int>(gradient_ ? Border::constant : p_.border));
+    o.add("ACTIVATION", static_cast<int>(p_.activation)).add("TILED", tile_.tiled);
+    if (tile_.tiled) {
+      o.add("ROWS", tile_.rows).add("COLS", tile_.cols).add("SPREAD", tile_.spread);
+      o.add("TAP_ROWS", tile_.tap_rows).add("TAP_COLS", tile_.tap_cols);
+    }
+    return o.add("THREADS", block()).text();
+  }
+
+  CorrelateParameters shared_parameters() const {
+    CorrelateParameters out{};
+    out.read_strides = strides_of(read_);
+    out.written_strides = strides_of(written_);
+    out.W_strides = strides_of(p_.W);
+    const Axis* const axes[3] = {&p_.d, &p_.h, &p_.w};
+    for (int i = 0; i < 3; ++i) {
+      out.read_size[i] = static_cast<int>(gradient_ ? axes[i]->out : axes[i]->size);
+      out.written_size[i] = static_cast<int>(gradient_ ? axes[i]->size : axes[i]->out);
+    }
+    out.depth = {static_cast<int>(p_.d.kernel), static_cast<int>(p_.d.stride), static_cast<int>(p_.d.dilate),
+                 static_cast<int>(p_.d.pad)};
+    out.rows = tile_axis(p_.h, rows_);
+    out.cols = tile_axis(p_.w, cols_);
+    out.filters = static_cast<int>(gradient_ ? p_.multiplier : 1);
+    out.multiplier = divisor(p_.multiplier);
+    out.channels = static_cast<int>(channels_);
+    const auto each = digits(tile_);
+    for (size_t i = 0; i < each.size(); ++i) out.digit[i] = divisor(each[i]);
+    out.row_tiles = static_cast<int>(row_tiles(tile_));
+    out.col_tiles = static_cast<int>(col_tiles(tile_));
+    return out;
+  }
+
+  static TileAxis tile_axis(const Axis& a, const Written& w) {
+    return {static_cast<int>(a.pad), static_cast<int>(w.first), static_cast<int>(w.read_first)};
+  }
+
+  const Problem& p_;
+  const bool gradient_;
+  const Array &read_, &written_;
+  const int64_t channels_;
+  const bool planar_;
+  const int64_t planes_[3];
+  const Written rows_, cols_;
+  const int64_t wanted_threads_;
+  Tile tile_;
+};
+
+GpuPlan plan_of_weight_grad(const Problem& p, int multiprocessors) {
+  GpuPlan plan;
+  const int64_t outs = p.channels * p.multiplier;
+  const bool planar = is_planar(p.x, p.w, p.channels);
+  const bool has_bias = p.b.data;
+  Tile tile;
+  choose_chunk(p, false, tile);
+  const bool sequence = p.h.kernel == 1 && p.h.out == 1;
+  tile.rows = tile_size(p.h, p.h.out, planar ? 8 : 4, false);
+  tile.cols = tile_size(p.w, p.w.out, planar ? 1 : sequence ? 8 : 4, false);
+  if (planar && sequence && p.w.out > 32) {
+    tile.spread = 32;
+    tile.cols = 4;
+  }
+  while (tile.rows > 1 && lines_of(p.h, tile.rows, tile.tap_rows, false) > most_lines) tile.rows = ceil_div(tile.rows, 2);
+  // Steps so large that lines of two taps lie too far apart: one tap at a time.
+  if (lines_of(p.h, tile.rows, tile.tap_rows, false) > most_lines) tile.tap_rows = 1;
+  if (lines_of(p.w, tile.cols, tile.tap_cols, false) > most_lines && !tile.spread) {
+    tile.tap_cols = 1;
+    tile.cols = 1;
+  }
+
+  constexpr int64_t block = 128;
+  const int64_t col_tiles = tile.spread ? ceil_div(p.w.out, tile.cols * tile.spread) * tile.spread
+                                        : tiles_of(p.w, p.w.out, tile.cols, false);
+  const int64_t row_tiles = tiles_of(p.h, p.h.out, tile.rows, false);
+  const int64_t lanes = !planar ? 1 : tile.spread ? tile.spread : share(std::max<int64_t>(col_tiles, 1), shared_lanes);
+  const int64_t groups = planar ? block / lanes : block;
+  const int64_t lines = ceil_div(col_tiles, lanes);
+  const int64_t items = p.batch * p.d.out * row_tiles * lines;
+  const int64_t chunks = p.d.kernel * std::max<int64_t>(ceil_div(p.h.kernel, tile.tap_rows), 1) *
+                         std::max<int64_t>(ceil_div(p.w.kernel, tile.tap_cols), 1);
+  const int64_t wanted = int64_t{multiprocessors} * threads_of_a_multiprocessor;
+  const int64_t parts = std::clamp<int64_t>(ceil_div(wanted, std::max<int64_t>(outs * chunks * lanes, 1)), 1,
+                                            std::clamp<int64_t>(items, 1, 4096));
+  const int64_t slots = tile.tap_rows * tile.tap_cols + has_bias, taps = p.d.kernel * p.h.kernel * p.w.kernel;
+  const int64_t threads = outs * parts * chunks, totals = outs * (taps + has_bias);
+  if (threads > most_threads || totals > most_threads || items > most_threads)
+    throw std::invalid_argument("the arrays are too large for one launch of a GPU kernel");
+  if (totals == 0) return plan;
+  const bool wide = accumulator(p) == DType::f64;
+  plan.workspace = parts * chunks * slots * outs * (wide ? 8 : 4);
+
+  Options o;
+  o.add("SUM", sum_of(p)).add("READ", code(p.x.dtype)).add("WEIGHT", code(p.y.dtype));
+  o.add("WRITTEN", code(p.W.dtype)).add("BIAS", code(has_bias ? p.b.dtype : DType::f32)).add("HAS_BIAS", has_bias);
+  o.add("PLANAR", planar).add("KERNEL_ROWS", p.h.kernel).add("KERNEL_COLS", p.w.kernel);
+  o.add("STRIDE_ROWS", p.h.stride).add("STRIDE_COLS", p.w.stride);
+  o.add("DILATE_ROWS", p.h.dilate).add("DILATE_COLS", p.w.dilate);
+  o.add("READ_COL", p.x.strides[width_axis]).add("WRITTEN_COL", p.y.strides[width_axis]);
+  o.add("BORDER", static_cast<int>(p.border)).add("ROWS", tile.rows).add("COLS", tile.cols);
+  o.add("SPREAD", tile.spread).add("TAP_ROWS", tile.tap_rows).add("TAP_COLS", tile.tap_cols).add("THREADS", block);
+
+  WeightGradParameters out{};
+  out.x_strides = strides_of(p.x);
+  out.gy_strides = strides_of(p.y);
+  out.gW_strides = strides_of(p.W);
+  const Axis* const axes[3] = {&p.d, &p.h, &p.w};
+  for (int i = 0; i < 3; ++i) {
+    out.x_size[i] = static_cast<int>(axes[i]->size);
+    out.gy_size[i] = static_cast<int>(axes[i]->out);
+  }
+  out.depth = {static_cast<int>(p.d.kernel), static_cast<int>(p.d.stride), static_cast<int>(p.d.dilate),
+               static_cast<int>(p.d.pad)};
+  out.rows = {static_cast<int>(p.h.pad), 0, static_cast<int>(-p.h.pad)};
+  out.cols = {static_cast<int>(p.w.pad), 0, static_cast<int>(-p.w.pad)};
+  out.outs = static_cast<int>(outs);
+  out.multiplier = divisor(p.multiplier);
+  out.outs_divisor = divisor(outs);
+  out.lanes = static_cast<int>(lanes);
+  out.groups = static_cast<int>(groups);
+  out.threads = static_cast<unsigned>(threads);
+  out.parts = static_cast<int>(parts);
+  out.chunks = static_cast<int>(chunks);
+  out.parts_divisor = divisor(parts);
+  out.items = items;
+  out.col_tiles = divisor(lines);
+  out.row_tiles = divisor(row_tiles);
+  out.depths = divisor(p.d.out);
+  const auto step = [&](const char* entry, int64_t blocks) {
+    return Step{{"weight_grad.cuh", entry, o.text()}, static_cast<unsigned>(blocks), block, out, {}};
+  };
+  plan.steps = {step("weight_grad", ceil_div(threads, groups)), step("weight_grad_total", ceil_div(totals, block))};
+  return plan;
+}
+
+// An input gradient whose padding holds the image's own elements: that of the padded image, which is then folded.
+GpuPlan plan_of_folded(const Problem& p, int multiprocessors) {
+  Problem padded = p;
+  padded.border = Border::constant;
+  const bool planar = is_planar(p.x, p.w, p.channels);
+  int64_t elements = p.batch * p.channels;
+  FoldParameters fold{};
+  Axis* const axes[3] = {&padded.d, &padded.h, &padded.w};
+  const Axis* const own[3] = {&p.d, &p.h, &p.w};
+  for (int i = 0; i < 3; ++i) {
+    // What windows meet, which may end before the padding does, or before the image.
+    const int64_t met = own[i]->kernel ? (own[i]->out - 1) * own[i]->stride + (own[i]->kernel - 1) * own[i]->dilate + 1 : 0;
+    axes[i]->size = std::max(met, own[i]->pad + own[i]->size);
+    axes[i]->pad = 0;
+    elements *= axes[i]->size;
+    fold.size[i] = static_cast<int>(own[i]->size);
+    fold.before[i] = static_cast<int>(own[i]->pad);
+    fold.padded_size[i] = static_cast<int>(axes[i]->size);
+  }
+  padded.x.dtype = accumulator(p);
+  int64_t stride = planar ? 1 : p.channels;
+  for (int i = 2; i >= 0; --i) {
+    padded.x.strides[depth_axis + i] = stride;
+    stride *= axes[i]->size;
+  }
+  padded.x.strides[1] = planar ? stride : 1;
+  padded.x.strides[0] = planar ? stride * p.channels : stride;
+
+  GpuPlan plan;
+  plan.workspace = elements * item_bytes(padded.x.dtype);
+  plan.steps = Correlation(padded, multiprocessors).steps();
+  for (Step& step : plan.steps) step.to_workspace = true;
+
+  const int64_t threads = p.batch * p.channels * p.d.size * p.h.size * p.w.size;
+  if (threads > most_threads)
+    throw std::invalid_argument("an input gradient with this pad_mode is too large for one launch of a GPU kernel");
+  if (threads == 0) return plan;
+  fold.gx_strides = strides_of(p.x);
+  const int64_t digits[4] = {p.w.size, p.h.size, p.d.size, p.channels};
+  for (int i = 0; i < 4; ++i) fold.digit[planar ? i : (i + 1) % 4] = divisor(digits[i]);
+  fold.threads = static_cast<unsigned>(threads);
+  Options o;
+  o.add("SUM", sum_of(p)).add("PLANAR", planar).add("WRITTEN", code(p.x.dtype));
+  o.add("BORDER", static_cast<int>(p.border)).add("THREADS", 128);
+  plan.steps.push_back({{"fold.cuh", "fold", o.text()}, static_cast<unsigned>(ceil_div(threads, 128)), 128, fold, {}});
+  return plan;
+}
+
+template <class T>
+T* moved(const Array& a, int64_t elements) {
+  return static_cast<char*>(a.data) + elements * item_bytes(a.dtype);
+}
+
+}  // namespace
+
+GpuPlan make_plan(const Problem& p, int multiprocessors) {
+  check_method(p);
+  check_sizes(p);
+  if (p.pass == Pass::weight_grad) return plan_of_weight_grad(p, multiprocessors);
+  if (p.pass == Pass::input_grad && p.border != Border::constant) return plan_of_folded(p, multiprocessors);
+  return {Correlation(p, multiprocessors).steps(), 0};
+}
+
+Parameters addressed(const Step& step, const Problem& p, void* workspace) {
+  const auto at = [](const Array& a, int64_t elements) -> void* {
+    return static_cast<char*>(a.data) + elements * item_bytes(a.dtype);
+  };
+  Parameters all = step.parameters;
+  if (auto* const correlate = std::get_if<CorrelateParameters>(&all)) {
+    void *x = at(p.x, step.first.x), *y = at(p.y, step.first.y);
+    if (step.to_workspace)
+      x = static_cast<char*>(workspace) + step.first.x * item_bytes(accumulator(p));
+    correlate->read = p.pass == Pass::forward ? x : y;
+    correlate->written = p.pass == Pass::forward ? y : x;
+    correlate->W = p.W.data;
+    correlate->b = p.b.data;
+  } else if (auto* const sums = std::get_if<WeightGradParameters>(&all)) {
+    sums->x = p.x.data;
+    sums->gy = p.y.data;
+    sums->gW = p.W.data;
+    sums->gb = p.b.data;
+    sums->partial = workspace;
+  } else {
+    auto& fold = std::get<FoldParameters>(all);
+    fold.padded = workspace;
+    fold.gx = p.x.data;
+  }
+  return all;
+}
+
+}  // namespace depthwise::cuda
