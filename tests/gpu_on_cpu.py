@@ -32,16 +32,22 @@ extern "C" void run(const char*, unsigned blocks, unsigned threads, const depthw
 extern "C" void run(const char* entry, unsigned blocks, unsigned threads,
                     const depthwise::cuda::WeightGradParameters* p) {
   using namespace depthwise::cuda;
-  if (std::strcmp(entry, "weight_grad_total") == 0)
-    return for_all_threads(blocks, threads, [&](unsigned block, unsigned thread) {
-      sum_parts(*p, block * threads + thread);
-    });
-  std::vector<Sum> shared(slots * DW_THREADS);
+  const bool total = std::strcmp(entry, "weight_grad_total") == 0;
+  std::vector<Value> shared(slots * DW_THREADS);
+  std::vector<Sum> shared_total(DW_THREADS);
   for (unsigned block = 0; block < blocks; ++block) {
-    for (Sum& sum : shared) sum = NAN;
-    for (unsigned thread = 0; thread < threads; ++thread) sum_part(*p, shared.data(), thread, block);
-    if (planar)
-      for (unsigned thread = 0; thread < threads; ++thread) sum_lanes(*p, shared.data(), thread, block);
+    for (Value& sum : shared) sum = Sum(NAN);
+    for (Sum& sum : shared_total) sum = NAN;
+    for (int thread = 0; thread < static_cast<int>(threads); ++thread)
+      if (total)
+        sum_parts(*p, shared_total.data(), thread, block);
+      else
+        sum_share(*p, shared.data(), thread, block);
+    for (int thread = 0; thread < static_cast<int>(threads); ++thread)
+      if (total)
+        write_weight(*p, shared_total.data(), thread, block);
+      else
+        sum_members(*p, shared.data(), thread, block);
   }
 }""",
     "fold.cuh": """

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <mutex>
 #include <sstream>
 #include <unordered_map>
@@ -83,6 +84,14 @@ std::vector<std::string>& nvrtc_paths() {
   return paths;
 }
 
+// NVRTC opens a second library by its name alone, and finds it where it has been opened before.
+void load_builtins(const std::string& nvrtc_path) {
+  const std::filesystem::path folder = std::filesystem::path(nvrtc_path).parent_path();
+  std::error_code failed;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, failed))
+    if (entry.path().filename().string().starts_with("libnvrtc-builtins.so")) dlopen(entry.path().c_str(), RTLD_NOW);
+}
+
 struct Nvrtc {
   int (*version)(int*, int*);
   int (*create)(Program*, const char*, const char*, int, const char* const*, const char* const*);
@@ -107,8 +116,10 @@ struct Nvrtc {
     for (const char* name : {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "/usr/local/cuda/lib64/libnvrtc.so"})
       paths.push_back(name);
     void* library = nullptr;
-    for (const std::string& path : paths)
+    for (const std::string& path : paths) {
+      load_builtins(path);
       if ((library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL))) break;
+    }
     if (!library)
       throw GpuError("CUDA's run-time compiler (libnvrtc) cannot be found: pip install nvidia-cuda-nvrtc (CUDA 13) or "
                      "nvidia-cuda-nvrtc-cu12; it comes with PyTorch's CUDA wheels, jax[cuda] and the CUDA toolkit");

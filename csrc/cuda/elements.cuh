@@ -57,6 +57,85 @@ __device__ __forceinline__ Stored<dtype> rounded(Sum sum) {
     return static_cast<Stored<dtype>>(sum);
 }
 
+template <class T, int count>
+struct alignas(sizeof(T) * count) Aligned {
+  T at[count];
+};
+
+// Neighbouring elements that are loaded and stored as one: those of 16 bits as halves of words.
+template <class Sum, int dtype, int count>
+struct Vector {
+  Aligned<Stored<dtype>, count> all;
+  __device__ __forceinline__ Sum widened_at(int i) const { return widened<Sum, dtype>(all.at[i]); }
+  __device__ __forceinline__ void round_pair(int i, Sum one, Sum other) {
+    all.at[i] = rounded<dtype>(one);
+    all.at[i + 1] = rounded<dtype>(other);
+  }
+};
+
+template <class Sum, int dtype, int count>
+struct Halves {
+  Aligned<unsigned, count / 2> all;
+  __device__ __forceinline__ Sum widened_at(int i) const {
+    const unsigned word = all.at[i / 2];
+    if constexpr (dtype == bf16) return __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
+    return half_to_float(static_cast<unsigned short>(i % 2 ? word >> 16 : word));
+  }
+  __device__ __forceinline__ void round_pair(int i, Sum one, Sum other) {
+    all.at[i / 2] = rounded<dtype>(one) | static_cast<unsigned>(rounded<dtype>(other)) << 16;
+  }
+};
+template <class Sum, int count>
+struct Vector<Sum, f16, count> : Halves<Sum, f16, count> {};
+template <class Sum, int count>
+struct Vector<Sum, bf16, count> : Halves<Sum, bf16, count> {};
+
+// Sums of two neighbouring channels, side by side.
+template <class T>
+struct Pair {
+  T x, y;
+  Pair() = default;
+  __device__ __forceinline__ Pair(T both) : x(both), y(both) {}
+  __device__ __forceinline__ Pair(T x, T y) : x(x), y(y) {}
+};
+template <class T>
+__device__ __forceinline__ void add_product(Pair<T>& sum, const Pair<T>& a, const Pair<T>& b) {
+  sum.x += a.x * b.x;
+  sum.y += a.y * b.y;
+}
+template <class T>
+__device__ __forceinline__ void add_product(T& sum, const T& a, const T& b) {
+  sum += a * b;
+}
+
+// A sum, or a pair of them, and how it lies in memory.
+template <class Sum, int dtype, bool pair>
+struct Unit {
+  using Value = Sum;
+  using Raw = Stored<dtype>;
+  static __device__ __forceinline__ Value widen(Raw raw) { return widened<Sum, dtype>(raw); }
+  static __device__ __forceinline__ Raw round(Value sum) { return rounded<dtype>(sum); }
+};
+template <class Sum, int dtype>
+struct Unit<Sum, dtype, true> {
+  using Value = Pair<Sum>;
+  using Raw = Vector<Sum, dtype, 2>;
+  static __device__ __forceinline__ Value widen(const Raw& raw) { return {raw.widened_at(0), raw.widened_at(1)}; }
+  static __device__ __forceinline__ Raw round(const Value& sum) {
+    Raw raw;
+    raw.round_pair(0, sum.x, sum.y);
+    return raw;
+  }
+};
+
+// What is at `from` where that is `inside`, else zeros: one load without a branch, whatever becomes of it.
+template <class Raw, class Stored>
+__device__ __forceinline__ Raw loaded(const Stored* from, bool inside) {
+  Raw raw{};
+  if (inside) raw = *reinterpret_cast<const Raw*>(from);
+  return raw;
+}
+
 __device__ __forceinline__ unsigned quotient(unsigned n, const Divisor& d) {
   return d.by == 1 ? n : __umulhi(n, d.multiplier) >> d.shift;
 }
@@ -98,6 +177,14 @@ __device__ __forceinline__ int place(int i, int size) {
 }
 
 // The engine's Activation.
+template <int activation, class Sum>
+__device__ __forceinline__ Sum activated(Sum z);
+
+template <int activation, class Sum>
+__device__ __forceinline__ Pair<Sum> activated(const Pair<Sum>& z) {
+  return {activated<activation>(z.x), activated<activation>(z.y)};
+}
+
 enum { none, silu, relu, relu6, hardswish, gelu, gelu_tanh };
 
 template <int activation, class Sum>
@@ -117,6 +204,16 @@ __device__ __forceinline__ Sum activated(Sum z) {
     return half * z * (one + tanh(Sum(0.79788456080286535588) * (z + Sum(0.044715) * z * z * z)));
   else
     return z;
+}
+
+// Zero, or NaN where a sum is not finite.
+template <class Sum>
+__device__ __forceinline__ Sum doubt_of(const Sum& sum) {
+  return sum * Sum(0);
+}
+template <class Sum>
+__device__ __forceinline__ Sum doubt_of(const Pair<Sum>& sum) {
+  return sum.x * Sum(0) + sum.y * Sum(0);
 }
 
 }  // namespace depthwise::cuda

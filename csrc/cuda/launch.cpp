@@ -19,7 +19,7 @@ std::atomic<int64_t> launched{0};
 
 // All that a plan hangs on.
 struct Key {
-  std::array<int64_t, 47> facts;
+  std::array<int64_t, 49> facts;
   bool operator==(const Key&) const = default;
 };
 
@@ -48,6 +48,7 @@ Key key_of(const Problem& p, int device) {
     add(static_cast<int64_t>(a->dtype));
     for (const int64_t stride : a->strides) add(stride);
   }
+  for (const Array* a : {&p.x, &p.y}) add(reinterpret_cast<uintptr_t>(a->data) % 16);
   add(static_cast<int64_t>(p.b.dtype));
   add(p.b.data ? p.b.strides[0] : 0);
   return key;

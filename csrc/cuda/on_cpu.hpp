@@ -2,6 +2,7 @@
 // Compiled with a source as `-include`d by tests/gpu_on_cpu.py; a block's barrier is the end of one loop over its
 // threads.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -12,7 +13,7 @@
 #define __forceinline__ inline
 #define __noinline__
 #define __grid_constant__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __shared__ static
 
 using std::erfc, std::exp, std::isfinite, std::tanh;

@@ -18,9 +18,9 @@ struct DepthAxis {
   int kernel, stride, dilate, pad;
 };
 
-// One of a tile's two axes. `read_first` belongs to the tile whose outputs begin at `written_first`.
+// One of a tile's two axes. `read_first` is the input that output 0 meets through tap 0, or the first one after it.
 struct TileAxis {
-  int pad, written_first, read_first;
+  int pad, read_first;
 };
 
 // A forward pass reads x and writes y; an input gradient reads gy and writes gx.
@@ -52,8 +52,11 @@ struct WeightGradParameters {
   TileAxis rows, cols;
   int outs;  // channels of gy
   Divisor multiplier, outs_divisor;
-  int lanes, groups;  // planar: threads that share a channel's columns, and such groups in a block
-  unsigned threads;   // that have work
+  // Of a block's threads. By channels: neighbouring channels, or pairs of them, and the threads that share each. Planar:
+  // channels, and the columns of each.
+  int groups, members;
+  Divisor out_blocks;  // by channels: blocks of channels; planar: channels
+  unsigned blocks;     // by channels: blocks that have work; planar: such groups
   int parts, chunks;
   Divisor parts_divisor;
   long long items;  // tiles of all images
