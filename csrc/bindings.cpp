@@ -406,5 +406,6 @@ NB_MODULE(_core, m) {
   cuda::bind(m);
 #ifdef DEPTHWISE_JAX
   m.def("xla_handler", [] { return nb::capsule(xla_handler()); });
+  m.def("xla_gpu_handler", [] { return nb::capsule(xla_gpu_handler()); });
 #endif
 }

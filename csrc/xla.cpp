@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "cuda/launch.hpp"
 #include "engine.hpp"
 
 namespace ffi = xla::ffi;
@@ -122,10 +123,10 @@ ffi::Error wrong(const char* what) { return ffi::Error::InvalidArgument(std::str
 
 // Operands and result of a pass: (x, W) or (x, W, b) -> y, (gy, W) -> gx, (x, gy) -> gW. Pads are those before the
 // image; those behind it follow from the sizes.
-ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer second, ffi::RemainingArgs more,
-               ffi::Result<ffi::AnyBuffer> result, int64_t pass, bool channels_last, int64_t activation, int64_t method,
-               int64_t pad_mode, ffi::Span<const int64_t> stride, ffi::Span<const int64_t> pad,
-               ffi::Span<const int64_t> dilate) {
+ffi::Error read_call(Problem& problem, ffi::AnyBuffer first, ffi::AnyBuffer second, ffi::RemainingArgs more,
+                     ffi::Result<ffi::AnyBuffer> result, int64_t pass, bool channels_last, int64_t activation,
+                     int64_t method, int64_t pad_mode, ffi::Span<const int64_t> stride, ffi::Span<const int64_t> pad,
+                     ffi::Span<const int64_t> dilate) {
   if (pass < 0 || pass > static_cast<int64_t>(Pass::weight_grad)) return wrong("unknown pass");
   const auto kind = static_cast<Pass>(pass);
   if (activation < 0 || activation > static_cast<int64_t>(Activation::gelu_tanh)) return wrong("unknown activation");
@@ -166,20 +167,28 @@ ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer sec
     b = {bias->untyped_data(), *dtype, {1}};
   }
 
-  const Problem problem{.pass = kind,
-                        .batch = x->sizes[0],
-                        .channels = channels,
-                        .multiplier = multiplier,
-                        .d = axes[0],
-                        .h = axes[1],
-                        .w = axes[2],
-                        .x = x->array,
-                        .W = W->array,
-                        .b = b,
-                        .y = y->array,
-                        .activation = static_cast<Activation>(activation),
-                        .method = static_cast<Method>(method),
-                        .border = static_cast<Border>(pad_mode)};
+  problem = {.pass = kind,
+             .batch = x->sizes[0],
+             .channels = channels,
+             .multiplier = multiplier,
+             .d = axes[0],
+             .h = axes[1],
+             .w = axes[2],
+             .x = x->array,
+             .W = W->array,
+             .b = b,
+             .y = y->array,
+             .activation = static_cast<Activation>(activation),
+             .method = static_cast<Method>(method),
+             .border = static_cast<Border>(pad_mode)};
+  return ffi::Error::Success();
+}
+
+template <class... Rest>
+ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer second, ffi::RemainingArgs more,
+               ffi::Result<ffi::AnyBuffer> result, Rest... rest) {
+  Problem problem;
+  if (auto error = read_call(problem, first, second, more, result, rest...); error.failure()) return error;
   const Target& target = targets[active_target.load(std::memory_order_relaxed)];
   want_huge_pages(*result);
   try {
@@ -193,24 +202,56 @@ ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer sec
   return ffi::Error::Success();
 }
 
-XLA_FFI_DEFINE_HANDLER(handler, run,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .RemainingArgs()
-                           .Ret<ffi::AnyBuffer>()
-                           .Attr<int64_t>("kind")
-                           .Attr<bool>("channels_last")
-                           .Attr<int64_t>("activation")
-                           .Attr<int64_t>("method")
-                           .Attr<int64_t>("pad_mode")
-                           .Attr<ffi::Span<const int64_t>>("stride")
-                           .Attr<ffi::Span<const int64_t>>("pad")
-                           .Attr<ffi::Span<const int64_t>>("dilate"));
+template <class... Rest>
+ffi::Error run_on_gpu(cuda::Stream stream, int32_t device, ffi::ScratchAllocator scratch, ffi::AnyBuffer first,
+                      ffi::AnyBuffer second, ffi::RemainingArgs more, ffi::Result<ffi::AnyBuffer> result,
+                      Rest... rest) {
+  Problem problem;
+  if (auto error = read_call(problem, first, second, more, result, rest...); error.failure()) return error;
+  try {
+    const int64_t bytes = cuda::workspace_bytes(problem, device);
+    const std::optional<void*> workspace = bytes ? scratch.Allocate(static_cast<size_t>(bytes), 256) : nullptr;
+    if (!workspace) return ffi::Error(ffi::ErrorCode::kResourceExhausted, "depthwise: no memory for partial sums");
+    cuda::launch(problem, device, stream, *workspace);
+  } catch (const std::invalid_argument& refusal) {
+    return wrong(refusal.what());
+  } catch (const cuda::GpuError& failure) {
+    return ffi::Error(ffi::ErrorCode::kInternal, std::string("depthwise: ") + failure.what());
+  }
+  return ffi::Error::Success();
+}
+
+// Both handlers take the same operands and attributes, whatever they are told beside them.
+template <class Binding>
+auto with_operands(Binding binding) {
+  return std::move(binding)
+      .template Arg<ffi::AnyBuffer>()
+      .template Arg<ffi::AnyBuffer>()
+      .RemainingArgs()
+      .template Ret<ffi::AnyBuffer>()
+      .template Attr<int64_t>("kind")
+      .template Attr<bool>("channels_last")
+      .template Attr<int64_t>("activation")
+      .template Attr<int64_t>("method")
+      .template Attr<int64_t>("pad_mode")
+      .template Attr<ffi::Span<const int64_t>>("stride")
+      .template Attr<ffi::Span<const int64_t>>("pad")
+      .template Attr<ffi::Span<const int64_t>>("dilate");
+}
+
+using Steps = ffi::Span<const int64_t>;
+
+XLA_FFI_DEFINE_HANDLER(handler, (run<int64_t, bool, int64_t, int64_t, int64_t, Steps, Steps, Steps>),
+                       with_operands(ffi::Ffi::Bind().Ctx<ffi::ThreadPool>()));
+XLA_FFI_DEFINE_HANDLER(gpu_handler, (run_on_gpu<int64_t, bool, int64_t, int64_t, int64_t, Steps, Steps, Steps>),
+                       with_operands(ffi::Ffi::Bind()
+                                         .Ctx<ffi::PlatformStream<cuda::Stream>>()
+                                         .Ctx<ffi::DeviceOrdinal>()
+                                         .Ctx<ffi::ScratchAllocator>()));
 
 }  // namespace
 
 void* xla_handler() { return reinterpret_cast<void*>(handler); }
+void* xla_gpu_handler() { return reinterpret_cast<void*>(gpu_handler); }
 
 }  // namespace depthwise

@@ -3,7 +3,8 @@
 
 namespace depthwise {
 
-// The handler that XLA's foreign function interface takes.
+// The handlers that XLA's foreign function interface takes: of a CPU and of CUDA.
 void* xla_handler();
+void* xla_gpu_handler();
 
 }  // namespace depthwise

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 version: str
@@ -123,7 +123,8 @@ def default_threads() -> int: ...
 def cpus_of_quota(text: str, /) -> int: ...
 def find_openmp(library: str, /) -> bool: ...
 def has_openmp() -> bool: ...
-def xla_handler() -> Any: ...  # where the build has DEPTHWISE_JAX
+def xla_handler() -> Any: ...
+def xla_gpu_handler() -> Any: ...  # where the build has DEPTHWISE_JAX
 
 class GpuError(RuntimeError): ...
 
@@ -136,10 +137,10 @@ def gpu_sources() -> list[tuple[str, str]]: ...
 def gpu_run(
     kind: int,
     sizes: Sizes,
-    x: tuple[int, tuple[int, ...], int],
-    W: tuple[int, tuple[int, ...], int],
-    b: tuple[int, tuple[int, ...], int],
-    y: tuple[int, tuple[int, ...], int],
+    x: Place,
+    W: Place,
+    b: Place,
+    y: Place,
     activation: int,
     device: int,
     stream: int,
@@ -148,10 +149,10 @@ def gpu_run(
 def gpu_steps(
     kind: int,
     sizes: Sizes,
-    x: tuple[int, list[int], int],
-    W: tuple[int, list[int], int],
-    b: tuple[int, list[int], int],
-    y: tuple[int, list[int], int],
+    x: Place,
+    W: Place,
+    b: Place,
+    y: Place,
     activation: int,
     multiprocessors: int,
     workspace: int,

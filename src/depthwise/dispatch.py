@@ -14,6 +14,7 @@ from typing import Any
 FRAMEWORKS = {
     "torch": ("Tensor", "torch"),
     "jax": ("Array", "jax"),
+    "cupy": ("ndarray", "cupy"),
     "dask.array": ("Array", "dask"),
     "xarray": ("DataArray", "xarray"),
 }

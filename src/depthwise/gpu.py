@@ -31,8 +31,12 @@ def nvrtc_paths(driver: int, spec: Any = None) -> list[str]:
 
 @cache
 def find_nvrtc() -> None:
-    """Tell the engine where to look; `_core.GpuError` where there is no driver."""
-    _core.gpu_look_for_nvrtc(nvrtc_paths(_core.gpu_driver_version()))
+    """Tell the engine where to look."""
+    try:
+        driver = _core.gpu_driver_version()
+    except _core.GpuError:  # which a launch will say, too; what is only lowered needs none
+        driver = 10**6
+    _core.gpu_look_for_nvrtc(nvrtc_paths(driver))
 
 
 def run(

@@ -49,6 +49,11 @@ class Transpose(Function):
         return (Transpose(inverse)(gy),)
 
 
+def as_ndarray(a: Any) -> AnyArray:
+    """An array of what NumPy computes, which may be a scalar; CuPy's are arrays."""
+    return np.asarray(a) if isinstance(a, np.generic) else a
+
+
 class BroadcastTo(Function):
     """x repeated along axes of size 1 and new leading ones."""
 
@@ -73,7 +78,7 @@ class Sum(Function):
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
         (x,) = arrays
         self.before = x.shape
-        return np.asarray(x.sum(axis=self.axes, keepdims=self.keepdims, dtype=x.dtype))
+        return as_ndarray(x.sum(axis=self.axes, keepdims=self.keepdims, dtype=x.dtype))
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         kept = tuple(1 if i in self.axes else n for i, n in enumerate(self.before))
@@ -102,7 +107,7 @@ class GetItem(Function):
 
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
         self.before = arrays[0].shape
-        return np.asarray(arrays[0][self.key])
+        return as_ndarray(arrays[0][self.key])
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         return (Scatter(self.key, self.before)(gy),)
@@ -115,7 +120,7 @@ class Scatter(Function):
         self.key, self.shape = key, shape
 
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
-        gx = np.zeros(self.shape, arrays[0].dtype)
+        gx = np.zeros_like(arrays[0], shape=self.shape)
         np.add.at(gx, self.key, arrays[0])
         return gx
 
@@ -133,7 +138,7 @@ class _Elementwise(Function):
     def forward(self, *arrays: AnyArray) -> AnyArray:
         self.shapes = [a.shape for a in arrays]
         self.dtypes = [a.dtype for a in arrays]
-        return np.asarray(self.compute(*arrays))
+        return as_ndarray(self.compute(*arrays))
 
     def compute(self, *arrays: AnyArray) -> AnyArray:
         raise NotImplementedError
@@ -221,7 +226,7 @@ class ReLU(_Elementwise):
     retains = (0,)
 
     def compute(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
-        return np.maximum(arrays[0], np.zeros((), arrays[0].dtype))
+        return np.maximum(arrays[0], arrays[0].dtype.type(0))
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         return (gy * (retained[0].array > 0).astype(gy.dtype),)

@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import passes
-from ..arrays import check_array, empty
+from ..arrays import empty
+from ..cupy import passes as gpu_passes
+from ..cupy.arrays import check_cupy, is_cupy
 from ..geometry import Geometry, geometry
 from ..samples import image_shape
 from .arithmetic import BroadcastTo, Reshape, cast
 from .graph import Function
-from .variable import Variable, as_variable
+from .variable import Variable, as_array, as_variable, check_data, is_array
 
 AnyArray = npt.NDArray[Any]
 Gradients = Sequence[Variable | None]
@@ -42,14 +44,15 @@ class Convolution(_Operator):
     """y from x, W and perhaps b."""
 
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
-        return passes.forward(self.geometry, *arrays)
+        return (gpu_passes.forward_of if is_cupy(arrays[0]) else passes.forward)(self.geometry, *arrays)
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         x, W = retained
         gx = self._input_grad(gy, W, x) if needs[0] else None
         if len(needs) == 2:
             return gx, self._weight_grad(x, gy, W) if needs[1] else None
-        gb = np.empty(gy.shape[1], gy.dtype) if needs[1] and needs[2] else None
+        fused = needs[1] and needs[2] and not is_cupy(gy.array)
+        gb = np.empty(gy.shape[1], gy.dtype) if fused else None
         gW = self._weight_grad(x, gy, W, gb) if needs[1] else None
         return gx, gW, BiasGrad(gb)(gy) if needs[2] else None
 
@@ -58,7 +61,7 @@ class InputGrad(_Operator):
     """gx from gy and W."""
 
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
-        return passes.input_grad(self.geometry, *arrays)
+        return (gpu_passes.input_grad_of if is_cupy(arrays[0]) else passes.input_grad)(self.geometry, *arrays)
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         g, W = retained
@@ -77,6 +80,8 @@ class WeightGrad(_Operator):
 
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
         x, gy = arrays
+        if is_cupy(x):
+            return gpu_passes.weight_grad_of(self.geometry, x, gy, self.dtype)
         gW = empty(self.geometry.W_shape, self.dtype)
         passes.weight_grad(self.geometry, x, gy, gW, self.gb)
         self.gb = None  # the graph need not keep it
@@ -99,7 +104,9 @@ class BiasGrad(Function):
     def forward(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
         self.before = arrays[0].shape
         gb, self.gb = self.gb, None
-        return passes.bias_grad(arrays[0]) if gb is None else gb
+        if gb is not None:
+            return gb
+        return (gpu_passes if is_cupy(arrays[0]) else passes).bias_grad(arrays[0])
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         return (BroadcastTo(self.before)(Reshape((-1, *[1] * (len(self.before) - 2)))(gy)),)
@@ -110,14 +117,17 @@ def depthwise_convolution(
 ) -> Variable:
     """:func:`depthwise.depthwise_convolution_2d`, or its like for one or three, of NumPy arrays and Variables."""
     for name, a in (("x", x), ("W", W), ("b", b)):
-        if not isinstance(a, np.ndarray | Variable) and not (name == "b" and a is None):
+        if not isinstance(a, Variable) and not is_array(a) and not (name == "b" and a is None):
             msg = f"{name} must be a NumPy array or a Variable, got {type(a).__name__}"
             raise TypeError(msg)
-        if isinstance(a, np.ndarray):
-            check_array(name, a)
+        if is_array(a):
+            check_data(name, a)
         if isinstance(a, Variable) and a.array is None:
             msg = f"{name} is a Variable without an array"
             raise TypeError(msg)
+    arrays = {name: as_array(a) for name, a in (("x", x), ("W", W), ("b", b))}
+    if any(is_cupy(a) for a in arrays.values()):
+        check_cupy(next(a for a in arrays.values() if is_cupy(a)), **arrays)
     passes.check_bias_dtype(x, b)
     if (x.ndim, W.ndim) == (spatial + 2, spatial + 3):
         return _per_sample(spatial, as_variable(x), as_variable(W), b, stride, pad, dilate, method, pad_mode)

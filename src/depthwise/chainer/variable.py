@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import check_array
+from ..cupy.arrays import is_cupy
 from . import arithmetic
 from .backward import backward
 from .graph import Function, Node, check_gradient
@@ -23,6 +25,20 @@ def _refusing(operator: str) -> Callable[[Any, object], bool]:
         raise TypeError(msg)
 
     return compare
+
+
+def is_array(a: object) -> bool:
+    """Whether this is an array of NumPy or of CuPy."""
+    return isinstance(a, np.ndarray) or is_cupy(a)
+
+
+def check_data(name: str, a: Any) -> AnyArray:
+    """An array that means what its memory holds, for a Variable; TypeError for anything else."""
+    if is_cupy(a):
+        return a  # type: ignore[no-any-return]
+    if not isinstance(a, np.generic):
+        check_array(name, a)
+    return np.asarray(a)
 
 
 class Variable:
@@ -59,9 +75,7 @@ class Variable:
     def __init__(
         self, data: Any = None, *, name: str | None = None, grad: Any = None, requires_grad: bool = True
     ) -> None:
-        if data is not None and not isinstance(data, np.generic):
-            check_array("data of a Variable", data)
-        self._array: AnyArray | None = None if data is None else np.asarray(data)
+        self._array: AnyArray | None = None if data is None else check_data("data of a Variable", data)
         self._grad: Variable | None = None
         self.name = name
         self.node = Node(self, requires_grad)
@@ -87,9 +101,7 @@ class Variable:
 
     @array.setter
     def array(self, value: AnyArray) -> None:
-        if not isinstance(value, np.generic):
-            check_array("array of a Variable", value)
-        self._array = np.asarray(value)
+        self._array = check_data("array of a Variable", value)
 
     data = array
 
@@ -115,8 +127,8 @@ class Variable:
 
     @property
     def xp(self) -> Any:
-        """The array module: numpy."""
-        return np
+        """The array module, numpy or cupy, as the array is of one or the other."""
+        return sys.modules["cupy"] if is_cupy(self._array) else np
 
     def __len__(self) -> int:
         return len(self._data())
@@ -142,7 +154,8 @@ class Variable:
 
     def __repr__(self) -> str:
         head = "variable" if self.name is None else f"variable {self.name}"
-        return f"{head}({'None' if self._array is None else np.array2string(self._array, separator=', ')})"
+        array = self._array.get() if is_cupy(self._array) else self._array  # type: ignore[union-attr]
+        return f"{head}({'None' if array is None else np.array2string(array, separator=', ')})"
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy is a leaf, as Chainer's is: the graph stays behind.
@@ -245,11 +258,11 @@ class Variable:
         if isinstance(other, Variable):
             return other
         if isinstance(other, int | float | np.number) or (isinstance(other, np.ndarray) and other.ndim == 0):
-            return self._new(np.asarray(other, self.dtype))
+            return self._new(self.xp.asarray(other, self.dtype))
         return as_variable(other)
 
     def _apply(self, function: Function, other: Any, swapped: bool = False) -> Any:
-        if not isinstance(other, _OPERANDS):
+        if not _is_operand(other):
             return NotImplemented
         operand = self._operand(other)
         return function(operand, self) if swapped else function(self, operand)
@@ -263,7 +276,7 @@ class Variable:
     __radd__, __rmul__ = __add__, __mul__
 
     def __sub__(self, other: Any) -> Any:
-        return self + -self._operand(other) if isinstance(other, _OPERANDS) else NotImplemented
+        return self + -self._operand(other) if _is_operand(other) else NotImplemented
 
     def __rsub__(self, other: Any) -> Any:
         return -self + other
@@ -334,7 +347,8 @@ class Variable:
         raise TypeError(msg)
 
 
-_OPERANDS = Variable, np.ndarray, np.generic, int, float
+def _is_operand(other: Any) -> bool:
+    return isinstance(other, Variable | np.ndarray | np.generic | int | float) or is_cupy(other)
 
 
 def as_variable(obj: Any) -> Variable:

@@ -35,10 +35,11 @@ def primitive(name: str, aval: Callable[..., Any]) -> Any:
     return p
 
 
-def lower(p: Any, *, cpu: Callable[..., Any], others: Callable[..., Any]) -> None:
-    """Have a primitive compiled as these functions of JAX's arrays."""
+def lower(p: Any, *, others: Callable[..., Any], **platforms: Callable[..., Any]) -> None:
+    """Have a primitive compiled as these functions of JAX's arrays, by the platforms' names."""
     mlir.register_lowering(p, mlir.lower_fun(others, multiple_results=False))
-    mlir.register_lowering(p, mlir.lower_fun(cpu, multiple_results=False), platform="cpu")
+    for platform, compute in platforms.items():
+        mlir.register_lowering(p, mlir.lower_fun(compute, multiple_results=False), platform=platform)
     if SPLITS:
         prim_requires_devices_during_lowering.add(p)  # they lower to what is split over devices
 

@@ -1,4 +1,4 @@
-"""The primitives on a CPU: calls of the engine through XLA's foreign function interface, shard by shard.
+"""The primitives on a CPU and on CUDA: calls of the engine through XLA's foreign function interface, shard by shard.
 
 Arrays sharded along the batch or the channels stay so, since each channel of each image is computed alone; a weight
 gradient is then added up over the shards of the batch.
@@ -7,7 +7,7 @@ gradient is then added up over the shards of the batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, wraps
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from .. import _core
+from .. import _core, gpu
 from ..enums import FORWARD, INPUT_GRAD, METHODS, PAD_MODES, WEIGHT_GRAD
 from ..runtime import active_target
 from . import internals
@@ -26,6 +26,7 @@ from .steps import Steps
 _HANDLER = "depthwise"
 active_target()  # the handler asks for the active target, so there has to be one
 jax.ffi.register_ffi_target(_HANDLER, _core.xla_handler(), platform="cpu")
+jax.ffi.register_ffi_target(_HANDLER, _core.xla_gpu_handler(), platform="CUDA")
 
 
 class _Job(NamedTuple):
@@ -49,6 +50,17 @@ def input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
 def weight_grad(x: Any, gy: Any, *, steps: Steps, kernel: Any, dtype: Any) -> Any:
     """GW of x and gy."""
     return _run(_Job(WEIGHT_GRAD, steps), (x, gy), steps.W_shape(x.shape, kernel), dtype)
+
+
+def on_cuda(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """One of these functions for arrays on a GPU, whose handler compiles kernels when it is first called."""
+
+    @wraps(compute)
+    def of_gpu_arrays(*operands: Any, **steps: Any) -> Any:
+        gpu.find_nvrtc()
+        return compute(*operands, **steps)
+
+    return of_gpu_arrays
 
 
 def _run(job: _Job, operands: Sequence[Any], shape: Sequence[Any], dtype: Any) -> Any:

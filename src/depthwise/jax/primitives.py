@@ -246,7 +246,10 @@ def _xla_weight_grad(x: Any, gy: Any, *, steps: Steps, kernel: Any, dtype: Any) 
     return jax.linear_transpose(lambda W: _xla_conv(x, W, steps=steps), W)(gy)[0]
 
 
-lower(conv_p, cpu=lowering.conv, others=_xla_conv)
-lower(conv_fused_p, cpu=lowering.conv, others=_xla_conv)
-lower(input_grad_p, cpu=lowering.input_grad, others=_xla_input_grad)
-lower(weight_grad_p, cpu=lowering.weight_grad, others=_xla_weight_grad)
+for primitive_, ours, xla in (
+    (conv_p, lowering.conv, _xla_conv),
+    (conv_fused_p, lowering.conv, _xla_conv),
+    (input_grad_p, lowering.input_grad, _xla_input_grad),
+    (weight_grad_p, lowering.weight_grad, _xla_weight_grad),
+):
+    lower(primitive_, cpu=ours, cuda=lowering.on_cuda(ours), others=xla)
