@@ -3,6 +3,7 @@
 What is planned, compiled and told to the kernels is the engine's own: only the driver is ours.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -32,22 +33,22 @@ extern "C" void run(const char*, unsigned blocks, unsigned threads, const depthw
 extern "C" void run(const char* entry, unsigned blocks, unsigned threads,
                     const depthwise::cuda::WeightGradParameters* p) {
   using namespace depthwise::cuda;
-  const bool total = std::strcmp(entry, "weight_grad_total") == 0;
-  std::vector<Value> shared(slots * DW_THREADS);
-  std::vector<Sum> shared_total(DW_THREADS);
+  const bool total = __builtin_strcmp(entry, "weight_grad_total") == 0;
+  static Value shared[slots * DW_THREADS];
+  static Sum shared_total[DW_THREADS];
   for (unsigned block = 0; block < blocks; ++block) {
-    for (Value& sum : shared) sum = Sum(NAN);
-    for (Sum& sum : shared_total) sum = NAN;
+    for (Value& sum : shared) sum = Sum(__builtin_nan(""));
+    for (Sum& sum : shared_total) sum = __builtin_nan("");
     for (int thread = 0; thread < static_cast<int>(threads); ++thread)
       if (total)
-        sum_parts(*p, shared_total.data(), thread, block);
+        sum_parts(*p, shared_total, thread, block);
       else
-        sum_share(*p, shared.data(), thread, block);
+        sum_share(*p, shared, thread, block);
     for (int thread = 0; thread < static_cast<int>(threads); ++thread)
       if (total)
-        write_weight(*p, shared_total.data(), thread, block);
+        write_weight(*p, shared_total, thread, block);
       else
-        sum_members(*p, shared.data(), thread, block);
+        sum_members(*p, shared, thread, block);
   }
 }""",
     "fold.cuh": """
@@ -59,38 +60,50 @@ extern "C" void run(const char*, unsigned blocks, unsigned threads, const depthw
 }
 
 
+_changes: tuple[tuple[str, str, str], ...] = ()  # planted faults: (source, before, after)
+
+
+@contextlib.contextmanager
+def fault(source: str, before: str, after: str):
+    """Kernels whose source has, in its only place, something else."""
+    global _changes
+    assert dict(_core.gpu_sources())[source].count(before) == 1, "this fault has lost its place"
+    _changes = ((source, before, after),)
+    try:
+        yield
+    finally:
+        _changes = ()
+
+
 @functools.cache
-def _folder() -> Path:
+def _folder(changes: tuple[tuple[str, str, str], ...]) -> Path:
     """Compiled kernels, shared by the processes of a test run and kept from one run to the next."""
-    text = "".join(name + source for name, source in _core.gpu_sources()) + HEADER.read_text() + "".join(_RUN.values())
+    sources = dict(_core.gpu_sources(), **{"gpu.cuh": "#pragma once\n"})
+    for source, before, after in changes:
+        sources[source] = sources[source].replace(before, after)
+    text = "".join(name + source for name, source in sources.items()) + HEADER.read_text() + "".join(_RUN.values())
     name = "depthwise-on-cpu-" + hashlib.sha256(text.encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    for name, source in _core.gpu_sources():
-        if name != "gpu.cuh" and not (folder / name).exists():
-            _written(folder / name, source)
-    if not (folder / "gpu.cuh").exists():
-        _written(folder / "gpu.cuh", "#pragma once\n")
+    for name, source in sources.items():
+        if not (folder / name).exists():
+            unfinished = folder / f"{name}.{os.getpid()}"
+            unfinished.write_text(source)
+            unfinished.rename(folder / name)
     return folder
 
 
-def _written(path: Path, text: str) -> None:
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(text)
-    unfinished.rename(path)
-
-
 @functools.cache
-def _library(source: str, options: str) -> ctypes.CDLL:
-    folder = _folder()
+def _library(source: str, options: str, changes: tuple[tuple[str, str, str], ...]) -> ctypes.CDLL:
+    folder = _folder(changes)
     name = hashlib.sha256((source + options).encode()).hexdigest()[:24]
     path = folder / f"{name}.so"
     if not path.exists():
         program = folder / f"{name}.{os.getpid()}.cpp"
         program.write_text(f'#include "{HEADER}"\n#include "{source}"\n{_RUN[source]}\n')
         built = folder / f"{name}.{os.getpid()}.so"
-        flags = ["-std=c++20", "-O1", "-fno-tree-vectorize", "-ffp-contract=off", "-w"]
-        command = ["g++", *flags, "-shared", "-fPIC"]
+        # Without -w the options' unused branches would be a page of warnings for each kernel.
+        command = ["g++", "-std=c++20", "-O0", "-ffp-contract=off", "-w", "-shared", "-fPIC"]
         subprocess.run([*command, *options.split(), f"-I{folder}", str(program), "-o", str(built)], check=True)
         built.rename(path)
         program.unlink()
@@ -101,25 +114,32 @@ def available() -> bool:
     return shutil.which("g++") is not None
 
 
-def _place(a, code):
+def _place(a):
+    if a is None:
+        return 0, [], 0
+    code = dtype_code("an array", a.dtype)
     a = bits(a, code)
     return a.ctypes.data, [s // a.itemsize for s in a.strides], code
 
 
-def steps(kind, g, x, W, b, y, activation=0, multiprocessors=MULTIPROCESSORS, workspace=0):
-    """(bytes of workspace, launches) that a GPU would be given for these arrays."""
-    codes = [dtype_code("an array", a.dtype) if a is not None else 0 for a in (x, W, b, y)]
-    places = [(0, [], 0) if a is None else _place(a, code) for a, code in zip((x, W, b, y), codes, strict=True)]
-    return _core.gpu_steps(kind, g.sizes, *places, activation, multiprocessors, workspace)
-
-
-def run(kind, g, x, W, b, y, activation=0, multiprocessors=MULTIPROCESSORS):
-    """Compute a pass; the array that it gives is already there."""
-    size, _ = steps(kind, g, x, W, b, y, activation, multiprocessors)
+def run_places(kind, sizes, x, W, b, y, activation=0, multiprocessors=MULTIPROCESSORS):
+    """As :func:`depthwise.gpu.run`, of places in the memory of this machine."""
+    rest = kind, sizes, x, W, b, y, activation, multiprocessors
+    size, _ = _core.gpu_steps(*rest, 0)
     workspace = np.full(max(size, 8), 0xFF, np.uint8)  # NaN, whatever it is read as
-    _, launches = steps(kind, g, x, W, b, y, activation, multiprocessors, workspace.ctypes.data)
+    _, launches = _core.gpu_steps(*rest, workspace.ctypes.data)
     for source, entry, options, blocks, threads, parameters in launches:
-        _library(source, options).run(entry.encode(), blocks, threads, parameters)
+        _library(source, options, _changes).run(entry.encode(), blocks, threads, parameters)
+
+
+def run_in_place_of_gpu(kind, sizes, x, W, b, y, activation, device, stream, allocate):
+    """For a test to put in the place of :func:`depthwise.gpu.run`."""
+    run_places(kind, sizes, x, W, b, y, activation)
+
+
+def run(kind, g, x, W, b, y, **more):
+    """Compute a pass; the array that it gives is already there."""
+    run_places(kind, g.sizes, *map(_place, (x, W, b, y)), **more)
 
 
 def forward(g, x, W, b=None, y=None, **more):

@@ -2,11 +2,7 @@
 // Compiled with a source as `-include`d by tests/gpu_on_cpu.py; a block's barrier is the end of one loop over its
 // threads.
 #pragma once
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <vector>
+#include <stdint.h>  // and no more, which every kernel would be compiled with
 
 #define __device__
 #define __global__
@@ -16,7 +12,13 @@
 #define __launch_bounds__(...)
 #define __shared__ static
 
-using std::erfc, std::exp, std::isfinite, std::tanh;
+inline float exp(float x) { return __builtin_expf(x); }
+inline double exp(double x) { return __builtin_exp(x); }
+inline float tanh(float x) { return __builtin_tanhf(x); }
+inline double tanh(double x) { return __builtin_tanh(x); }
+inline float erfc(float x) { return __builtin_erfcf(x); }
+inline double erfc(double x) { return __builtin_erfc(x); }
+inline bool isfinite(double x) { return __builtin_isfinite(x); }
 
 struct Index {
   unsigned x;
@@ -30,15 +32,15 @@ template <class To, class From>
 To same_bits(From from) {
   static_assert(sizeof(To) == sizeof(From));
   To to;
-  std::memcpy(&to, &from, sizeof to);
+  __builtin_memcpy(&to, &from, sizeof to);
   return to;
 }
 inline float __uint_as_float(unsigned bits) { return same_bits<float>(bits); }
 inline unsigned __float_as_uint(float value) { return same_bits<unsigned>(value); }
 inline float __double2float_rz(double value) {
   const float nearest = static_cast<float>(value);
-  if (!isfinite(value) || std::fabs(static_cast<double>(nearest)) <= std::fabs(value)) return nearest;
-  return std::nextafter(nearest, 0.0f);
+  if (!isfinite(value) || __builtin_fabs(static_cast<double>(nearest)) <= __builtin_fabs(value)) return nearest;
+  return __builtin_nextafterf(nearest, 0.0f);
 }
 
 namespace depthwise::cuda {
