@@ -59,7 +59,7 @@ struct WeightGradParameters {
   unsigned blocks;     // by channels: blocks that have work; planar: such groups
   int parts, chunks;
   Divisor parts_divisor;
-  long long items;  // tiles of all images
+  int items;  // tiles of all images
   Divisor col_tiles, row_tiles, depths;
 };
 

@@ -248,13 +248,14 @@ class Correlation {
       if (threads_of_an_image(tile_) * p_.batch < wanted_threads_ / 4) continue;
       if (lines_of(p_.h, tile_.rows, tile_.tap_rows, gradient_) <= most_lines) break;
     }
-    // Columns of a tile begin at a multiple of what is written at a time where all tiles do.
-    const int64_t vector = vector_of(written_, cols_.size);
-    if (planar_ && tile_.read_vector > 1 && tile_.cols % vector == 0) tile_.written_vector = vector;
+    tile_.written_vector = tile_.read_vector;
   }
 
   void choose_vector(bool sequence) {
-    const int64_t vector = planar_ ? vector_of(read_, gradient_ ? p_.w.out : p_.w.size) : 1;
+    // Results that cannot be stored as vectors, too, would be stored by halves of sectors and less.
+    const int64_t vector = planar_ ? std::min(vector_of(read_, gradient_ ? p_.w.out : p_.w.size),
+                                              vector_of(written_, cols_.size))
+                                   : 1;
     if (vector == 1 || step_of(p_.w, gradient_) != 1 || p_.w.stride > 4) return;
     const int64_t beat = gradient_ ? vector * p_.w.stride : vector;
     choose_chunk(p_, gradient_, sequence ? 1 : 12, beat, tile_);
@@ -408,7 +409,7 @@ GpuPlan plan_of_weight_grad(const Problem& p, int multiprocessors) {
   const int64_t parts = std::max<int64_t>(ceil_div(ceil_div(items, items_of_a_share), sharers), 1);
   const int64_t slots = tile.tap_rows * tile.tap_cols + has_bias, taps = p.d.kernel * p.h.kernel * p.w.kernel;
   const int64_t blocks = out_blocks * parts * chunks, totals = outs * (taps + has_bias);
-  if (blocks > most_threads || totals > most_threads || items > most_threads)
+  if (blocks > most_threads || totals > most_threads || items > most_of_an_axis)
     throw std::invalid_argument("the arrays are too large for one launch of a GPU kernel");
   if (totals == 0) return plan;
   const bool wide = accumulator(p) == DType::f64;
@@ -449,7 +450,7 @@ GpuPlan plan_of_weight_grad(const Problem& p, int multiprocessors) {
   out.parts = static_cast<int>(parts);
   out.chunks = static_cast<int>(chunks);
   out.parts_divisor = divisor(parts);
-  out.items = items;
+  out.items = static_cast<int>(items);
   out.col_tiles = divisor(lines);
   out.row_tiles = divisor(row_tiles);
   out.depths = divisor(p.d.out);

@@ -56,7 +56,7 @@ struct Task {
   const Gradient* gy;  // likewise
   int out, member, part, chunk;
   int tap_plane, first_tap_row, first_tap_col;
-  int begin, end;  // of its items
+  int first, apart;  // its items: neighbouring ones are others', which then read what is near at the same time
 };
 
 // False where there is no work for the thread.
@@ -74,10 +74,8 @@ __device__ __forceinline__ bool find_task(const WeightGradParameters& p, int thr
   task.tap_plane = task.chunk / (row_chunks * col_chunks);
   task.first_tap_row = task.chunk / col_chunks % row_chunks * tap_rows;
   task.first_tap_col = task.chunk % col_chunks * tap_cols;
-  const long long shares = planar ? p.parts : p.parts * p.members;
-  const long long share = planar ? task.part : task.part * p.members + seat.member;
-  task.begin = static_cast<int>(p.items * share / shares);
-  task.end = static_cast<int>(p.items * (share + 1) / shares);
+  task.first = planar ? task.part : task.part * p.members + seat.member;
+  task.apart = planar ? p.parts : p.parts * p.members;
   const int channel = static_cast<int>(quotient(static_cast<unsigned>(task.out), p.multiplier));
   task.x = static_cast<const Read*>(p.x) + channel * p.x_strides.channel;
   task.gy = static_cast<const Gradient*>(p.gy) + task.out * p.gy_strides.channel;
@@ -111,7 +109,7 @@ __device__ __forceinline__ Sum single_tap(const WeightGradParameters& p, const T
   const int a = task.first_tap_row + slot / tap_cols, b = task.first_tap_col + slot % tap_cols;
   Sum sum = 0;
 #pragma unroll 1
-  for (int item = task.begin; item < task.end; ++item) {
+  for (int item = task.first; item < p.items; item += task.apart) {
     const Tile tile = find_tile(p, task, item);
     if (tile.plane < 0 && !bias) continue;
 #pragma unroll 1
@@ -190,7 +188,7 @@ __device__ __forceinline__ void sum_share(const WeightGradParameters& p, Value* 
 #pragma unroll
   for (int slot = 0; slot < slots; ++slot) sum[slot] = Sum(0);
 #pragma unroll 1
-  for (int item = task.begin; item < task.end; ++item) add_tile(sum, p, task, find_tile(p, task, item));
+  for (int item = task.first; item < p.items; item += task.apart) add_tile(sum, p, task, find_tile(p, task, item));
 
   // Zeros beside an image times what is not finite are none of a sum: it is then formed once more.
   Sum doubt = 0;
