@@ -13,7 +13,9 @@ import argparse
 import json
 import math
 import os
+import re
 import statistics
+import struct
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -48,21 +50,18 @@ def geometry_of(layer: dict[str, Any], batch: int) -> Geometry:
 
 
 def _strides(shape: tuple[int, ...], layout: str) -> list[int]:
-    n, c, h, w = shape
+    _, c, h, w = shape
     return [c * h * w, h * w, w, 1] if layout == "planar" else [c * h * w, 1, w * c, c]
 
 
-def kernels(layer: dict[str, Any], batch: int, layout: str, dtype: str) -> set[tuple[str, str]]:
-    """(source, options) of all that the passes of a layer need."""
+def _kernel(layer: dict[str, Any], batch: int, layout: str, dtype: str, kind: int) -> tuple[str, str]:
+    """(source, options) of what a pass of a layer needs."""
     g, code = geometry_of(layer, batch), DTYPES[dtype]
     x, y = ((0, _strides(shape, layout), code) for shape in (g.x_shape, g.y_shape))
     row = math.prod(g.W_shape[2:])
     W = 0, [row, g.multiplier * row, g.W_shape[3], 1], code
-    found = set()
-    for kind in PASSES.values():
-        _, steps = _core.gpu_steps(kind, g.sizes, x, W, gpu.NOTHING, y, 0, PROCESSORS, 0)
-        found |= {(source, options) for source, _, options, *_ in steps}
-    return found
+    _, steps = _core.gpu_steps(kind, g.sizes, x, W, gpu.NOTHING, y, 0, PROCESSORS, 0)
+    return steps[0][0], steps[0][2]
 
 
 def _keep(kernel: tuple[str, str, int]) -> None:
@@ -71,107 +70,164 @@ def _keep(kernel: tuple[str, str, int]) -> None:
 
 
 def keep(problems: list[tuple[Any, ...]], architecture: int) -> None:
-    every = sorted(set().union(*(kernels(*p) for p in problems)))
+    every = sorted({_kernel(*p, kind) for p in problems for kind in PASSES.values()})
     print(f"{len(every)} kernels into {_core.gpu_cache_folder()}", file=sys.stderr)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(_keep, [(*kernel, architecture) for kernel in every], chunksize=4))
 
 
-def measure(problems: list[tuple[Any, ...]], rounds: int) -> dict[str, Any]:
+def table(architecture: int) -> None:
+    """Registers, spilled bytes and instructions an output of the kernels of 3, 5 and 7 taps a side, as Markdown."""
+    gpu.find_nvrtc()
+    print("| pass | dtype | memory | taps | tile | registers | spilled bytes | instructions | for each output |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for which in PASSES:
+        for dtype in ("float32", "bfloat16"):
+            for layout in ("planar", "channels_last"):
+                for k in (3, 5, 7):
+                    layer = {"C": 64, "M": 1, "size": [56, 56], "kernel": [k, k], "stride": [1, 1], "dilate": [1, 1]}
+                    layer["pad"] = [k // 2, k // 2]
+                    source, options = _kernel(layer, 32, layout, dtype, PASSES[which])
+                    code, log = _core.gpu_compile(source, options, architecture)
+                    said = dict(re.findall(r"-DDW_(\w+)=(\w+)", options))
+                    of_kernel = log.split("Compiling entry function")[-1]
+                    if which == "weight_grad":
+                        of_kernel = next(t for t in log.split("Compiling entry function") if "'weight_grad'" in t)
+                    registers = re.findall(r"Used (\d+) registers", of_kernel)[0]
+                    spilled = re.findall(r"(\d+) bytes spill stores", of_kernel)[0]
+                    name = "weight_grad" if which == "weight_grad" else "correlate"
+                    count = instructions(code, name)
+                    outputs = int(said["ROWS"]) * int(said["COLS"]) * (1 + int(said["PAIR"]))
+                    row = which, dtype, layout, f"{k}x{k}", f"{said['ROWS']}x{said['COLS']}"
+                    print("| " + " | ".join([*row, registers, spilled, str(count), f"{count / outputs:.0f}"]) + " |")
+
+
+def instructions(code: bytes, entry: str) -> int:
+    """Of a kernel in an ELF file of machine code, at 16 bytes each; loops count once."""
+    at, size, count, names = (*struct.unpack_from("<Q", code, 40), *struct.unpack_from("<HHH", code, 58))
+    sections = [struct.unpack_from("<IIQQQQ", code, at + i * size) for i in range(count)]
+    strings = sections[names][4]
+    for name, _, _, _, _, length in sections:
+        start = strings + name
+        if code[start : code.index(b"\0", start)] == f".text.{entry}".encode():
+            return int(length) // 16
+    raise ValueError(entry)
+
+
+def _times(ways: dict[str, Any], rounds: int, spoiler: Any) -> dict[str, float]:
+    """Medians of seconds, all ways in turn, each after the second-level cache was overwritten."""
     import torch
-    from torch.nn import grad as torch_grad
+
+    for way in ways.values():
+        way()
+        way()
+    events = []
+    for _ in range(rounds):
+        for name, way in ways.items():
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            spoiler.zero_()
+            begin.record()
+            way()
+            end.record()
+            events.append((name, begin, end))
+    torch.cuda.synchronize()
+    return {
+        name: statistics.median(begin.elapsed_time(end) / 1e3 for n, begin, end in events if n == name) for name in ways
+    }
+
+
+def _copy_rate(rounds: int, spoiler: Any) -> float:
+    """Bytes read and written a second."""
+    import torch
+
+    arrays = [torch.empty(1 << 28, dtype=torch.float32, device="cuda") for _ in range(2)]
+    seconds = _times({"copy": lambda: arrays[0].copy_(arrays[1])}, rounds, spoiler)["copy"]
+    return 2 * arrays[0].nbytes / seconds
+
+
+def _ways(layer: dict[str, Any], g: Geometry, layout: str, dtype: str) -> dict[str, dict[str, Any]]:
+    """For each pass: ours, PyTorch's in both memory formats, and the reference in float64."""
+    import torch
     from torch.nn import functional as F  # noqa: N812
 
     import depthwise.torch  # noqa: F401 - registers the operators
 
+    ours, kind = torch.ops.depthwise, getattr(torch, dtype)
+    formats = {"planar": torch.contiguous_format, "channels_last": torch.channels_last}
+    x, gy = (torch.randn(s, device="cuda").to(kind) for s in (g.x_shape, g.y_shape))
+    weight = torch.randn((g.y_shape[1], 1, *g.W_shape[2:]), device="cuda").to(kind)
+    stride, pad, dilate = (tuple(layer[step]) for step in ("stride", "pad", "dilate"))
+    steps = stride, [p for p in pad for _ in range(2)], dilate, "direct", "constant"
+    groups, last = layer["C"], layout == "channels_last"
+
+    def theirs(which: str, x: Any, gy: Any, weight: Any) -> Any:
+        if which == "forward":
+            return lambda: F.conv2d(x, weight, None, stride, pad, dilate, groups)
+        mask = [which == "input_grad", which == "weight_grad", False]
+        more = None, stride, pad, dilate, False, (0, 0), groups, mask
+        return lambda: torch.ops.aten.convolution_backward(gy, x, weight, *more)[not mask[0]]
+
+    laid = {name: [a.contiguous(memory_format=f) for a in (x, gy)] for name, f in formats.items()}
+    a, b = laid[layout]
+    calls = {
+        "forward": lambda: ours.conv(a, weight, None, *steps),
+        "input_grad": lambda: ours.conv_input_grad(b, weight, list(g.x_shape), last, kind, *steps),
+        "weight_grad": lambda: ours.conv_weight_grad(a, b, list(g.W_shape[2:]), kind, *steps),
+    }
+    return {
+        which: {
+            "ours": call,
+            **{f"PyTorch {name}": theirs(which, *arrays, weight) for name, arrays in laid.items()},
+            "reference": theirs(which, x.double(), gy.double(), weight.double()) if x.numel() < 3e6 else None,
+        }
+        for which, call in calls.items()
+    }
+
+
+def measure(problems: list[tuple[Any, ...]], rounds: int, output: Path | None) -> dict[str, Any]:
+    import torch
+
     torch.backends.cudnn.benchmark = True
-    device = torch.device("cuda")
-    ours = torch.ops.depthwise
-    spoiler = torch.empty(1 << 29, dtype=torch.uint8, device=device)
-
-    def medians(ways: dict[str, Any]) -> dict[str, float]:
-        for way in ways.values():
-            way()
-            way()
-        times: dict[str, list[float]] = {name: [] for name in ways}
-        events = []
-        for _ in range(rounds):
-            for name, way in ways.items():
-                begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-                spoiler.zero_()
-                begin.record()
-                way()
-                end.record()
-                events.append((name, begin, end))
-        torch.cuda.synchronize()
-        for name, begin, end in events:
-            times[name].append(begin.elapsed_time(end) / 1e3)
-        return {name: statistics.median(t) for name, t in times.items()}
-
-    source, target = (torch.empty(1 << 28, dtype=torch.float32, device=device) for _ in range(2))
-    copied = 2 * source.nbytes / medians({"copy": lambda: target.copy_(source)})["copy"]
-    del source, target
-    properties = torch.cuda.get_device_properties(device)
-    clock = getattr(properties, "clock_rate", 1_980_000) * 1e3
-    multiply_adds = properties.multi_processor_count * 128 * clock
-    rows = []
+    spoiler = torch.empty(1 << 29, dtype=torch.uint8, device="cuda")
+    properties = torch.cuda.get_device_properties("cuda")
+    rows: list[dict[str, Any]] = []
+    results = {
+        "gpu": properties.name,
+        "copy": _copy_rate(rounds, spoiler),
+        "multiply_adds": properties.multi_processor_count * 128 * getattr(properties, "clock_rate", 1_980_000) * 1e3,
+        "torch": torch.__version__,
+        "nvrtc": _core.gpu_nvrtc_version(),
+        "rows": rows,
+    }
     for i, (layer, batch, layout, dtype) in enumerate(problems):
         g = geometry_of(layer, batch)
-        kind = getattr(torch, dtype)
-        formats = {"planar": torch.contiguous_format, "channels_last": torch.channels_last}
-        x, gy = (torch.randn(s, device=device, dtype=torch.float32).to(kind) for s in (g.x_shape, g.y_shape))
-        weight = torch.randn((g.y_shape[1], 1, *g.W_shape[2:]), device=device).to(kind)
-        each = {name: (x.contiguous(memory_format=f), gy.contiguous(memory_format=f)) for name, f in formats.items()}
-        stride, pad, dilate = (tuple(layer[step]) for step in ("stride", "pad", "dilate"))
-        steps = stride, [p for p in pad for _ in range(2)], dilate, "direct", "constant"
-        a, b = each[layout]
-        last = layout == "channels_last"
-        groups = layer["C"]
-
-        def theirs(which: str, name: str) -> Any:
-            u, v = each[name]
-            if which == "forward":
-                return lambda: F.conv2d(u, weight, None, stride, pad, dilate, groups)
-            mask = [which == "input_grad", which == "weight_grad", False]
-            more = None, stride, pad, dilate, False, (0, 0), groups, mask
-            return lambda: torch.ops.aten.convolution_backward(v, u, weight, *more)
-
-        calls = {
-            "forward": lambda: ours.conv(a, weight, None, *steps),
-            "input_grad": lambda: ours.conv_input_grad(b, weight, list(g.x_shape), last, kind, *steps),
-            "weight_grad": lambda: ours.conv_weight_grad(a, b, list(g.W_shape[2:]), kind, *steps),
-        }
-        for which, call in calls.items():
-            got = call().double()
-            want = {
-                "forward": lambda: F.conv2d(x.double(), weight.double(), None, stride, pad, dilate, groups),
-                "input_grad": lambda: torch_grad.conv2d_input(
-                    x.shape, weight.double(), gy.double(), stride, pad, dilate, groups
-                ),
-                "weight_grad": lambda: torch_grad.conv2d_weight(
-                    x.double(), weight.shape, gy.double(), stride, pad, dilate, groups
-                ),
-            }[which]() if x.numel() < 3e6 else got  # in float64 the larger ones take longer than all the rest
-            error = float((got - want).norm() / want.norm())
-            del got, want
-            ways = {"ours": call, **{f"PyTorch {name}": theirs(which, name) for name in formats}}
-            seconds = medians(ways)
-            size = BYTES[dtype]
-            products = math.prod(g.y_shape) * math.prod(layer["kernel"])
-            limit = max((x.numel() + gy.numel()) * size / copied, products / multiply_adds)
+        elements = math.prod(g.x_shape) + math.prod(g.y_shape)
+        products = math.prod(g.y_shape) * math.prod(layer["kernel"])
+        limit = max(elements * BYTES[dtype] / results["copy"], products / results["multiply_adds"])
+        for which, ways in _ways(layer, g, layout, dtype).items():
+            reference, error = ways.pop("reference"), 0.0
+            if reference:  # in float64 the larger ones take longer than all the rest
+                want = reference()
+                error = float((ways["ours"]().double() - want).norm() / want.norm())
             rows.append(
                 {
-                    "layer": layer["name"], "batch": batch, "layout": layout, "dtype": dtype, "pass": which,
-                    "kernel": layer["kernel"], "stride": layer["stride"], "limit": limit, "seconds": seconds,
+                    "layer": layer["name"],
+                    "batch": batch,
+                    "layout": layout,
+                    "dtype": dtype,
+                    "pass": which,
+                    "kernel": layer["kernel"],
+                    "stride": layer["stride"],
+                    "limit": limit,
+                    "seconds": _times(ways, rounds, spoiler),
                     "error": error,
                 }
             )
+        if output:  # what is measured so far
+            output.write_text(json.dumps(results))
         if sys.stderr.isatty() or i % 20 == 0:
             print(f"{i + 1} of {len(problems)}: {layer['name']}", file=sys.stderr)
-    return {
-        "gpu": properties.name, "copy": copied, "multiply_adds": multiply_adds, "torch": torch.__version__,
-        "nvrtc": _core.gpu_nvrtc_version(), "rows": rows,
-    }
+    return results
 
 
 def mean(values: list[float]) -> float:
@@ -184,8 +240,9 @@ def report(results: dict[str, Any]) -> str:
         f"{results['gpu']}: a copy moves {results['copy'] / 1e12:.2f} TB/s; PyTorch {results['torch']}, NVRTC "
         f"{results['nvrtc'] / 1000:.1f}.",
         "",
-        "| pass | dtype | memory | batch | taps | layers | share of the limit, mean | best of PyTorch / ours, mean | worst |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| pass | dtype | memory | batch | taps | layers | share of the limit, mean | of layers of 40 us and more | "
+        "best of PyTorch / ours, mean | worst | slower than the best by more than 5% |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     groups: dict[tuple[Any, ...], list[Any]] = {}
     for row in results["rows"]:
@@ -197,9 +254,10 @@ def report(results: dict[str, Any]) -> str:
             (min(t for n, t in r["seconds"].items() if n != "ours") / r["seconds"]["ours"], r["layer"]) for r in rows
         ]
         worst = min(ratios)
+        large = [r["limit"] / r["seconds"]["ours"] for r in rows if r["limit"] >= 40e-6]
         lines.append(
-            f"| {' | '.join(map(str, key))} | {len(rows)} | {mean(shares):.2f} | {mean([q for q, _ in ratios]):.2f} | "
-            f"{worst[0]:.2f} ({worst[1]}) |"
+            f"| {' | '.join(map(str, key))} | {len(rows)} | {mean(shares):.2f} | {mean(large):.2f} ({len(large)}) | "
+            f"{mean([q for q, _ in ratios]):.2f} | {worst[0]:.2f} ({worst[1]}) | {sum(q < 0.95 for q, _ in ratios)} |"
         )
     return "\n".join(lines)
 
@@ -213,6 +271,8 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="+", default=["float32"])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--report", type=Path, help="the summary of a file that --output has written")
+    parser.add_argument("--table", type=int, metavar="CAPABILITY", help="such as 90: what the compiler says of kernels")
     parser.add_argument("--keep", type=int, metavar="CAPABILITY", help="such as 90: compile all kernels, measure none")
     args = parser.parse_args()
     problems = [
@@ -222,11 +282,14 @@ def main() -> None:
         for layout in args.layouts
         for layer in layers(args.layers)[:: args.every]
     ]
+    if args.report:
+        print(report(json.loads(args.report.read_text())))
+        return None
+    if args.table:
+        return table(args.table)
     if args.keep:
         return keep(problems, args.keep)
-    results = measure(problems, args.rounds)
-    if args.output:
-        args.output.write_text(json.dumps(results))
+    results = measure(problems, args.rounds, args.output)
     print(report(results))
     print("largest error:", max((r["error"], r["layer"], r["pass"], r["dtype"]) for r in results["rows"]))
     return None

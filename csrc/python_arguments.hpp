@@ -63,7 +63,7 @@ inline Border border_at(int code) {
 }
 
 inline Problem problem(int pass, const Sizes& s, const Array& x, const Array& W, const Array& b, const Array& y,
-                int activation) {
+                       int activation) {
   if (pass < 0 || pass > static_cast<int>(Pass::weight_grad)) throw nb::value_error("no such pass");
   const Activation kind = activation_at(activation);
   if (activation && pass) throw nb::value_error("only a forward pass has an activation");

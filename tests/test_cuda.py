@@ -74,7 +74,9 @@ def test_as_pytorch(shape, m, kernel, stride, padding, dilation, channels_last, 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
 def test_padding_modes(mode):
     x, w, _ = tensors((2, 4, 12, 16), 4, (5, 5), torch.float64)
-    layer = dt.DepthwiseConv2d(4, kernel_size=5, padding=2, padding_mode=mode, bias=False, device="cuda", dtype=torch.float64)
+    layer = dt.DepthwiseConv2d(
+        4, kernel_size=5, padding=2, padding_mode=mode, bias=False, device="cuda", dtype=torch.float64
+    )
     with torch.no_grad():
         layer.weight.copy_(w)
     own = x.clone().requires_grad_()
@@ -94,7 +96,7 @@ def test_gradcheck():
 
 
 def test_the_same_bits_every_time():
-    x, w, _ = tensors((8, 32, 28, 28), 32, (3, 3), torch.float32)
+    x, _, _ = tensors((8, 32, 28, 28), 32, (3, 3), torch.float32)
     gy = torch.randn_like(x)
     steps = [1, 1], [1] * 4, [1, 1], "direct", "constant"
     first = torch.ops.depthwise.conv_weight_grad(x, gy, [3, 3], torch.float32, *steps)
@@ -153,6 +155,7 @@ def test_accelerate():
     assert _core.gpu_launches() == before + 2
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own, of its compiler
 def test_compile():
     x, w, b = tensors((2, 8, 16, 16), 8, (3, 3), torch.float32)
     w.requires_grad_()
@@ -166,7 +169,7 @@ def test_compile():
 
 def test_devices_that_differ():
     x, w, _ = tensors((1, 4, 8, 8), 4, (3, 3), torch.float32)
-    with pytest.raises(RuntimeError, match="same device|same type|device"):
+    with pytest.raises(RuntimeError, match="device"):
         dt.conv2d(x, w.cpu())
     with pytest.raises(ValueError, match="not made for GPU"):
         dt.conv2d(x, w, method="fft")
@@ -226,7 +229,7 @@ def test_jax():
         y = conv(x, W, stride=2, pad=1)
         return (y * y).sum(), y
 
-    (_, y), (gx, gW) = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(x, W)
+    (_, y), (gx, gW) = jax.block_until_ready(jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(x, W))
     assert _core.gpu_launches() >= before + 4
     from depthwise import ops
 

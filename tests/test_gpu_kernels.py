@@ -39,56 +39,77 @@ def check(shape, kernel, m=1, dtype=F32, layout=np.ascontiguousarray, W_dtype=No
     b = integers(rng, g.y_shape[1:2], dtype)
     empty = {name: layout(np.full(s, np.nan).astype(dtype)) for name, s in (("y", g.y_shape), ("gx", g.x_shape))}
     np.testing.assert_array_equal(forward(g, x, W, b, y=empty["y"]), ops.forward(x, W, b, **steps))
-    np.testing.assert_array_equal(
-        input_grad(g, gy, W, gx=empty["gx"]), ops.input_grad(gy, W, g.x_shape[2:], **steps)
-    )
+    np.testing.assert_array_equal(input_grad(g, gy, W, gx=empty["gx"]), ops.input_grad(gy, W, g.x_shape[2:], **steps))
     gb = np.full(g.y_shape[1], np.nan).astype(dtype)
     np.testing.assert_array_equal(weight_grad(g, x, gy, gb=gb), ops.weight_grad(x, gy, kernel, **steps))
     np.testing.assert_array_equal(gb, ops.bias_grad(gy))
 
 
 PROBLEMS = {
-    "vectors of four columns": dict(shape=(2, 3, 19, 28), kernel=(3, 3), pad=1),
-    "vectors of two columns": dict(shape=(2, 3, 14, 14), kernel=(5, 5), pad=2),
-    "odd rows": dict(shape=(3, 5, 7, 7), kernel=(3, 3), pad=1),
-    "7x7": dict(shape=(1, 2, 20, 16), kernel=(7, 7), pad=3),
-    "stride 2, vectors": dict(shape=(2, 2, 12, 16), kernel=(3, 3), stride=2, pad=1),
-    "stride 3, uneven pads": dict(shape=(2, 2, 17, 13), kernel=(5, 4), stride=(3, 2), pad=((2, 1), (0, 3))),
-    "stride larger than the kernel": dict(shape=(1, 3, 20, 21), kernel=(2, 3), stride=(4, 5)),
-    "gradient without tiles": dict(shape=(1, 2, 40, 40), kernel=(3, 3), stride=9, pad=1),
-    "dilated": dict(shape=(1, 2, 20, 24), kernel=(3, 3), pad=4, dilate=4),
-    "dilated and strided": dict(shape=(1, 2, 21, 23), kernel=(3, 2), stride=2, pad=3, dilate=(2, 3)),
-    "steps without tiles": dict(shape=(1, 1, 700, 8), kernel=(3, 1), pad=(300, 0), dilate=(600, 1)),
-    "multiplier": dict(shape=(2, 3, 9, 12), kernel=(3, 3), m=3, pad=1),
-    "columns of a long kernel": dict(shape=(1, 2, 20, 20), kernel=(13, 9), pad=(6, 4)),
-    "rows of a very long kernel": dict(shape=(1, 1, 41, 5), kernel=(37, 3), pad=(18, 1)),
-    "stride 2 of a long kernel": dict(shape=(1, 2, 20, 24), kernel=(9, 11), stride=2, pad=4),
-    "sequence, vectors": dict(shape=(2, 3, 200), kernel=(4,), pad=((3, 0),)),
-    "sequence, odd": dict(shape=(2, 3, 301), kernel=(4,), pad=((3, 0),)),
-    "sequence, long kernel": dict(shape=(1, 2, 131), kernel=(40,), pad=20),
-    "volume": dict(shape=(1, 2, 5, 6, 8), kernel=(3, 3, 3), stride=(2, 1, 1), pad=1),
-    "volume, dilated depth": dict(shape=(1, 2, 9, 5, 6), kernel=(3, 1, 3), m=2, pad=(2, 0, 1), dilate=(2, 1, 1)),
-    "pixels": dict(shape=(2, 40, 9, 10), kernel=(3, 3), pad=1, layout=channels_last),
-    "pixels, 7x7": dict(shape=(1, 33, 11, 9), kernel=(7, 7), pad=3, layout=channels_last),
-    "pixels, stride 2": dict(shape=(2, 5, 11, 12), kernel=(5, 5), stride=2, pad=2, layout=channels_last),
-    "pixels, multiplier": dict(shape=(1, 6, 7, 8), kernel=(3, 3), m=2, pad=1, layout=channels_last),
-    "pixels, long kernel": dict(shape=(1, 3, 15, 14), kernel=(11, 13), pad=(5, 6), layout=channels_last),
-    "pixels of a sequence": dict(shape=(2, 6, 70), kernel=(4,), pad=((3, 0),), layout=channels_last),
-    "pairs of channels": dict(shape=(2, 34, 9, 10), kernel=(3, 3), pad=1, dtype=BF16, layout=channels_last),
-    "pairs of channels, float16": dict(shape=(1, 8, 9, 9), kernel=(3, 3), stride=2, dtype=F16, layout=channels_last),
-    "16 bits by channels": dict(shape=(1, 8, 9, 9), kernel=(5, 5), pad=2, dtype=BF16, layout=channels_last),
-    "16 bits, vectors": dict(shape=(1, 3, 9, 16), kernel=(3, 3), pad=1, dtype=BF16),
-    "float16, vectors of two": dict(shape=(1, 3, 9, 18), kernel=(5, 5), pad=2, dtype=F16),
-    "float64": dict(shape=(1, 3, 9, 16), kernel=(5, 5), pad=2, dtype=F64),
-    "float64 by channels": dict(shape=(1, 3, 9, 8), kernel=(7, 7), pad=3, dtype=F64, layout=channels_last),
-    "weights of another dtype": dict(shape=(1, 3, 9, 16), kernel=(3, 3), pad=1, dtype=BF16, W_dtype=F32),
-    "reflect": dict(shape=(1, 2, 9, 12), kernel=(5, 5), pad=2, pad_mode="reflect"),
-    "symmetric, more than the image": dict(shape=(1, 2, 3, 4), kernel=(3, 3), pad=7, pad_mode="symmetric"),
-    "edge by channels": dict(shape=(1, 5, 9, 8), kernel=(3, 3), pad=2, pad_mode="edge", layout=channels_last),
-    "wrap, strided volume": dict(
-        shape=(1, 2, 4, 5, 8), kernel=(3, 3, 3), stride=(1, 2, 1), pad=2, pad_mode="wrap", dtype=F16
-    ),
-    "reflect, cut off": dict(shape=(1, 2, 10, 11), kernel=(2, 2), stride=4, pad=1, pad_mode="reflect"),
+    "vectors of four columns": {"shape": (2, 3, 19, 28), "kernel": (3, 3), "pad": 1},
+    "vectors of two columns": {"shape": (2, 3, 14, 14), "kernel": (5, 5), "pad": 2},
+    "odd rows": {"shape": (3, 5, 7, 7), "kernel": (3, 3), "pad": 1},
+    "7x7": {"shape": (1, 2, 20, 16), "kernel": (7, 7), "pad": 3},
+    "stride 2, vectors": {"shape": (2, 2, 12, 16), "kernel": (3, 3), "stride": 2, "pad": 1},
+    "stride 3, uneven pads": {"shape": (2, 2, 17, 13), "kernel": (5, 4), "stride": (3, 2), "pad": ((2, 1), (0, 3))},
+    "stride larger than the kernel": {"shape": (1, 3, 20, 21), "kernel": (2, 3), "stride": (4, 5)},
+    "gradient without tiles": {"shape": (1, 2, 40, 40), "kernel": (3, 3), "stride": 9, "pad": 1},
+    "dilated": {"shape": (1, 2, 20, 24), "kernel": (3, 3), "pad": 4, "dilate": 4},
+    "dilated and strided": {"shape": (1, 2, 21, 23), "kernel": (3, 2), "stride": 2, "pad": 3, "dilate": (2, 3)},
+    "steps without tiles": {"shape": (1, 1, 700, 8), "kernel": (3, 1), "pad": (300, 0), "dilate": (600, 1)},
+    "multiplier": {"shape": (2, 3, 9, 12), "kernel": (3, 3), "m": 3, "pad": 1},
+    "columns of a long kernel": {"shape": (1, 2, 20, 20), "kernel": (13, 9), "pad": (6, 4)},
+    "rows of a very long kernel": {"shape": (1, 1, 41, 5), "kernel": (37, 3), "pad": (18, 1)},
+    "stride 2 of a long kernel": {"shape": (1, 2, 20, 24), "kernel": (9, 11), "stride": 2, "pad": 4},
+    "sequence, vectors": {"shape": (2, 3, 200), "kernel": (4,), "pad": ((3, 0),)},
+    "sequence, odd": {"shape": (2, 3, 301), "kernel": (4,), "pad": ((3, 0),)},
+    "sequence, long kernel": {"shape": (1, 2, 131), "kernel": (40,), "pad": 20},
+    "volume": {"shape": (1, 2, 5, 6, 8), "kernel": (3, 3, 3), "stride": (2, 1, 1), "pad": 1},
+    "volume, dilated depth": {
+        "shape": (1, 2, 9, 5, 6),
+        "kernel": (3, 1, 3),
+        "m": 2,
+        "pad": (2, 0, 1),
+        "dilate": (2, 1, 1),
+    },
+    "pixels": {"shape": (2, 40, 9, 10), "kernel": (3, 3), "pad": 1, "layout": channels_last},
+    "pixels, 7x7": {"shape": (1, 33, 11, 9), "kernel": (7, 7), "pad": 3, "layout": channels_last},
+    "pixels, stride 2": {"shape": (2, 5, 11, 12), "kernel": (5, 5), "stride": 2, "pad": 2, "layout": channels_last},
+    "pixels, multiplier": {"shape": (1, 6, 7, 8), "kernel": (3, 3), "m": 2, "pad": 1, "layout": channels_last},
+    "pixels, long kernel": {"shape": (1, 3, 15, 14), "kernel": (11, 13), "pad": (5, 6), "layout": channels_last},
+    "pixels of a sequence": {"shape": (2, 6, 70), "kernel": (4,), "pad": ((3, 0),), "layout": channels_last},
+    "pairs of channels": {"shape": (2, 34, 9, 10), "kernel": (3, 3), "pad": 1, "dtype": BF16, "layout": channels_last},
+    "pairs of channels, float16": {
+        "shape": (1, 8, 9, 9),
+        "kernel": (3, 3),
+        "stride": 2,
+        "dtype": F16,
+        "layout": channels_last,
+    },
+    "16 bits by channels": {"shape": (1, 8, 9, 9), "kernel": (5, 5), "pad": 2, "dtype": BF16, "layout": channels_last},
+    "16 bits, vectors": {"shape": (1, 3, 9, 16), "kernel": (3, 3), "pad": 1, "dtype": BF16},
+    "float16, vectors of two": {"shape": (1, 3, 9, 18), "kernel": (5, 5), "pad": 2, "dtype": F16},
+    "float64": {"shape": (1, 3, 9, 16), "kernel": (5, 5), "pad": 2, "dtype": F64},
+    "float64 by channels": {"shape": (1, 3, 9, 8), "kernel": (7, 7), "pad": 3, "dtype": F64, "layout": channels_last},
+    "weights of another dtype": {"shape": (1, 3, 9, 16), "kernel": (3, 3), "pad": 1, "dtype": BF16, "W_dtype": F32},
+    "reflect": {"shape": (1, 2, 9, 12), "kernel": (5, 5), "pad": 2, "pad_mode": "reflect"},
+    "symmetric, more than the image": {"shape": (1, 2, 3, 4), "kernel": (3, 3), "pad": 7, "pad_mode": "symmetric"},
+    "edge by channels": {
+        "shape": (1, 5, 9, 8),
+        "kernel": (3, 3),
+        "pad": 2,
+        "pad_mode": "edge",
+        "layout": channels_last,
+    },
+    "wrap, strided volume": {
+        "shape": (1, 2, 4, 5, 8),
+        "kernel": (3, 3, 3),
+        "stride": (1, 2, 1),
+        "pad": 2,
+        "pad_mode": "wrap",
+        "dtype": F16,
+    },
+    "reflect, cut off": {"shape": (1, 2, 10, 11), "kernel": (2, 2), "stride": 4, "pad": 1, "pad_mode": "reflect"},
 }
 
 
@@ -130,7 +151,13 @@ def test_strides_of_any_kind():
     W = integers(rng, g.W_shape, F32)
     whole = integers(rng, (2, 6, 16, 17), F32)
     rows = np.broadcast_to(integers(rng, (2, 3, 1, 8), F32), g.x_shape)
-    for x in (whole[:, ::2, ::2, :8], whole[:, :3, :8, 1:9], whole[:, 3:, :8, ::2][..., :8], rows, whole[:, :3, 7::-1, :8]):
+    for x in (
+        whole[:, ::2, ::2, :8],
+        whole[:, :3, :8, 1:9],
+        whole[:, 3:, :8, ::2][..., :8],
+        rows,
+        whole[:, :3, 7::-1, :8],
+    ):
         np.testing.assert_array_equal(forward(g, x, W), ops.forward(np.ascontiguousarray(x), W, pad=1))
 
 
@@ -233,20 +260,74 @@ def _rounded():
 
 # What is planted, and the check that has to fail.
 FAULTS = [
-    ("the last tap of a row is dropped", "correlate.cuh", "b < tap_cols; ++b) {\n        if", "b < tap_cols - 1; ++b) {\n        if", "odd rows"),
-    ("rows above the image are read", "correlate.cuh", "within(row + l, p.read_size[1])", "row + l < p.read_size[1]", "odd rows"),
-    ("columns behind the image are read", "correlate.cuh", "within(col + m, p.read_size[2])", "col + m >= 0", "odd rows"),
-    ("a bias is forgotten", "correlate.cuh", "const Value bias = bias_of(p, at.channel);", "const Value bias = Sum(0);", "odd rows"),
+    (
+        "the last tap of a row is dropped",
+        "correlate.cuh",
+        "b < tap_cols; ++b) {\n        if",
+        "b < tap_cols - 1; ++b) {\n        if",
+        "odd rows",
+    ),
+    (
+        "rows above the image are read",
+        "correlate.cuh",
+        "within(row + l, p.read_size[1])",
+        "row + l < p.read_size[1]",
+        "odd rows",
+    ),
+    (
+        "columns behind the image are read",
+        "correlate.cuh",
+        "within(col + m, p.read_size[2])",
+        "col + m >= 0",
+        "odd rows",
+    ),
+    (
+        "a bias is forgotten",
+        "correlate.cuh",
+        "const Value bias = bias_of(p, at.channel);",
+        "const Value bias = Sum(0);",
+        "odd rows",
+    ),
     ("care is not taken", "correlate.cuh", "if (doubt != Sum(0)) return", "if (false) return", _with_care),
     ("a phase too many", "lattice.cuh", "+ tap * dilate - phase :", "+ tap * dilate :", "stride 3, uneven pads"),
-    ("the last row is not written", "correlate.cuh", "within(row + r * Rows::step, p", "within(row + r * Rows::step + 1, p", "odd rows"),
-    ("a vector begins too early", "lattice.cuh", "first = -shift; first", "first = -shift - (shift > 0); first", "vectors of four columns"),
+    (
+        "the last row is not written",
+        "correlate.cuh",
+        "within(row + r * Rows::step, p",
+        "within(row + r * Rows::step + 1, p",
+        "odd rows",
+    ),
+    (
+        "a vector begins too early",
+        "lattice.cuh",
+        "first = -shift; first",
+        "first = -shift - (shift > 0); first",
+        "vectors of four columns",
+    ),
     ("a part is left out", "weight_grad.cuh", "part < p.parts;", "part < p.parts - 1;", "odd rows"),
-    ("a member is left out", "weight_grad.cuh", "member < p.members; ++member)\n      add", "member < p.members - 1; ++member)\n      add", "odd rows"),
+    (
+        "a member is left out",
+        "weight_grad.cuh",
+        "member < p.members; ++member)\n      add",
+        "member < p.members - 1; ++member)\n      add",
+        "odd rows",
+    ),
     ("no care for gradients", "weight_grad.cuh", "if (doubt == Sum(0)) return;", "return;", _with_care),
-    ("halves change places", "elements.cuh", "i % 2 ? word & 0xffff0000u : word << 16", "i % 2 ? word << 16 : word & 0xffff0000u", "16 bits, vectors"),
+    (
+        "halves change places",
+        "elements.cuh",
+        "i % 2 ? word & 0xffff0000u : word << 16",
+        "i % 2 ? word << 16 : word & 0xffff0000u",
+        "16 bits, vectors",
+    ),
     ("rounded towards zero", "elements.cuh", "cut) | 1u)", "cut))", _rounded),
-    ("copies in a border are counted once", "fold.cuh", "z = next_copy(z + 1, at[0]", "z = next_copy(padded[0], at[0]", "wrap, strided volume"),
+    (
+        "copies in a border are counted once",
+        "fold.cuh",
+        "z = next_copy(z + 1, at[0]",
+        "z = next_copy(padded[0], at[0]",
+        "wrap, strided volume",
+    ),
 ]
 
 

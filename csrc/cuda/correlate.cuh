@@ -78,8 +78,7 @@ __device__ __forceinline__ Sum single_output(const CorrelateParameters& p, int i
         for (int b = 0; b < kernel_cols; ++b) {
           const int j = input_of<DW_BORDER, stride_cols>(col, b, dilate_cols, p.cols.pad, p.read_size[2]);
           if (j < 0) continue;
-          sum += widened<Sum, DW_WEIGHT>(w[b * p.W_strides.col]) *
-                 widened<Sum, DW_READ>(line[j * read_col]);
+          sum += widened<Sum, DW_WEIGHT>(w[b * p.W_strides.col]) * widened<Sum, DW_READ>(line[j * read_col]);
         }
       }
     }
@@ -142,8 +141,8 @@ __device__ __forceinline__ Value weight_of(const CorrelateParameters& p, const W
 #endif
 }
 
-// A chunk of taps of one input plane to all sums of a tile. `row` and `col` are those of line 0; only an image that lies
-// around itself has a path for what is inside.
+// A chunk of taps of one input plane to all sums of a tile. `row` and `col` are those of line 0; only an image that
+// lies around itself has a path for what is inside.
 template <bool inside>
 __device__ __forceinline__ void add_taps(Value (&sum)[Rows::outputs][Cols::outputs], const CorrelateParameters& p,
                                          const Read* plane, int row, int col, const Value (&w)[tap_rows][tap_cols],

@@ -44,7 +44,8 @@ struct Driver {
   Driver() {
     void* const library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (!library)
-      throw GpuError("CUDA's driver (libcuda.so.1) cannot be loaded: install NVIDIA's driver, or take arrays of the CPU");
+      throw GpuError(
+          "CUDA's driver (libcuda.so.1) cannot be loaded: install NVIDIA's driver, or take arrays of the CPU");
     find(library, "cuInit", init);
     find(library, "cuDriverGetVersion", version);
     find(library, "cuDeviceGet", device_at);
@@ -65,7 +66,8 @@ struct Driver {
     if (status == 0) return;
     const char* text = nullptr;
     error_text(status, &text);
-    std::string message = std::string(what) + ": " + (text ? text : "unknown error") + " (" + std::to_string(status) + ")";
+    std::string message =
+        std::string(what) + ": " + (text ? text : "unknown error") + " (" + std::to_string(status) + ")";
     if (status == out_of_memory) message += "; free some of the GPU's memory";
     throw GpuError(message);
   }
@@ -121,8 +123,9 @@ struct Nvrtc {
       if ((library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL))) break;
     }
     if (!library)
-      throw GpuError("CUDA's run-time compiler (libnvrtc) cannot be found: pip install nvidia-cuda-nvrtc (CUDA 13) or "
-                     "nvidia-cuda-nvrtc-cu12; it comes with PyTorch's CUDA wheels, jax[cuda] and the CUDA toolkit");
+      throw GpuError(
+          "CUDA's run-time compiler (libnvrtc) cannot be found: pip install nvidia-cuda-nvrtc (CUDA 13) or "
+          "nvidia-cuda-nvrtc-cu12; it comes with PyTorch's CUDA wheels, jax[cuda] and the CUDA toolkit");
     find(library, "nvrtcVersion", version);
     find(library, "nvrtcCreateProgram", create);
     find(library, "nvrtcCompileProgram", compile);
@@ -228,11 +231,13 @@ std::string compile(const std::string& source, const std::string& options, int a
   const auto version = [](int v) { return std::to_string(v / 10) + "." + std::to_string(v % 10); };
   if (architecture < supported.front())
     throw GpuError("this GPU's compute capability " + version(architecture) + " is older than " +
-                   version(supported.front()) + ", the oldest that the installed NVRTC compiles for: take an older one, "
+                   version(supported.front()) +
+                   ", the oldest that the installed NVRTC compiles for: take an older one, "
                    "such as nvidia-cuda-nvrtc-cu12");
   // Of a GPU newer than the compiler the driver translates what is made for the newest that it knows.
   const bool native = std::binary_search(supported.begin(), supported.end(), architecture);
-  const int target = native ? architecture : *std::prev(std::upper_bound(supported.begin(), supported.end(), architecture));
+  const int target =
+      native ? architecture : *std::prev(std::upper_bound(supported.begin(), supported.end(), architecture));
 
   std::vector<const char*> names, texts;
   const char* text = nullptr;
@@ -245,8 +250,8 @@ std::string compile(const std::string& source, const std::string& options, int a
   Program program = nullptr;
   n.check(n.create(&program, text, source.c_str(), static_cast<int>(names.size()), texts.data(), names.data()),
           "NVRTC takes no program");
-  std::vector<std::string> words = {"-std=c++17", (native ? "--gpu-architecture=sm_" : "--gpu-architecture=compute_") +
-                                                      std::to_string(target)};
+  std::vector<std::string> words = {
+      "-std=c++17", (native ? "--gpu-architecture=sm_" : "--gpu-architecture=compute_") + std::to_string(target)};
   if (log) words.push_back("--ptxas-options=-v");
   std::istringstream each(options);
   for (std::string word; each >> word;) words.push_back(word);

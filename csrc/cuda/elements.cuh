@@ -147,7 +147,9 @@ __device__ __forceinline__ int next_digit(unsigned& n, const Divisor& d) {
   return static_cast<int>(before - n * d.by);
 }
 
-__device__ __forceinline__ bool within(int i, int size) { return static_cast<unsigned>(i) < static_cast<unsigned>(size); }
+__device__ __forceinline__ bool within(int i, int size) {
+  return static_cast<unsigned>(i) < static_cast<unsigned>(size);
+}
 
 // The engine's Border: where place i of an axis of `size` elements is to be read; -1 where it is a zero.
 enum { constant, reflect, symmetric, edge, wrap };

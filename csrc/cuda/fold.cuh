@@ -42,9 +42,9 @@ __device__ __forceinline__ void fold_element(const FoldParameters& p, unsigned t
         sum += DW_PLANAR ? plane[(image * channels + channel) * pixels + pixel]
                          : plane[(image * pixels + pixel) * channels + channel];
       }
-  static_cast<Stored<DW_WRITTEN>*>(p.gx)[image * p.gx_strides.image + channel * p.gx_strides.channel +
-                                         at[0] * p.gx_strides.depth + at[1] * p.gx_strides.row +
-                                         at[2] * p.gx_strides.col] = rounded<DW_WRITTEN>(sum);
+  static_cast<Stored<DW_WRITTEN>*>(
+      p.gx)[image * p.gx_strides.image + channel * p.gx_strides.channel + at[0] * p.gx_strides.depth +
+            at[1] * p.gx_strides.row + at[2] * p.gx_strides.col] = rounded<DW_WRITTEN>(sum);
 }
 
 }  // namespace depthwise::cuda

@@ -8,15 +8,15 @@ namespace depthwise::cuda {
 __device__ constexpr int common_divisor(int a, int b) { return b == 0 ? a : common_divisor(b, a % b); }
 
 // `outputs` lines of a tile, `step` apart, and `taps` neighbouring taps. Forward: output o reads line
-// o * step * stride + tap * dilate. Gradient: output n = o * step + phase, counted from one that tap 0 meets, has from tap
-// a the line l with l * stride + a * dilate = n, counted from `reach` lines before.
+// o * step * stride + tap * dilate. Gradient: output n = o * step + phase, counted from one that tap 0 meets, has from
+// tap a the line l with l * stride + a * dilate = n, counted from `reach` lines before.
 template <int stride, int dilate, int outputs_, int taps_, bool gradient, int phase = 0>
 struct Lattice {
   static constexpr int outputs = outputs_, taps = taps_;
   static constexpr int step = !gradient ? dilate / common_divisor(stride, dilate) : stride == 1 ? dilate : 1;
   static constexpr int reach = gradient ? (taps - 1) * dilate / stride : 0;
-  static constexpr int lines =
-      gradient ? ((outputs - 1) * step + phase) / stride + reach + 1 : (outputs - 1) * step * stride + (taps - 1) * dilate + 1;
+  static constexpr int lines = gradient ? ((outputs - 1) * step + phase) / stride + reach + 1
+                                        : (outputs - 1) * step * stride + (taps - 1) * dilate + 1;
 
   // The line, or -1.
   static __device__ constexpr int line(int output, int tap) {
@@ -78,8 +78,8 @@ struct Outputs {
 };
 
 // The lines of `Axis` as elements of one row, loaded `vector` at a time from places that are multiples of that: line 0
-// is element `shift` of the first vector. `inside(place)` says whether the vector that begins there is in the row, where
-// no vector is in part.
+// is element `shift` of the first vector. `inside(place)` says whether the vector that begins there is in the row,
+// where no vector is in part.
 template <class Axis, class Unit, class Vector, int vector, int shift, long long apart, class Stored, class Inside>
 __device__ __forceinline__ void load_line(typename Unit::Value (&value)[Axis::lines], const Stored* line,
                                           Inside inside) {
@@ -87,8 +87,7 @@ __device__ __forceinline__ void load_line(typename Unit::Value (&value)[Axis::li
 #pragma unroll
     for (int m = 0; m < Axis::lines; ++m)
       if (Axis::is_met(m))
-        value[m] = Unit::widen(
-            loaded<typename Unit::Raw>(line + Axis::offset(m) * apart, inside(Axis::offset(m))));
+        value[m] = Unit::widen(loaded<typename Unit::Raw>(line + Axis::offset(m) * apart, inside(Axis::offset(m))));
   } else {
 #pragma unroll
     for (int first = -shift; first < Axis::lines; first += vector) {

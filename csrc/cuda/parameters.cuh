@@ -1,4 +1,5 @@
-// What a launch tells a kernel: read by the kernels, which a user's machine compiles, and by the engine, which fills it.
+// What a launch tells a kernel: read by the kernels, which a user's machine compiles, and by the engine, which fills
+// it.
 #pragma once
 
 namespace depthwise::cuda {
@@ -52,8 +53,8 @@ struct WeightGradParameters {
   TileAxis rows, cols;
   int outs;  // channels of gy
   Divisor multiplier, outs_divisor;
-  // Of a block's threads. By channels: neighbouring channels, or pairs of them, and the threads that share each. Planar:
-  // channels, and the columns of each.
+  // Of a block's threads. By channels: neighbouring channels, or pairs of them, and the threads that share each.
+  // Planar: channels, and the columns of each.
   int groups, members;
   Divisor out_blocks;  // by channels: blocks of channels; planar: channels
   unsigned blocks;     // by channels: blocks that have work; planar: such groups

@@ -11,15 +11,15 @@ namespace depthwise::cuda {
 
 namespace {
 
-constexpr int64_t most_of_an_axis = int64_t{1} << 30;      // counted in 32 bits, with room for a tile beyond the end
-constexpr int64_t most_threads = (int64_t{1} << 31) - 1;   // of a launch
-constexpr int most_taps_of_a_line = 32;                    // of a chunk of a long kernel
-constexpr int most_lines = 512;                            // of a tile: loops that a compiler unrolls
-constexpr int largest_gradient_stride = 8;                 // of a tile
-constexpr int block = 128;                                 // threads
-constexpr int blocks_of_a_multiprocessor = 8;              // that are wanted before tiles grow, or parts become longer
-constexpr int shared_lanes = 64;                           // most columns of a row that neighbouring threads have
-constexpr int most_parts = 512;                            // of a weight gradient
+constexpr int64_t most_of_an_axis = int64_t{1} << 30;     // counted in 32 bits, with room for a tile beyond the end
+constexpr int64_t most_threads = (int64_t{1} << 31) - 1;  // of a launch
+constexpr int most_taps_of_a_line = 32;                   // of a chunk of a long kernel
+constexpr int most_lines = 512;                           // of a tile: loops that a compiler unrolls
+constexpr int largest_gradient_stride = 8;                // of a tile
+constexpr int block = 128;                                // threads
+constexpr int blocks_of_a_multiprocessor = 8;             // that are wanted before tiles grow, or parts become longer
+constexpr int shared_lanes = 64;                          // most columns of a row that neighbouring threads have
+constexpr int most_parts = 512;                           // of a weight gradient
 // Registers for weights and for sums with them, of which a GPU's thread has 168 where three blocks are to fit.
 constexpr int most_weights = 49, most_kept = 84, most_taps_of_pairs = 12;
 
@@ -37,9 +37,7 @@ Divisor divisor(int64_t by) {
   return {d, static_cast<unsigned>(multiplier), static_cast<unsigned>(bits - 1)};
 }
 
-Strides strides_of(const Array& a) {
-  return {a.strides[0], a.strides[1], a.strides[2], a.strides[3], a.strides[4]};
-}
+Strides strides_of(const Array& a) { return {a.strides[0], a.strides[1], a.strides[2], a.strides[3], a.strides[4]}; }
 
 class Options {
  public:
@@ -91,9 +89,7 @@ int64_t tiles_of(const Axis& a, int64_t outputs, int64_t tile, bool gradient) {
 }
 
 // Registers that a float takes.
-int64_t registers(const Problem& p, const Tile& t) {
-  return (accumulator(p) == DType::f64 ? 2 : 1) * t.channels();
-}
+int64_t registers(const Problem& p, const Tile& t) { return (accumulator(p) == DType::f64 ? 2 : 1) * t.channels(); }
 
 // Chunks of taps: the whole kernel where its weights fit the registers. Else they are as high as that is worth: a line
 // that is loaded meets all rows of a chunk, and one that is loaded by columns all its columns. Chunks of columns are
@@ -127,11 +123,13 @@ bool is_aligned(const Array& a, int64_t elements, int closest) {
 // Pairs of channels, of 16 bits each, are read as words. Their weights and sums take twice the registers, which larger
 // kernels lack for tiles of a size that is worth it.
 bool reads_pairs(const Problem& p) {
-  return p.h.kernel * p.w.kernel <= most_taps_of_pairs && item_bytes(p.x.dtype) == 2 && item_bytes(p.y.dtype) == 2 && p.multiplier == 1 && p.channels % 2 == 0 &&
-         is_aligned(p.x, 2, 1) && is_aligned(p.y, 2, 1) && accumulator(p) == DType::f32;
+  return p.h.kernel * p.w.kernel <= most_taps_of_pairs && item_bytes(p.x.dtype) == 2 && item_bytes(p.y.dtype) == 2 &&
+         p.multiplier == 1 && p.channels % 2 == 0 && is_aligned(p.x, 2, 1) && is_aligned(p.y, 2, 1) &&
+         accumulator(p) == DType::f32;
 }
 
-// Columns of planar rows that are read at a time: as many as 16 bytes hold or half as many, so that none are read in part.
+// Columns of planar rows that are read at a time: as many as 16 bytes hold or half as many, so that none are read in
+// part.
 int64_t vector_of(const Array& a, int64_t cols) {
   const int64_t most = a.dtype == DType::f64 ? 2 : 4;
   for (const int64_t vector : {most, most / 2})
@@ -170,12 +168,13 @@ void check_sizes(const Problem& p) {
 }
 
 void check_method(const Problem& p) {
-  if (p.method == Method::fft) throw std::invalid_argument("method=\"fft\" is not made for GPU arrays: take \"direct\" or \"auto\"");
+  if (p.method == Method::fft)
+    throw std::invalid_argument("method=\"fft\" is not made for GPU arrays: take \"direct\" or \"auto\"");
 }
 
 bool is_planar(const Array& written, const Axis& cols, int64_t channels) {
-  return channels == 1 || (cols.size > 1 && cols.out > 1 ? std::abs(written.strides[width_axis]) == 1
-                                                         : written.strides[1] != 1);
+  return channels == 1 ||
+         (cols.size > 1 && cols.out > 1 ? std::abs(written.strides[width_axis]) == 1 : written.strides[1] != 1);
 }
 
 // Plan of a forward pass, or of an input gradient of an image that zeros lie around.
@@ -206,8 +205,11 @@ class Correlation {
       const int64_t count = std::min(images, p_.batch - first);
       CorrelateParameters parameters = shared_parameters();
       parameters.threads = static_cast<unsigned>(of_image * count);
-      all.push_back({kernel, static_cast<unsigned>(ceil_div(of_image * count, block)), static_cast<unsigned>(block),
-                     parameters, {first * p_.x.strides[0], first * p_.y.strides[0]}});
+      all.push_back({kernel,
+                     static_cast<unsigned>(ceil_div(of_image * count, block)),
+                     static_cast<unsigned>(block),
+                     parameters,
+                     {first * p_.x.strides[0], first * p_.y.strides[0]}});
     }
     return all;
   }
@@ -238,8 +240,8 @@ class Correlation {
     }
     const int64_t sums = most_kept / registers(p_, tile_) - tile_.tap_rows * tile_.tap_cols;
     int64_t most_rows = std::clamp<int64_t>(sums / tile_.cols, 1, planar_ && tile_.cols == 1 ? 16 : 8);
-    if (tile_.read_vector > 1 && most_rows > 6 && kept({.rows = 7, .cols = tile_.cols, .tap_rows = tile_.tap_rows,
-                                                        .tap_cols = tile_.tap_cols}) > 76)
+    if (tile_.read_vector > 1 && most_rows > 6 &&
+        kept({.rows = 7, .cols = tile_.cols, .tap_rows = tile_.tap_rows, .tap_cols = tile_.tap_cols}) > 76)
       most_rows = 6;
     if (std::max(p_.h.stride, p_.w.stride) > 1) most_rows = ceil_div(most_rows, 2);
     for (;; most_rows = ceil_div(most_rows, 2)) {
@@ -253,9 +255,8 @@ class Correlation {
 
   void choose_vector(bool sequence) {
     // Results that cannot be stored as vectors, too, would be stored by halves of sectors and less.
-    const int64_t vector = planar_ ? std::min(vector_of(read_, gradient_ ? p_.w.out : p_.w.size),
-                                              vector_of(written_, cols_.size))
-                                   : 1;
+    const int64_t vector =
+        planar_ ? std::min(vector_of(read_, gradient_ ? p_.w.out : p_.w.size), vector_of(written_, cols_.size)) : 1;
     if (vector == 1 || step_of(p_.w, gradient_) != 1 || p_.w.stride > 4) return;
     const int64_t beat = gradient_ ? vector * p_.w.stride : vector;
     choose_chunk(p_, gradient_, sequence ? 1 : 12, beat, tile_);
@@ -384,16 +385,20 @@ GpuPlan plan_of_weight_grad(const Problem& p, int multiprocessors) {
     tile.read_shift = 0;
   }
   const int64_t sums = most_kept / registers(p, tile) - tile.tap_rows * tile.tap_cols;
-  const int64_t most_rows = std::clamp<int64_t>(sums / tile.cols, 1, planar || tile.tap_rows * tile.tap_cols <= 25 ? 8 : 4);
+  const int64_t most_rows =
+      std::clamp<int64_t>(sums / tile.cols, 1, planar || tile.tap_rows * tile.tap_cols <= 25 ? 8 : 4);
   tile.rows = tile_size(p.h, p.h.out, most_rows, false);
-  while (tile.rows > 1 && lines_of(p.h, tile.rows, tile.tap_rows, false) > most_lines) tile.rows = ceil_div(tile.rows, 2);
+  while (tile.rows > 1 && lines_of(p.h, tile.rows, tile.tap_rows, false) > most_lines)
+    tile.rows = ceil_div(tile.rows, 2);
 
-  const int64_t col_tiles = tile.spread ? ceil_div(p.w.out, tile.cols * tile.spread) * tile.spread
-                                        : tiles_of(p.w, p.w.out, tile.cols, false);
+  const int64_t col_tiles =
+      tile.spread ? ceil_div(p.w.out, tile.cols * tile.spread) * tile.spread : tiles_of(p.w, p.w.out, tile.cols, false);
   const int64_t row_tiles = tiles_of(p.h, p.h.out, tile.rows, false);
   const int64_t units = outs / tile.channels();
-  const int64_t lanes = std::max<int64_t>(
-      !planar ? lanes_of_channels(std::max<int64_t>(units, 1)) : tile.spread ? tile.spread : share(std::max<int64_t>(col_tiles, 1), shared_lanes), 1);
+  const int64_t lanes = std::max<int64_t>(!planar       ? lanes_of_channels(std::max<int64_t>(units, 1))
+                                          : tile.spread ? tile.spread
+                                                        : share(std::max<int64_t>(col_tiles, 1), shared_lanes),
+                                          1);
   const int64_t members = planar ? lanes : block / lanes, groups = planar ? block / lanes : lanes;
   const int64_t lines = planar ? ceil_div(col_tiles, lanes) : col_tiles;
   const int64_t items = p.batch * p.d.out * row_tiles * lines;
@@ -405,7 +410,8 @@ GpuPlan plan_of_weight_grad(const Problem& p, int multiprocessors) {
   // As many blocks as fit the GPU at a time: a few more would take twice as long. Shares are then equal.
   const int64_t kept = registers(p, tile) * (tile.rows * tile.cols + tile.tap_rows * tile.tap_cols);
   const int64_t fitting = std::clamp<int64_t>(multiprocessors * blocks_for(kept) / blocks_of_part, 1, most);
-  const int64_t sharers = planar ? 1 : members, items_of_a_share = std::max<int64_t>(ceil_div(items, fitting * sharers), 1);
+  const int64_t sharers = planar ? 1 : members,
+                items_of_a_share = std::max<int64_t>(ceil_div(items, fitting * sharers), 1);
   const int64_t parts = std::max<int64_t>(ceil_div(ceil_div(items, items_of_a_share), sharers), 1);
   const int64_t slots = tile.tap_rows * tile.tap_cols + has_bias, taps = p.d.kernel * p.h.kernel * p.w.kernel;
   const int64_t blocks = out_blocks * parts * chunks, totals = outs * (taps + has_bias);
@@ -457,7 +463,8 @@ GpuPlan plan_of_weight_grad(const Problem& p, int multiprocessors) {
   const auto step = [&](const char* entry, int64_t grid) {
     return Step{{"weight_grad.cuh", entry, o.text()}, static_cast<unsigned>(grid), block, out, {}};
   };
-  plan.steps = {step("weight_grad", planar ? ceil_div(blocks, groups) : blocks), step("weight_grad_total", ceil_div(totals, 32))};
+  plan.steps = {step("weight_grad", planar ? ceil_div(blocks, groups) : blocks),
+                step("weight_grad_total", ceil_div(totals, 32))};
   return plan;
 }
 
@@ -472,7 +479,8 @@ GpuPlan plan_of_folded(const Problem& p, int multiprocessors) {
   const Axis* const own[3] = {&p.d, &p.h, &p.w};
   for (int i = 0; i < 3; ++i) {
     // What windows meet, which may end before the padding does, or before the image.
-    const int64_t met = own[i]->kernel ? (own[i]->out - 1) * own[i]->stride + (own[i]->kernel - 1) * own[i]->dilate + 1 : 0;
+    const int64_t met =
+        own[i]->kernel ? (own[i]->out - 1) * own[i]->stride + (own[i]->kernel - 1) * own[i]->dilate + 1 : 0;
     axes[i]->size = std::max(met, own[i]->pad + own[i]->size);
     axes[i]->pad = 0;
     elements *= axes[i]->size;
@@ -505,7 +513,8 @@ GpuPlan plan_of_folded(const Problem& p, int multiprocessors) {
   Options o;
   o.add("SUM", sum_of(p)).add("PLANAR", planar).add("WRITTEN", code(p.x.dtype));
   o.add("BORDER", static_cast<int>(p.border)).add("THREADS", block);
-  plan.steps.push_back({{"fold.cuh", "fold", o.text()}, static_cast<unsigned>(ceil_div(threads, block)), block, fold, {}});
+  plan.steps.push_back(
+      {{"fold.cuh", "fold", o.text()}, static_cast<unsigned>(ceil_div(threads, block)), block, fold, {}});
   return plan;
 }
 
@@ -526,8 +535,7 @@ Parameters addressed(const Step& step, const Problem& p, void* workspace) {
   Parameters all = step.parameters;
   if (auto* const correlate = std::get_if<CorrelateParameters>(&all)) {
     void *x = at(p.x, step.first.x), *y = at(p.y, step.first.y);
-    if (step.to_workspace)
-      x = static_cast<char*>(workspace) + step.first.x * item_bytes(accumulator(p));
+    if (step.to_workspace) x = static_cast<char*>(workspace) + step.first.x * item_bytes(accumulator(p));
     correlate->read = p.pass == Pass::forward ? x : y;
     correlate->written = p.pass == Pass::forward ? y : x;
     correlate->W = p.W.data;

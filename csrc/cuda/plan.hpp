@@ -13,7 +13,7 @@ namespace depthwise::cuda {
 
 // A kernel: an entry of one of the sources, compiled with these options.
 struct Kernel {
-  std::string source;   // a file of csrc/cuda
+  std::string source;  // a file of csrc/cuda
   std::string entry;
   std::string options;  // -DDW_...=..., with blanks between them
 };

@@ -1,7 +1,7 @@
-// Weight gradient: one thread sums the products of its share of all tiles for one output channel (or a pair of them) and
-// one chunk of taps. The threads of a block that have one channel are the members of a group, whose sums are added up in
-// their order; so are then those of all parts that blocks have. The same bits come out every time. Planar: a group's
-// members are columns. What is constant here (DW_...) is said when a kernel is compiled.
+// Weight gradient: one thread sums the products of its share of all tiles for one output channel (or a pair of them)
+// and one chunk of taps. The threads of a block that have one channel are the members of a group, whose sums are added
+// up in their order; so are then those of all parts that blocks have. The same bits come out every time. Planar: a
+// group's members are columns. What is constant here (DW_...) is said when a kernel is compiled.
 #pragma once
 #include "elements.cuh"
 #include "lattice.cuh"
@@ -9,7 +9,7 @@
 namespace depthwise::cuda {
 
 using Sum = DW_SUM;
-using Read = Stored<DW_READ>;      // x
+using Read = Stored<DW_READ>;        // x
 using Gradient = Stored<DW_WEIGHT>;  // gy
 using Written = Stored<DW_WRITTEN>;  // gW
 
@@ -210,7 +210,8 @@ __device__ __forceinline__ void sum_share(const WeightGradParameters& p, Value* 
 }
 
 __device__ __forceinline__ Sum* partial_sum(const WeightGradParameters& p, int part, int chunk, int slot, int out) {
-  return static_cast<Sum*>(p.partial) + ((static_cast<long long>(part) * p.chunks + chunk) * slots + slot) * p.outs + out;
+  return static_cast<Sum*>(p.partial) + ((static_cast<long long>(part) * p.chunks + chunk) * slots + slot) * p.outs +
+         out;
 }
 
 // The sums of each group, one member after the other.

@@ -226,7 +226,8 @@ class ReLU(_Elementwise):
     retains = (0,)
 
     def compute(self, *arrays: AnyArray) -> AnyArray:  # noqa: D102
-        return np.maximum(arrays[0], arrays[0].dtype.type(0))
+        larger: AnyArray = np.maximum(arrays[0], arrays[0].dtype.type(0))
+        return larger
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         return (gy * (retained[0].array > 0).astype(gy.dtype),)

@@ -106,7 +106,7 @@ class BiasGrad(Function):
         gb, self.gb = self.gb, None
         if gb is not None:
             return gb
-        return (gpu_passes if is_cupy(arrays[0]) else passes).bias_grad(arrays[0])
+        return gpu_passes.bias_grad(arrays[0]) if is_cupy(arrays[0]) else passes.bias_grad(arrays[0])
 
     def backward(self, gy: Variable, needs: tuple[bool, ...], *retained: Variable) -> Gradients:  # noqa: D102
         return (BroadcastTo(self.before)(Reshape((-1, *[1] * (len(self.before) - 2)))(gy)),)

@@ -16,7 +16,7 @@ def is_cupy(a: object) -> bool:
     return kind is not None and isinstance(a, kind)
 
 
-def check_cupy(x: Any, **others: Any) -> None:
+def check_cupy(first: Any, /, **others: Any) -> None:
     """TypeError unless all are CuPy's arrays of a dtype that the engine has, ValueError unless all are on one GPU."""
     for name, a in others.items():
         if a is None:
@@ -25,8 +25,8 @@ def check_cupy(x: Any, **others: Any) -> None:
             msg = f"{name} must be a CuPy array, as the other is, got {type(a).__name__}: cupy.asarray copies it"
             raise TypeError(msg)
         dtype_code(name, a.dtype)
-        if a.device.id != x.device.id:
-            msg = f"{name} is on GPU {a.device.id}, the other array on GPU {x.device.id}: copy one of them"
+        if a.device.id != first.device.id:
+            msg = f"{name} is on GPU {a.device.id}, the other array on GPU {first.device.id}: copy one of them"
             raise ValueError(msg)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import gpu
 from ..arguments import Ints, Pad
+from ..arrays import AnyArray
 from ..enums import FORWARD, INPUT_GRAD, WEIGHT_GRAD, activation_code
 from ..geometry import Geometry, geometry, input_grad_geometry, weight_grad_geometry
 from ..passes import check_bias, check_gy
@@ -130,37 +131,38 @@ def weight_grad(
     return weight_grad_of(g, x, gy, x.dtype)
 
 
-def bias_grad(gy: Any) -> Any:
+def bias_grad(gy: Any) -> AnyArray:
     """:func:`depthwise.ops.bias_grad` of a CuPy array (n, c, ...): its sums over all axes but the channels', (c,)."""
     check_cupy(gy, gy=gy)
     wide = gy.dtype if gy.dtype.itemsize > 4 else "float32"
-    return gy.sum(axis=(0, *range(2, gy.ndim)), dtype=wide).astype(gy.dtype)
+    gb: AnyArray = gy.sum(axis=(0, *range(2, gy.ndim)), dtype=wide).astype(gy.dtype)
+    return gb
 
 
-def forward_of(g: Geometry, x: Any, W: Any, b: Any = None, *, activation: int = 0) -> Any:
+def forward_of(g: Geometry, x: AnyArray, W: AnyArray, b: AnyArray | None = None, *, activation: int = 0) -> AnyArray:
     """The output, for arrays that were checked."""
     if b is not None:
         check_bias(g, x, W, b)
-    y = empty_like(x, g.y_shape, x.dtype)
+    y: AnyArray = empty_like(x, g.y_shape, x.dtype)
     _run(FORWARD, g, x, W, b, y, activation)
     return y
 
 
-def input_grad_of(g: Geometry, gy: Any, W: Any) -> Any:
+def input_grad_of(g: Geometry, gy: AnyArray, W: AnyArray) -> AnyArray:
     """The gradient for x, for arrays that were checked."""
     check_gy(g, gy, f"input size {g.x_shape[2:]}, W {W.shape}")
-    gx = empty_like(gy, g.x_shape, gy.dtype)
+    gx: AnyArray = empty_like(gy, g.x_shape, gy.dtype)
     _run(INPUT_GRAD, g, gx, W, None, gy)
     return gx
 
 
-def weight_grad_of(g: Geometry, x: Any, gy: Any, dtype: Any) -> Any:
+def weight_grad_of(g: Geometry, x: Any, gy: AnyArray, dtype: Any) -> AnyArray:
     """The gradient for W in a dtype, for arrays that were checked."""
     import cupy
 
     check_gy(g, gy, f"x {x.shape}, kernel size {g.W_shape[2:]}")
     with x.device:
-        gW = cupy.empty(g.W_shape, dtype)
+        gW: AnyArray = cupy.empty(g.W_shape, dtype)
     _run(WEIGHT_GRAD, g, x, gW, None, gy)
     return gW
 

@@ -258,5 +258,7 @@ def _convolve_into(
 
 def _are_ours(*tensors: Tensor | None) -> bool:
     """Whether the engine reads these, each of a dtype of its own, and nothing but values is asked for."""
-    plain = all(a is None or (a.dtype in operators.DTYPES and _is_ours(a, a.dtype)) for a in tensors)
+    plain = all(
+        a is None or (a.is_cpu and a.dtype in operators.DTYPES and _is_ours(a, a.dtype, a.device)) for a in tensors
+    )
     return plain and not is_forward_mode() and not torch.jit.is_tracing()
