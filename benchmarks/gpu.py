@@ -65,7 +65,7 @@ def _kernel(layer: dict[str, Any], batch: int, layout: str, dtype: str, kind: in
 
 
 def _keep(kernel: tuple[str, str, int]) -> None:
-    _core.gpu_look_for_nvrtc(gpu.nvrtc_paths(10**6))
+    gpu.find_nvrtc()
     _core.gpu_keep(*kernel)
 
 

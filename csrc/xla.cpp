@@ -215,7 +215,9 @@ ffi::Error run_on_gpu(cuda::Stream stream, int32_t device, ffi::ScratchAllocator
     cuda::launch(problem, device, stream, *workspace);
   } catch (const std::invalid_argument& refusal) {
     return wrong(refusal.what());
-  } catch (const cuda::GpuError& failure) {
+  } catch (const std::bad_alloc&) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted, "depthwise: no memory for a plan");
+  } catch (const std::exception& failure) {
     return ffi::Error(ffi::ErrorCode::kInternal, std::string("depthwise: ") + failure.what());
   }
   return ffi::Error::Success();

@@ -161,6 +161,33 @@ def test_strides_of_any_kind():
         np.testing.assert_array_equal(forward(g, x, W), ops.forward(np.ascontiguousarray(x), W, pad=1))
 
 
+def test_a_bias_of_any_stride():
+    rng = np.random.default_rng(4)
+    g = geometry((1, 4, 6, 8), (1, 4, 3, 3), 1, 1, 1)
+    x, W, b = (integers(rng, s, F32) for s in (g.x_shape, g.W_shape, (8,)))
+    for bias in (b[::2], b[3::-1], np.broadcast_to(b[:1], 4)):
+        np.testing.assert_array_equal(forward(g, x, W, bias), ops.forward(x, W, np.ascontiguousarray(bias), pad=1))
+
+
+@pytest.mark.parametrize("kind", range(3))
+@pytest.mark.parametrize("size", [(0, 4), (4, 0), (0, 0)])
+def test_empty_axes(size, kind):
+    """Whose windows lie in the padding alone."""
+    g = geometry((1, 2, *size), (1, 2, 3, 3), 1, 2, 1)
+    x, W, y = (np.ones(s, F32) for s in (g.x_shape, g.W_shape, g.y_shape))
+    (x, W, y)[(2, 0, 1)[kind]].fill(np.nan)
+    gpu_on_cpu.run(kind, g, x, W, None, y)
+    assert not (x, W, y)[(2, 0, 1)[kind]].any()
+
+
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, channels_last])
+@pytest.mark.parametrize("stride", [(1, 700), (700, 1), (3, 40)])
+def test_long_strides(stride, layout):
+    """No tile has so many lines that a compiler would unroll for hours."""
+    size = tuple(4 * s + 5 for s in stride)
+    check((1, 2, *size), (3, 3), layout=layout, stride=stride, pad=1)
+
+
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, channels_last])
 def test_what_is_not_finite(layout):
     """It reaches the windows that cover it and no others; a tap in the padding multiplies nothing."""
@@ -243,6 +270,8 @@ def test_more_threads_than_a_launch_has():
 def test_what_no_gpu_takes():
     with pytest.raises(ValueError, match=r"more than 2\*\*30"):
         _steps(FORWARD, (1, 1, 1, 2**31), (1, 3))
+    with pytest.raises(ValueError, match="without taps"):
+        _steps(FORWARD, (1, 1, 9, 9), (0, 3))
     with pytest.raises(ValueError, match="not made for GPU"):
         _steps(FORWARD, (1, 1, 9, 9), (3, 3), more={"method": "fft"})
     assert _steps(FORWARD, (1, 1, 9, 9), (3, 3), more={"method": "auto"})

@@ -1,5 +1,5 @@
 // Forward pass and input gradient: one thread sums a tile of outputs, its taps' weights in registers. What is constant
-// here (DW_...) is said when a kernel is compiled: see kernel_options.cpp.
+// here (DW_...) is said when a kernel is compiled: see plan.cpp.
 #pragma once
 #include "elements.cuh"
 #include "lattice.cuh"
@@ -54,7 +54,7 @@ __device__ __forceinline__ Source source_of(const CorrelateParameters& p, int im
 }
 
 __device__ __forceinline__ Sum bias_of(const CorrelateParameters& p, int channel) {
-  return p.b ? widened<Sum, DW_BIAS>(static_cast<const Stored<DW_BIAS>*>(p.b)[channel]) : Sum(0);
+  return p.b ? widened<Sum, DW_BIAS>(static_cast<const Stored<DW_BIAS>*>(p.b)[channel * p.b_stride]) : Sum(0);
 }
 
 // One output, product by product: what is beside the image multiplies no weight.

@@ -35,7 +35,6 @@ struct Driver {
   int (*current)(Context*);
   int (*push)(Context);
   int (*pop)(Context*);
-  int (*device_of_current)(int*);
   int (*load_module)(Module*, const void*);
   int (*function_of)(Function*, Module, const char*);
   int (*launch)(Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Stream, void**, void**);
@@ -54,7 +53,6 @@ struct Driver {
     find(library, "cuCtxGetCurrent", current);
     find(library, "cuCtxPushCurrent_v2", push);
     find(library, "cuCtxPopCurrent_v2", pop);
-    find(library, "cuCtxGetDevice", device_of_current);
     find(library, "cuModuleLoadData", load_module);
     find(library, "cuModuleGetFunction", function_of);
     find(library, "cuLaunchKernel", launch);
@@ -86,12 +84,24 @@ std::vector<std::string>& nvrtc_paths() {
   return paths;
 }
 
+// The driver's version of CUDA, such as 13; a large number where there is no driver, and nothing is to be loaded.
+int driver_of_cuda() {
+  try {
+    return driver_version() / 1000;
+  } catch (const GpuError&) {
+    return 1000;
+  }
+}
+
 // NVRTC opens a second library by its name alone, and finds it where it has been opened before.
 void load_builtins(const std::string& nvrtc_path) {
   const std::filesystem::path folder = std::filesystem::path(nvrtc_path).parent_path();
   std::error_code failed;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, failed))
-    if (entry.path().filename().string().starts_with("libnvrtc-builtins.so")) dlopen(entry.path().c_str(), RTLD_NOW);
+  const std::filesystem::directory_iterator end;
+  for (std::filesystem::directory_iterator entry(folder, failed); !failed && entry != end; entry.increment(failed)) {
+    const std::filesystem::path& path = entry->path();
+    if (path.filename().string().starts_with("libnvrtc-builtins.so")) dlopen(path.c_str(), RTLD_NOW);
+  }
 }
 
 struct Nvrtc {
@@ -117,6 +127,12 @@ struct Nvrtc {
     }
     for (const char* name : {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "/usr/local/cuda/lib64/libnvrtc.so"})
       paths.push_back(name);
+    // A driver of CUDA 12 loads nothing that a compiler of CUDA 13 makes.
+    std::stable_partition(paths.begin(), paths.end(), [driver = driver_of_cuda()](const std::string& path) {
+      const std::string last = path.substr(path.rfind('.') + 1);
+      const bool numbered = !last.empty() && last.find_first_not_of("0123456789") == std::string::npos;
+      return !numbered || std::stoi(last) <= driver;
+    });
     void* library = nullptr;
     for (const std::string& path : paths) {
       load_builtins(path);
@@ -205,12 +221,6 @@ Device device_facts(int device) {
   return {count, 10 * major + minor};
 }
 
-int current_device() {
-  int device = 0;
-  driver().check(driver().device_of_current(&device), "no GPU is current");
-  return device;
-}
-
 OnDevice::OnDevice(int device) {
   const Context wanted = primary_context(device);
   Context current = nullptr;
@@ -280,7 +290,11 @@ std::string compile(const std::string& source, const std::string& options, int a
 Function load(const std::string& code, const std::string& entry) {
   Module module = nullptr;
   Function function = nullptr;
-  driver().check(driver().load_module(&module, code.data()), "a kernel cannot be loaded");
+  const bool newer = nvrtc_version() / 1000 > driver_version() / 1000;
+  driver().check(driver().load_module(&module, code.data()),
+                 newer ? "a kernel cannot be loaded, since NVRTC is of a newer CUDA than the driver: pip install "
+                         "nvidia-cuda-nvrtc-cu12, or a newer driver"
+                       : "a kernel cannot be loaded");
   driver().check(driver().function_of(&function, module, entry.c_str()), "a kernel cannot be found");
   return function;
 }

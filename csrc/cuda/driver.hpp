@@ -26,7 +26,6 @@ struct Device {
   int multiprocessors, architecture;  // 90 for compute capability 9.0
 };
 Device device_facts(int device);
-int current_device();
 
 // Makes a device's primary context the current one, until it goes out of scope.
 class OnDevice {

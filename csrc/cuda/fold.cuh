@@ -6,10 +6,15 @@ namespace depthwise::cuda {
 
 using Sum = DW_SUM;
 
-// The next place from `i` on, of a padded axis, that holds this element of the image; padded_size where none does.
+// The next place from `i` on, of a padded axis, that holds this element of the image; padded_size where none does. Of
+// the image itself only the element's own place does.
 __device__ __forceinline__ int next_copy(int i, int element, int before, int size, int padded_size) {
-  while (i < padded_size && place<DW_BORDER>(i - before, size) != element) ++i;
-  return i;
+  for (; i < padded_size; ++i) {
+    if (i == before) i = i <= before + element ? before + element : before + size;
+    if (i > before + element && i < before + size) i = before + size;
+    if (i >= padded_size || place<DW_BORDER>(i - before, size) == element) return i;
+  }
+  return padded_size;
 }
 
 __device__ __forceinline__ void fold_element(const FoldParameters& p, unsigned thread) {

@@ -74,7 +74,11 @@ std::string read_code(const fs::path& path, const std::string& key) {
 
 // Under another name until it is complete. An error leaves no file, which is no harm.
 void write_code(const fs::path& path, const std::string& key, const std::string& code) {
-  const fs::path unfinished = path.string() + "." + std::to_string(getpid());
+  std::string name = path.string() + ".XXXXXX";
+  const int taken = mkstemp(name.data());  // by nobody else, whatever machine shares the folder
+  if (taken < 0) return;
+  close(taken);
+  const fs::path unfinished = name;
   const uint64_t sum = hash_of(code, hash_start);
   std::error_code ignored;
   {

@@ -28,6 +28,7 @@ struct TileAxis {
 struct CorrelateParameters {
   const void *read, *W, *b;
   void* written;
+  long long b_stride;
   Strides read_strides, written_strides, W_strides;  // of W: image is the filter, m of (m, c, ...)
   int read_size[3], written_size[3];                 // depth, rows, columns
   DepthAxis depth;
@@ -35,7 +36,6 @@ struct CorrelateParameters {
   int filters;         // that are summed up: c_M of an input gradient, else 1
   Divisor multiplier;  // c_M
   int channels;        // that are written
-  int first_channel;   // where a launch writes a part of them
   unsigned threads;    // that have work
   // Digits of a thread's number, the fastest first. Planar: column in a block, row tile in a block, block of columns,
   // block of rows, depth, channel. By channels: channel in a block, tile in a block's row, its row, block of channels,

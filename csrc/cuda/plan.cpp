@@ -26,7 +26,7 @@ constexpr int most_weights = 49, most_kept = 84, most_taps_of_pairs = 12;
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Equal shares of at most `most`.
-int64_t share(int64_t count, int64_t most) { return ceil_div(count, ceil_div(count, most)); }
+int64_t share(int64_t count, int64_t most) { return count > 0 ? ceil_div(count, ceil_div(count, most)) : 1; }
 
 Divisor divisor(int64_t by) {
   const auto d = static_cast<unsigned>(by);
@@ -85,7 +85,8 @@ int64_t tile_size(const Axis& a, int64_t outputs, int64_t most, bool gradient) {
 
 int64_t tiles_of(const Axis& a, int64_t outputs, int64_t tile, bool gradient) {
   const int64_t step = step_of(a, gradient);
-  return ceil_div(outputs, tile * step) * step;
+  // Of a dilated axis the tiles between the last outputs of a step and the next ones have none.
+  return std::min(ceil_div(outputs, tile * step) * step, outputs <= step ? outputs : INT64_MAX);
 }
 
 // Registers that a float takes.
@@ -159,6 +160,8 @@ Written written_of(const Axis& a, bool gradient) {
 }
 
 void check_sizes(const Problem& p) {
+  if (p.d.kernel * p.h.kernel * p.w.kernel == 0)
+    throw std::invalid_argument("a kernel without taps is none that a GPU takes");
   for (const Axis* a : {&p.d, &p.h, &p.w})
     for (const int64_t size : {a->size + a->pad + a->dilate * a->kernel, a->out, a->stride, a->pad, a->out * a->stride})
       if (size > most_of_an_axis)
@@ -187,7 +190,6 @@ class Correlation {
         written_(gradient_ ? p.x : p.y),
         channels_(gradient_ ? p.channels : p.channels * p.multiplier),
         planar_(is_planar(written_, p.w, channels_)),
-        planes_{p.d.out, p.h.out, p.w.out},
         rows_(written_of(p.h, gradient_)),
         cols_(written_of(p.w, gradient_)),
         wanted_threads_(int64_t{multiprocessors} * blocks_of_a_multiprocessor * block) {
@@ -238,6 +240,8 @@ class Correlation {
     } else {
       tile_.cols = tile_size(p_.w, cols_.size, planar_ ? 1 : sequence ? 16 : 4, gradient_);
     }
+    while (tile_.cols > 1 && !tile_.spread && tile_.read_vector == 1 && lines_of_cols() > most_lines)
+      tile_.cols = tile_size(p_.w, cols_.size, tile_.cols / 2, gradient_);
     const int64_t sums = most_kept / registers(p_, tile_) - tile_.tap_rows * tile_.tap_cols;
     int64_t most_rows = std::clamp<int64_t>(sums / tile_.cols, 1, planar_ && tile_.cols == 1 ? 16 : 8);
     if (tile_.read_vector > 1 && most_rows > 6 &&
@@ -246,12 +250,15 @@ class Correlation {
     if (std::max(p_.h.stride, p_.w.stride) > 1) most_rows = ceil_div(most_rows, 2);
     for (;; most_rows = ceil_div(most_rows, 2)) {
       tile_.rows = tile_size(p_.h, rows_.size, most_rows, gradient_);
-      if (most_rows <= 2) break;
+      const bool many_lines = lines_of(p_.h, tile_.rows, tile_.tap_rows, gradient_) > most_lines;
+      if (most_rows == 1 || (most_rows == 2 && !many_lines)) break;
       if (threads_of_an_image(tile_) * p_.batch < wanted_threads_ / 4) continue;
-      if (lines_of(p_.h, tile_.rows, tile_.tap_rows, gradient_) <= most_lines) break;
+      if (!many_lines) break;
     }
     tile_.written_vector = tile_.read_vector;
   }
+
+  int64_t lines_of_cols() const { return lines_of(p_.w, tile_.cols, tile_.tap_cols, gradient_); }
 
   void choose_vector(bool sequence) {
     // Results that cannot be stored as vectors, too, would be stored by halves of sectors and less.
@@ -319,6 +326,7 @@ class Correlation {
 
   CorrelateParameters shared_parameters() const {
     CorrelateParameters out{};
+    out.b_stride = p_.b.strides[0];
     out.read_strides = strides_of(read_);
     out.written_strides = strides_of(written_);
     out.W_strides = strides_of(p_.W);
@@ -350,7 +358,6 @@ class Correlation {
   const Array &read_, &written_;
   const int64_t channels_;
   const bool planar_;
-  const int64_t planes_[3];
   const Written rows_, cols_;
   const int64_t wanted_threads_;
   Tile tile_;

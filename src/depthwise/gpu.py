@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import cache
 from glob import glob
@@ -16,27 +15,19 @@ Place = tuple[int, tuple[int, ...], int]
 NOTHING: Place = (0, (), 0)
 
 
-def nvrtc_paths(driver: int, spec: Any = None) -> list[str]:
-    """Where CUDA's run-time compiler may be: what PyPI's packages hold, the newest that suits a driver of this version.
-
-    A driver of CUDA 12 takes nothing that a compiler of CUDA 13 makes.
-    """
+def nvrtc_paths(spec: Any = None) -> list[str]:
+    """Where CUDA's run-time compiler may be: what PyPI's packages hold, the newest first."""
     spec = spec or find_spec("nvidia")
     folders = [] if spec is None else list(spec.submodule_search_locations or ())
-    ending = r"\nvrtc64_*.dll" if sys.platform == "win32" else "/libnvrtc.so.*"
-    paths = [path for folder in folders for path in glob(f"{folder}/*/lib{ending}") + glob(f"{folder}/*/bin{ending}")]
+    paths = [path for folder in folders for path in glob(f"{folder}/*/lib/libnvrtc.so.*")]
     numbered = [(int(last), path) for path in paths if (last := path.rpartition(".")[2]).isdigit()]
-    return [path for _, path in sorted(numbered, key=lambda n: (n[0] <= driver // 1000, n[0]), reverse=True)]
+    return [path for _, path in sorted(numbered, reverse=True)]
 
 
 @cache
 def find_nvrtc() -> None:
-    """Tell the engine where to look."""
-    try:
-        driver = _core.gpu_driver_version()
-    except _core.GpuError:  # which a launch will say, too; what is only lowered needs none
-        driver = 10**6
-    _core.gpu_look_for_nvrtc(nvrtc_paths(driver))
+    """Tell the engine where to look, which it does when the first kernel is to be compiled."""
+    _core.gpu_look_for_nvrtc(nvrtc_paths())
 
 
 def run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,9 @@ class Variable:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
         a = self._data()
+        if is_cupy(a):
+            msg = "this Variable's array is on a GPU: take its array.get()"
+            raise TypeError(msg)
         if dtype is not None and np.dtype(dtype) != a.dtype:
             if copy is False:
                 msg = f"a Variable of {a.dtype} cannot be an array of {np.dtype(dtype)} without a copy"
@@ -205,6 +209,9 @@ class Variable:
     def grad_var(self, value: Variable | None) -> None:
         if value is not None and self._array is not None:
             check_gradient(value, self.shape, self.dtype)
+            if is_cupy(value._array) != is_cupy(self._array):
+                msg = f"grad must be an array of {self.xp.__name__}, as data is, got {type(value._array).__name__}"
+                raise TypeError(msg)
         self._grad = value
 
     def cleargrad(self) -> None:
@@ -258,7 +265,8 @@ class Variable:
         if isinstance(other, Variable):
             return other
         if isinstance(other, int | float | np.number) or (isinstance(other, np.ndarray) and other.ndim == 0):
-            return self._new(self.xp.asarray(other, self.dtype))
+            with self._array.device if is_cupy(self._array) else nullcontext():  # type: ignore[union-attr]
+                return self._new(self.xp.asarray(other, self.dtype))
         return as_variable(other)
 
     def _apply(self, function: Function, other: Any, swapped: bool = False) -> Any:

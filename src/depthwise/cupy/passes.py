@@ -140,7 +140,8 @@ def bias_grad(gy: Any) -> AnyArray:
 
 
 def forward_of(g: Geometry, x: AnyArray, W: AnyArray, b: AnyArray | None = None, *, activation: int = 0) -> AnyArray:
-    """The output, for arrays that were checked."""
+    """The output of a Geometry; TypeError or ValueError where the arrays are of several libraries or GPUs."""
+    check_cupy(x, x=x, W=W, b=b)
     if b is not None:
         check_bias(g, x, W, b)
     y: AnyArray = empty_like(x, g.y_shape, x.dtype)
@@ -149,7 +150,8 @@ def forward_of(g: Geometry, x: AnyArray, W: AnyArray, b: AnyArray | None = None,
 
 
 def input_grad_of(g: Geometry, gy: AnyArray, W: AnyArray) -> AnyArray:
-    """The gradient for x, for arrays that were checked."""
+    """The gradient for x; errors as :func:`forward_of`'s."""
+    check_cupy(gy, gy=gy, W=W)
     check_gy(g, gy, f"input size {g.x_shape[2:]}, W {W.shape}")
     gx: AnyArray = empty_like(gy, g.x_shape, gy.dtype)
     _run(INPUT_GRAD, g, gx, W, None, gy)
@@ -157,9 +159,10 @@ def input_grad_of(g: Geometry, gy: AnyArray, W: AnyArray) -> AnyArray:
 
 
 def weight_grad_of(g: Geometry, x: Any, gy: AnyArray, dtype: Any) -> AnyArray:
-    """The gradient for W in a dtype, for arrays that were checked."""
+    """The gradient for W in a dtype; errors as :func:`forward_of`'s."""
     import cupy
 
+    check_cupy(x, x=x, gy=gy)
     check_gy(g, gy, f"x {x.shape}, kernel size {g.W_shape[2:]}")
     with x.device:
         gW: AnyArray = cupy.empty(g.W_shape, dtype)

@@ -7,7 +7,7 @@ gradient is then added up over the shards of the batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, wraps
+from functools import lru_cache
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ _HANDLER = "depthwise"
 active_target()  # the handler asks for the active target, so there has to be one
 jax.ffi.register_ffi_target(_HANDLER, _core.xla_handler(), platform="cpu")
 jax.ffi.register_ffi_target(_HANDLER, _core.xla_gpu_handler(), platform="CUDA")
+gpu.find_nvrtc()  # for that handler, which no code of Python need be run before
 
 
 class _Job(NamedTuple):
@@ -50,17 +51,6 @@ def input_grad(gy: Any, W: Any, *, steps: Steps, size: Any) -> Any:
 def weight_grad(x: Any, gy: Any, *, steps: Steps, kernel: Any, dtype: Any) -> Any:
     """GW of x and gy."""
     return _run(_Job(WEIGHT_GRAD, steps), (x, gy), steps.W_shape(x.shape, kernel), dtype)
-
-
-def on_cuda(compute: Callable[..., Any]) -> Callable[..., Any]:
-    """One of these functions for arrays on a GPU, whose handler compiles kernels when it is first called."""
-
-    @wraps(compute)
-    def of_gpu_arrays(*operands: Any, **steps: Any) -> Any:
-        gpu.find_nvrtc()
-        return compute(*operands, **steps)
-
-    return of_gpu_arrays
 
 
 def _run(job: _Job, operands: Sequence[Any], shape: Sequence[Any], dtype: Any) -> Any:

@@ -252,4 +252,4 @@ for primitive_, ours, xla in (
     (input_grad_p, lowering.input_grad, _xla_input_grad),
     (weight_grad_p, lowering.weight_grad, _xla_weight_grad),
 ):
-    lower(primitive_, cpu=ours, cuda=lowering.on_cuda(ours), others=xla)
+    lower(primitive_, cpu=ours, cuda=ours, others=xla)

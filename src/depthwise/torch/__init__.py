@@ -1,4 +1,4 @@
-"""Depthwise convolution for PyTorch, on its CPU tensors, as PyTorch's own operators are.
+"""Depthwise convolution for PyTorch, on its tensors, as PyTorch's own operators are.
 
 ``conv1d`` to ``3d`` and ``conv_transpose1d`` to ``3d`` are the functions, ``DepthwiseConv1d`` to ``3d`` the layers,
 ``accelerate(model)`` the one line that makes a model's depthwise layers fast, and ``restore(model)`` the way back.

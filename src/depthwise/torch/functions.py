@@ -98,7 +98,8 @@ def conv2d(
     RuntimeError, TypeError, ValueError
         PyTorch's own: every argument that the engine does not take is handed to PyTorch's convolution, which computes
         or refuses it. So are tensors on devices other than CPUs and CUDA's GPUs, subclasses of Tensor, and
-        forward-mode differentiation. A ValueError or TypeError where there is no such activation.
+        forward-mode differentiation. A ValueError or TypeError where there is no such activation, and a ValueError for
+        CUDA tensors where `method` is "fft".
 
     Notes
     -----
