@@ -148,7 +148,7 @@ def _copy_rate(rounds: int, spoiler: Any) -> float:
 def _ways(layer: dict[str, Any], g: Geometry, layout: str, dtype: str) -> dict[str, dict[str, Any]]:
     """For each pass: ours, PyTorch's in both memory formats, and the reference in float64."""
     import torch
-    from torch.nn import functional as F  # noqa: N812
+    from torch.nn import functional as F  # noqa: N812 - PyTorch's own abbreviation
 
     import depthwise.torch  # noqa: F401 - registers the operators
 

@@ -7,7 +7,7 @@ import types
 import numpy as np
 
 
-class ndarray(np.ndarray):  # noqa: N801
+class ndarray(np.ndarray):  # noqa: N801 - CuPy's name
     """A NumPy array that says where it is as CuPy's do, and which NumPy's own functions take as they take CuPy's."""
 
     number = 0

@@ -13,7 +13,7 @@ pytestmark = [
 ]
 
 if torch.version.cuda and torch.cuda.is_available():
-    import torch.nn.functional as F  # noqa: N812
+    import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 
     import depthwise.torch as dt
 

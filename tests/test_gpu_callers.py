@@ -107,7 +107,7 @@ def test_cupy_refuses(cupy):
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_torch(monkeypatch, channels_last):
     torch = pytest.importorskip("torch")
-    import torch.nn.functional as F  # noqa: N812
+    import torch.nn.functional as F  # noqa: N812 - PyTorch's own abbreviation
 
     import depthwise.torch as dt
     from depthwise.torch import cuda

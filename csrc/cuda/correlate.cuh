@@ -297,8 +297,6 @@ __device__ __forceinline__ void correlate_tile(const CorrelateParameters& p, uns
   else
     add_all<false>(sum, p, at, row0, col0);
 
-  const int row = row0, col = col0;
-  Written* const plane = written_plane(p, at);
   // Zeros beside the image times a weight that is not finite are none of a sum.
   Sum doubt = 0;
   if (DW_BORDER == constant) {
@@ -308,10 +306,10 @@ __device__ __forceinline__ void correlate_tile(const CorrelateParameters& p, uns
       for (int c = 0; c < Cols::outputs; ++c) doubt += doubt_of(sum[r][c]);
   }
   if (doubt != Sum(0)) return correlate_with_care(p, thread);
-  Written* line = plane + row * p.written_strides.row + col * written_col;
+  Written* line = written_plane(p, at) + row0 * p.written_strides.row + col0 * written_col;
 #pragma unroll
   for (int r = 0; r < Rows::outputs; ++r, line += Rows::step * p.written_strides.row)
-    if (within(row + r * Rows::step, p.written_size[1])) store_line(line, sum[r], col, p.written_size[2]);
+    if (within(row0 + r * Rows::step, p.written_size[1])) store_line(line, sum[r], col0, p.written_size[2]);
 }
 
 #else

@@ -9,10 +9,11 @@ using Sum = DW_SUM;
 // The next place from `i` on, of a padded axis, that holds this element of the image; padded_size where none does. Of
 // the image itself only the element's own place does.
 __device__ __forceinline__ int next_copy(int i, int element, int before, int size, int padded_size) {
-  for (; i < padded_size; ++i) {
-    if (i == before) i = i <= before + element ? before + element : before + size;
-    if (i > before + element && i < before + size) i = before + size;
-    if (i >= padded_size || place<DW_BORDER>(i - before, size) == element) return i;
+  while (i < padded_size) {
+    const int at = i - before;
+    const bool inside = within(at, size);
+    if (inside ? at == element : place<DW_BORDER>(at, size) == element) return i;
+    i = inside ? before + (at < element ? element : size) : i + 1;
   }
   return padded_size;
 }
