@@ -1,12 +1,5 @@
 // Python's arrays to Problems. No arithmetic, no policy; the GIL is released around the work.
-#include <cstddef>
-#include <cstdint>
-
-// Python 3.11's header does not say that these are C's, and takes it from here.
-extern "C" {
-__attribute__((visibility("default"))) int PyTraceMalloc_Track(unsigned domain, uintptr_t at, size_t bytes);
-__attribute__((visibility("default"))) int PyTraceMalloc_Untrack(unsigned domain, uintptr_t at);
-}
+#include "cuda/bindings.hpp"
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>
@@ -26,7 +19,6 @@ __attribute__((visibility("default"))) int PyTraceMalloc_Untrack(unsigned domain
 #include "buffer.hpp"
 #include "causal_update.hpp"
 #include "cpu.hpp"
-#include "cuda/bindings.hpp"
 #include "engine.hpp"
 #include "machine.hpp"
 #include "openmp.hpp"
@@ -36,6 +28,7 @@ __attribute__((visibility("default"))) int PyTraceMalloc_Untrack(unsigned domain
 #include "pool.hpp"
 #include "python_arguments.hpp"
 #include "roofline.hpp"
+#include "system/system.hpp"
 #include "xla.hpp"
 
 namespace nb = nanobind;
@@ -109,13 +102,31 @@ void run_activation_grad(int activation, std::span<const Size> shape, const Arra
   activation_grad(kind, sizes, z, gy, gz, t, threads, executor);
 }
 
+// tracemalloc's interface, looked up where the module runs: the stable ABI does not have it, though every CPython does.
+struct Tracemalloc {
+  int (*track)(unsigned domain, uintptr_t at, size_t bytes);
+  int (*untrack)(unsigned domain, uintptr_t at);
+
+  Tracemalloc() {
+    track = reinterpret_cast<decltype(track)>(function_of_process("PyTraceMalloc_Track"));
+    untrack = reinterpret_cast<decltype(untrack)>(function_of_process("PyTraceMalloc_Untrack"));
+  }
+};
+
+const Tracemalloc& tracemalloc() {
+  static const Tracemalloc it;
+  return it;
+}
+
 // A block that Python's arrays hold. tracemalloc sees it as it sees NumPy's own memory.
 class HeldBlock {
  public:
   explicit HeldBlock(int64_t bytes) : block_(bytes), bytes_(bytes) {
-    PyTraceMalloc_Track(domain, address(), static_cast<size_t>(bytes));
+    if (tracemalloc().track) tracemalloc().track(domain, address(), static_cast<size_t>(bytes));
   }
-  ~HeldBlock() { PyTraceMalloc_Untrack(domain, address()); }
+  ~HeldBlock() {
+    if (tracemalloc().untrack) tracemalloc().untrack(domain, address());
+  }
   HeldBlock(const HeldBlock&) = delete;
   HeldBlock& operator=(const HeldBlock&) = delete;
 
@@ -136,8 +147,8 @@ class HeldBlock {
 bool is_plain(PyObject* value, int depth) {
   if (PyLong_CheckExact(value) || PyUnicode_CheckExact(value)) return true;
   if (!PyTuple_CheckExact(value) || depth < 1) return false;
-  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(value); ++i)
-    if (!is_plain(PyTuple_GET_ITEM(value, i), depth - 1)) return false;
+  for (Py_ssize_t i = 0; i < PyTuple_Size(value); ++i)
+    if (!is_plain(PyTuple_GetItem(value, i), depth - 1)) return false;
   return true;
 }
 
@@ -174,6 +185,11 @@ NB_MODULE(_core, m) {
   // Caches of Sizes, kept alive by a framework's registries, outlive the interpreter: no leak that grows.
   nb::set_leak_warnings(false);
   m.attr("version") = DEPTHWISE_VERSION;
+#if defined(__clang__)
+  m.attr("build") = "Clang " __clang_version__;
+#else
+  m.attr("build") = "GCC " __VERSION__;
+#endif
   // Plain numbers: they go into every call.
   nb::dict passes, dtypes;
   passes["forward"] = static_cast<int>(Pass::forward);

@@ -1,8 +1,5 @@
 #include "blocks.hpp"
 
-#include <pthread.h>
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -12,11 +9,8 @@
 #include <stdexcept>
 #include <string>
 
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
-
 #include "machine.hpp"
+#include "system/system.hpp"
 
 namespace depthwise {
 namespace {
@@ -41,13 +35,10 @@ int64_t rounded_up(int64_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-void* allocate(int64_t size) {
-  void* data;
+void* fresh(int64_t size) {
   const bool huge = size >= huge_page;
-  if (posix_memalign(&data, huge ? huge_page : 64, static_cast<size_t>(size))) return nullptr;
-#ifdef MADV_HUGEPAGE
-  if (huge) madvise(data, static_cast<size_t>(size), MADV_HUGEPAGE);  // a wish: as it was where it is not granted
-#endif
+  void* const data = allocate(huge ? huge_page : 64, size);
+  if (data && huge) want_huge_pages(data, size);
   return data;
 }
 
@@ -82,7 +73,7 @@ class Cache {
   void keep(void* data, int64_t size) {
     const std::lock_guard guard(lock_);
     // A block from before blocks were kept ends within a page, whose rest is not ours to offer.
-    if (size > limit_ || size != rounded_up(size)) return std::free(data);
+    if (size > limit_ || size != rounded_up(size)) return release(data);
     shrink(limit_ - size, most_blocks - 1);
     free_[count_++] = {data, size, false};
     bytes_ += size;
@@ -126,22 +117,20 @@ class Cache {
 
   // Frees the oldest ones until so much is left.
   void shrink(int64_t bytes, int blocks) {
-    while (bytes_ > bytes || count_ > blocks) std::free(remove(0));
+    while (bytes_ > bytes || count_ > blocks) release(remove(0));
   }
 
   // Huge pages are offered by hundreds of times the speed at which they are touched first, and taken back by a store.
   void offer() {
-#ifdef MADV_FREE
     for (int i = 0; i < count_ && bytes_ - claimable_ > most_unclaimable; ++i) {
       FreeBlock& block = free_[i];
       if (block.claimable || block.size < huge_page) continue;
-      if (madvise(block.data, static_cast<size_t>(block.size), MADV_FREE)) continue;
+      if (!offer_pages(block.data, block.size)) break;
       block.claimable = true;
       claimable_ += block.size;
     }
-#endif
     // Where the system takes no offers: small blocks alone are never so many.
-    while (bytes_ - claimable_ > most_unclaimable) std::free(remove(0));
+    while (bytes_ - claimable_ > most_unclaimable) release(remove(0));
   }
 
   std::mutex lock_;
@@ -155,7 +144,7 @@ class Cache {
 Cache& cache() {
   static Cache* const it = [] {
     auto* const made = new Cache;
-    pthread_atfork([] { cache().lock(); }, [] { cache().unlock(); }, [] { cache().unlock(); });
+    around_fork([] { cache().lock(); }, [] { cache().unlock(); }, [] { cache().unlock(); });
     return made;
   }();
   return *it;
@@ -165,10 +154,10 @@ Cache& cache() {
 
 Block::Block(int64_t bytes) : size_(bytes) {
   if (size_ >= least_kept) data_ = cache().take(size_);
-  if (!data_) data_ = allocate(size_);
+  if (!data_) data_ = fresh(size_);
   if (!data_) {
     cache().empty();
-    data_ = allocate(size_);
+    data_ = fresh(size_);
   }
   if (!data_) throw std::bad_alloc();
 }
@@ -177,7 +166,7 @@ Block::~Block() {
   if (data_ && size_ >= least_kept)
     cache().keep(data_, size_);
   else
-    std::free(data_);
+    release(data_);
 }
 
 Kept kept_memory() { return cache().kept(); }
@@ -188,9 +177,7 @@ void set_cache_limit(int64_t bytes) { cache().set_limit(bytes); }
 
 void empty_cache() {
   cache().empty();
-#if defined(__GLIBC__)
-  malloc_trim(0);
-#endif
+  trim_heap();
 }
 
 }  // namespace depthwise

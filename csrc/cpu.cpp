@@ -7,8 +7,10 @@
 #include <string>
 #include <thread>
 
-#if defined(__linux__)
-#include <sched.h>
+#include "system/system.hpp"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
 #endif
 
 namespace depthwise {
@@ -66,36 +68,55 @@ int cpus_of_all_quotas() {
 int default_threads() {
   for (const char* name : {"DEPTHWISE_NUM_THREADS", "OMP_NUM_THREADS"})
     if (const int n = positive_from_environment(name)) return n;
-  int cpus = static_cast<int>(std::thread::hardware_concurrency());
-#if defined(__linux__)
-  cpu_set_t mask;
-  if (sched_getaffinity(0, sizeof(mask), &mask) == 0) cpus = CPU_COUNT(&mask);
+  int cpus = cpus_allowed();
+  if (!cpus) cpus = static_cast<int>(std::thread::hardware_concurrency());
   if (const int paid = cpus_of_all_quotas()) cpus = std::min(cpus, paid);
-#endif
   return std::max(1, cpus);
 }
 
-// __builtin_cpu_supports also checks that the operating system saves the wider registers.
+// Asked of the processor itself: __builtin_cpu_supports needs a library of the compiler's that Windows does not link.
+namespace {
 
+struct Features {
+  bool sse4 = false, avx2 = false, avx512 = false;
+};
+
+Features find_features() {
+  Features f;
 #if defined(__x86_64__)
-bool cpu_has_sse4() { return __builtin_cpu_supports("sse4.1"); }
-bool cpu_has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return f;
+  f.sse4 = c & bit_SSE4_1;
+  if (!(c & bit_OSXSAVE)) return f;
+  // The registers that the operating system saves when it changes threads.
+  unsigned saved, high;
+  asm volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+  constexpr unsigned of_avx = 0x06, of_avx512 = 0xe6;
+  const bool fused = (c & bit_AVX) && (c & bit_FMA) && (c & bit_F16C);
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return f;
+  f.avx2 = fused && (b & bit_AVX2) && (saved & of_avx) == of_avx;
+  constexpr unsigned wide = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+  f.avx512 = f.avx2 && (b & wide) == wide && (saved & of_avx512) == of_avx512;
+#endif
+  return f;
 }
-bool cpu_has_avx512() {
-  return cpu_has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+
+const Features& features() {
+  static const Features it = find_features();
+  return it;
 }
-bool cpu_has_neon() { return false; }
-#else
-bool cpu_has_sse4() { return false; }
-bool cpu_has_avx2() { return false; }
-bool cpu_has_avx512() { return false; }
+
+}  // namespace
+
+bool cpu_has_sse4() { return features().sse4; }
+bool cpu_has_avx2() { return features().avx2; }
+bool cpu_has_avx512() { return features().avx512; }
+bool cpu_has_neon() {
 #if defined(__aarch64__)
-bool cpu_has_neon() { return true; }
+  return true;
 #else
-bool cpu_has_neon() { return false; }
+  return false;
 #endif
-#endif
+}
 
 }  // namespace depthwise

@@ -1,17 +1,15 @@
 #include "openmp.hpp"
 
-#include <dlfcn.h>
-#include <pthread.h>
-
 #include <atomic>
 
 #include "pool.hpp"
+#include "system/system.hpp"
 
 namespace depthwise {
 namespace {
 
 std::atomic<bool> forked{false};
-[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+[[maybe_unused]] const int fork_handler = (around_fork(nullptr, nullptr, [] { forked = true; }), 0);
 
 // What a compiler calls for `#pragma omp parallel num_threads(threads)`. Runtimes of GCC, LLVM and Intel have it.
 using Parallel = void (*)(void (*body)(void*), void* data, unsigned threads, unsigned flags);
@@ -53,11 +51,10 @@ class OpenMPExecutor final : public Executor {
 
 bool find_openmp(const char* library) {
   // The library is there already: its own dependencies are searched, whoever else has brought a runtime.
-  void* handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+  void* handle = opened_library(library);
   if (!handle) return false;
-  const auto number = reinterpret_cast<ThreadNumber>(dlsym(handle, "omp_get_thread_num"));
-  const auto parallel = reinterpret_cast<Parallel>(dlsym(handle, "GOMP_parallel"));
-  dlclose(handle);
+  const auto number = reinterpret_cast<ThreadNumber>(function_of(handle, "omp_get_thread_num"));
+  const auto parallel = reinterpret_cast<Parallel>(function_of(handle, "GOMP_parallel"));
   if (!number || !parallel) return false;
   runtime.thread_number.store(number, std::memory_order_relaxed);
   runtime.parallel.store(parallel, std::memory_order_release);

@@ -1,11 +1,8 @@
 #include "pool.hpp"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <chrono>
-#include <exception>
-#include <thread>
+
+#include "system/system.hpp"
 
 namespace depthwise {
 namespace {
@@ -36,7 +33,7 @@ uint32_t wait_for_change(const std::atomic<uint32_t>& value, uint32_t from) {
 }
 
 std::atomic<Pool*> current{new Pool};
-[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { current = new Pool; });
+[[maybe_unused]] const int fork_handler = (around_fork(nullptr, nullptr, [] { current = new Pool; }), 0);
 
 }  // namespace
 
@@ -61,21 +58,12 @@ void Pool::help(Bell& bell) {
   }
 }
 
-// Threads live as long as the process, and leave its signals to the threads that it has made itself.
+// Threads live as long as the process.
 void Pool::hire(int helpers) {
-  sigset_t all, before;
-  sigfillset(&all);
   while (bells_.size() < static_cast<size_t>(helpers)) {
-    bells_.push_back(std::make_unique<Bell>());
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool hired = true;
-    try {
-      std::thread([this, &bell = *bells_.back()] { help(bell); }).detach();
-    } catch (const std::exception&) {
-      hired = false;  // the system gives no more: those that are there will do
-    }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    if (!hired) return bells_.pop_back();
+    bells_.push_back(std::make_unique<Bell>(this));
+    const auto help = [](void* bell) { static_cast<Bell*>(bell)->pool->help(*static_cast<Bell*>(bell)); };
+    if (!start_thread(help, bells_.back().get())) return bells_.pop_back();  // those that are there will do
   }
 }
 

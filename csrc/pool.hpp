@@ -19,6 +19,8 @@ class Pool final : public Executor {
 
  private:
   struct alignas(64) Bell {
+    explicit Bell(Pool* of) : pool(of) {}
+    Pool* const pool;
     std::atomic<uint32_t> job{0};  // the number of the last job that its thread was called to
   };
 

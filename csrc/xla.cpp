@@ -1,6 +1,5 @@
 #include "xla.hpp"
 
-#include <sys/mman.h>
 #include <xla/ffi/api/ffi.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 
 #include "cuda/launch.hpp"
 #include "engine.hpp"
+#include "system/system.hpp"
 
 namespace ffi = xla::ffi;
 
@@ -103,8 +103,7 @@ std::optional<Dense> dense(const ffi::AnyBuffer& a, bool channels_last) {
 
 // XLA's arrays are fresh pages of 4 KiB, and the first touch of each takes longer than the layer. NumPy asks for huge
 // ones for its own large arrays; these are XLA's, whose later use of the memory is unknown, so only who says so has it.
-void want_huge_pages(const ffi::AnyBuffer& a) {
-#ifdef MADV_HUGEPAGE
+void touch_by_huge_pages(const ffi::AnyBuffer& a) {
   static const bool wanted = [] {
     const char* const said = std::getenv("DEPTHWISE_JAX_HUGE_PAGES");
     return said && std::strcmp(said, "1") == 0;
@@ -115,8 +114,7 @@ void want_huge_pages(const ffi::AnyBuffer& a) {
   if (bytes < size_t{4} << 20) return;
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(a.untyped_data()) + page - 1) / page * page;
   const uintptr_t end = (reinterpret_cast<uintptr_t>(a.untyped_data()) + bytes) / page * page;
-  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#endif
+  if (begin < end) want_huge_pages(reinterpret_cast<void*>(begin), static_cast<int64_t>(end - begin));
 }
 
 ffi::Error wrong(const char* what) { return ffi::Error::InvalidArgument(std::string("depthwise: ") + what); }
@@ -190,7 +188,7 @@ ffi::Error run(ffi::ThreadPool threads, ffi::AnyBuffer first, ffi::AnyBuffer sec
   Problem problem;
   if (auto error = read_call(problem, first, second, more, result, rest...); error.failure()) return error;
   const Target& target = targets[active_target.load(std::memory_order_relaxed)];
-  want_huge_pages(*result);
+  touch_by_huge_pages(*result);
   try {
     XlaExecutor executor(threads);
     solve(problem, target, static_cast<int>(std::clamp<int64_t>(threads.num_threads(), 1, 4096)), executor);

@@ -1,7 +1,5 @@
 #include "driver.hpp"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <mutex>
@@ -9,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "../system/system.hpp"
 #include "sources.hpp"
 
 namespace depthwise::cuda {
@@ -22,7 +21,7 @@ enum { out_of_memory = 2, multiprocessor_count = 16, capability_major = 75, capa
 
 template <class F>
 void find(void* library, const char* name, F*& function) {
-  function = reinterpret_cast<F*>(dlsym(library, name));
+  function = reinterpret_cast<F*>(depthwise::function_of(library, name));
   if (!function) throw GpuError(std::string("this version of CUDA's libraries has no function ") + name);
 }
 
@@ -41,10 +40,13 @@ struct Driver {
   int (*error_text)(int, const char**);
 
   Driver() {
-    void* const library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+    void* library = nullptr;
+    for (const char* name : {"libcuda.so.1", "nvcuda.dll"})
+      if (!library) library = open_library(name);
     if (!library)
       throw GpuError(
-          "CUDA's driver (libcuda.so.1) cannot be loaded: install NVIDIA's driver, or take arrays of the CPU");
+          "CUDA's driver (libcuda.so.1, nvcuda.dll) cannot be loaded: install NVIDIA's driver, or take arrays of the "
+          "CPU");
     find(library, "cuInit", init);
     find(library, "cuDriverGetVersion", version);
     find(library, "cuDeviceGet", device_at);
@@ -100,7 +102,7 @@ void load_builtins(const std::string& nvrtc_path) {
   const std::filesystem::directory_iterator end;
   for (std::filesystem::directory_iterator entry(folder, failed); !failed && entry != end; entry.increment(failed)) {
     const std::filesystem::path& path = entry->path();
-    if (path.filename().string().starts_with("libnvrtc-builtins.so")) dlopen(path.c_str(), RTLD_NOW);
+    if (path.filename().string().starts_with("libnvrtc-builtins.so")) open_library(path.string());
   }
 }
 
@@ -125,7 +127,8 @@ struct Nvrtc {
       const std::lock_guard guard(paths_lock);
       paths = nvrtc_paths();
     }
-    for (const char* name : {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "/usr/local/cuda/lib64/libnvrtc.so"})
+    for (const char* name : {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "/usr/local/cuda/lib64/libnvrtc.so",
+                             "nvrtc64_130_0.dll", "nvrtc64_120_0.dll"})
       paths.push_back(name);
     // A driver of CUDA 12 loads nothing that a compiler of CUDA 13 makes.
     std::stable_partition(paths.begin(), paths.end(), [driver = driver_of_cuda()](const std::string& path) {
@@ -136,7 +139,7 @@ struct Nvrtc {
     void* library = nullptr;
     for (const std::string& path : paths) {
       load_builtins(path);
-      if ((library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL))) break;
+      if ((library = open_library(path))) break;
     }
     if (!library)
       throw GpuError(

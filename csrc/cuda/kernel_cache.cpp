@@ -1,16 +1,14 @@
 #include "kernel_cache.hpp"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <random>
 
+#include "../system/system.hpp"
 #include "driver.hpp"
 #include "sources.hpp"
 
@@ -44,22 +42,6 @@ std::string key_of(const Kernel& kernel, int architecture) {
          kernel.options + "\n";
 }
 
-// Holds other processes off while it lives.
-class FileLock {
- public:
-  explicit FileLock(const fs::path& path) : file_(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600)) {
-    if (file_ >= 0) flock(file_, LOCK_EX);
-  }
-  ~FileLock() {
-    if (file_ >= 0) close(file_);
-  }
-  FileLock(const FileLock&) = delete;
-  FileLock& operator=(const FileLock&) = delete;
-
- private:
-  const int file_;
-};
-
 // The code, or "" where the file is lacking, of another kernel, or cut short.
 std::string read_code(const fs::path& path, const std::string& key) {
   std::ifstream file(path, std::ios::binary);
@@ -74,11 +56,9 @@ std::string read_code(const fs::path& path, const std::string& key) {
 
 // Under another name until it is complete. An error leaves no file, which is no harm.
 void write_code(const fs::path& path, const std::string& key, const std::string& code) {
-  std::string name = path.string() + ".XXXXXX";
-  const int taken = mkstemp(name.data());  // by nobody else, whatever machine shares the folder
-  if (taken < 0) return;
-  close(taken);
-  const fs::path unfinished = name;
+  // Nobody else's, whatever machine shares the folder.
+  std::random_device random;
+  const fs::path unfinished = path.string() + "." + std::to_string(random()) + "." + std::to_string(random());
   const uint64_t sum = hash_of(code, hash_start);
   std::error_code ignored;
   {
@@ -105,6 +85,7 @@ std::string cache_folder() {
   if (const char* const own = std::getenv("DEPTHWISE_KERNEL_CACHE")) return own;
   if (const std::string xdg = variable("XDG_CACHE_HOME"); !xdg.empty()) return xdg + "/depthwise";
   if (const std::string home = variable("HOME"); !home.empty()) return home + "/.cache/depthwise";
+  if (const std::string local = variable("LOCALAPPDATA"); !local.empty()) return local + "/depthwise";  // Windows
   return "";
 }
 
@@ -118,7 +99,7 @@ std::string machine_code(const Kernel& kernel, int architecture) {
   std::snprintf(name, sizeof name, "%016llx", static_cast<unsigned long long>(hash_of(key, hash_start)));
   const fs::path path = fs::path(folder) / (std::string(name) + ".kernel");
   if (std::string code = read_code(path, key); !code.empty()) return code;
-  const FileLock alone(fs::path(folder) / (std::string(name) + ".lock"));
+  const FileLock alone((fs::path(folder) / (std::string(name) + ".lock")).string());
   if (std::string code = read_code(path, key); !code.empty()) return code;
   std::string code = compile(kernel.source, kernel.options, architecture);
   write_code(path, key, code);
