@@ -1,4 +1,4 @@
-"""Installs this checkout's version: python tools/install.py [EXTRA,...]. A wheel where the index has one, else compiled."""
+"""Installs this checkout's version, from a wheel where the index has one: python tools/install.py [EXTRA ...]."""
 
 import subprocess
 import sys
