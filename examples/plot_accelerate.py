@@ -23,7 +23,7 @@ import depthwise.torch
 torch.manual_seed(0)
 angles = torch.tensor([0.0, 1.05, 2.1])
 y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
-labels = torch.randint(0, 3, (16 * 30,))
+labels = torch.randint(0, 3, (16 * 20,))
 waves = torch.cos(angles[labels])[:, None, None] * x + torch.sin(angles[labels])[:, None, None] * y
 images = (torch.sin(0.9 * waves + 6.3 * torch.rand(len(labels), 1, 1)) + torch.randn(waves.shape))[:, None]
 
@@ -54,7 +54,7 @@ torch.set_num_threads(1)
 models = {"stock": stock, "accelerated": ours}
 optimizers = {name: torch.optim.SGD(model.parameters(), 0.05, momentum=0.9) for name, model in models.items()}
 losses, times = {name: [] for name in models}, {name: [] for name in models}
-for i in range(30):
+for i in range(20):
     at = slice(16 * i, 16 * i + 16)
     for name, model in models.items():
         start = time.perf_counter()

@@ -38,8 +38,8 @@ gray = filters.correlate(image.mean(-1), bank)  # a bank without channels: an ax
 of_the_mean = np.hypot(*gray) * np.sqrt(3)  # so that gray pixels have the same in both
 
 # %%
-# In colour no edge is weaker than in the mean. The difference is drawn four times as dark: it is largest where red
-# meets blue of about the same brightness.
+# In colour no edge is weaker than in the mean. The difference is drawn four times as dark: it is largest along
+# the golden cord, beside which the flag is not much darker but of another colour.
 
 assert (steepest >= of_the_mean - 1e-5).all()
 pictures = {

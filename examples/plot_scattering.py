@@ -19,7 +19,7 @@ from matplotlib import colors
 from depthwise import filters
 from depthwise.demo import photograph
 
-FREQUENCIES, DIRECTIONS = (0.35, 0.175, 0.0875), 8
+FREQUENCIES, DIRECTIONS = (0.35, 0.175, 0.0875), 6
 
 
 def moduli(planes, frequency):
