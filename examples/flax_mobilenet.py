@@ -4,7 +4,7 @@ A network of Flax, stock XLA and depthwise's convolution
 
 Trains a network as MobileNetV2 twice from the same weights::
 
-    DEPTHWISE_JAX=1 pip install '.[jax]' flax optax && python examples/flax_mobilenet.py
+    python tools/install.py jax && pip install flax optax && python examples/flax_mobilenet.py
 
 Images are random, 8 of 128 x 128 pixels. Prints the loss and the time of a step of both, interleaved. The first losses
 are equal up to rounding; later ones drift, as they do where the last bit of the images changes: the gradients of a

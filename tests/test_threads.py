@@ -1,4 +1,4 @@
-"""Threads that begin at once share caches, kept spectra and blocks; without the GIL they really run at the same time."""
+"""Threads that begin at once share caches, spectra and blocks; without the GIL they really run at the same time."""
 
 import subprocess
 import sys

@@ -1,5 +1,6 @@
 """Installs this checkout's version, from a wheel where the index has one: python tools/install.py [EXTRA ...]."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ def main(extras: str) -> int:
     if subprocess.run([*pip, "--only-binary", "depthwise", named], stderr=subprocess.DEVNULL).returncode == 0:
         return 0
     print("the index has no wheel of it for this machine: compiling, which takes some minutes", flush=True)
-    return subprocess.run([*pip, f"{Path(__file__).parent.parent}[{extras}]"]).returncode
+    jax = {"DEPTHWISE_JAX": "1"} if "jax" in extras.split(",") else {}
+    return subprocess.run([*pip, f"{Path(__file__).parent.parent}[{extras}]"], env=os.environ | jax).returncode
 
 
 if __name__ == "__main__":

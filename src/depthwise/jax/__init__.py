@@ -10,13 +10,13 @@ try:
 except ModuleNotFoundError as e:
     if e.name != "jax":
         raise
-    msg = "depthwise.jax needs JAX: DEPTHWISE_JAX=1 pip install '.[jax]', in a checkout of depthwise"
+    msg = "depthwise.jax needs JAX: pip install 'depthwise[jax]', or in a checkout: python tools/install.py jax"
     raise ModuleNotFoundError(msg, name="jax") from e
 
 if not hasattr(_engine, "xla_handler"):
     msg = (
-        "this build of depthwise has nothing for JAX; in a checkout, build it again: "
-        "DEPTHWISE_JAX=1 pip install --force-reinstall --no-deps ."
+        "this build of depthwise has nothing for JAX: take a wheel "
+        "(pip install --force-reinstall --only-binary depthwise depthwise), or build it again in a checkout: DEPTHWISE_JAX=1 pip install --force-reinstall --no-deps ."
     )
     raise ImportError(msg)
 
