@@ -16,7 +16,8 @@ except ModuleNotFoundError as e:
 if not hasattr(_engine, "xla_handler"):
     msg = (
         "this build of depthwise has nothing for JAX: take a wheel "
-        "(pip install --force-reinstall --only-binary depthwise depthwise), or build it again in a checkout: DEPTHWISE_JAX=1 pip install --force-reinstall --no-deps ."
+        "(pip install --force-reinstall --only-binary depthwise depthwise), or build it again in a checkout: "
+        "DEPTHWISE_JAX=1 pip install --force-reinstall --no-deps ."
     )
     raise ImportError(msg)
 
