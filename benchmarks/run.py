@@ -49,7 +49,7 @@ def options() -> argparse.Namespace:
 def machine(threads: int, target: str) -> dict[str, Any]:
     import depthwise
     from depthwise import roofline
-    from depthwise.__main__ import cpu_name
+    from depthwise.info import cpu_name
     from depthwise.runtime import active_target
 
     libraries = ["numpy", "torch", "onnxruntime", "openvino", "tensorflow-cpu", "jax", "chainer"]
