@@ -15,7 +15,8 @@ DESCRIPTION = f"""{(depthwise.__doc__ or "").splitlines()[0]}
 PICTURES = {
     "demo": "A photograph through oriented filters, as a picture. Needs pip install 'depthwise[demo]'.",
     "bench": "This machine's limits and the speed of a dozen layers against them, in a minute; a picture too where "
-    "Matplotlib is. It says when the machine was too busy for its figures to be believed; the exit status is 0 then too.",
+    "Matplotlib is. It says when the machine was too busy for its figures to be believed; the exit status is 0 even "
+    "then.",
 }
 
 

@@ -44,7 +44,8 @@ def write(
     axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False, height_ratios=[n + 1 for n in rows])[:, 0]
     for ax, (heading, panel) in zip(axes, panels.items(), strict=True):
         for i, name in enumerate(names):
-            found = [(row[name], place) for place, row in enumerate(panel.values()) if name in row]
+            beside = 0.4 * ((i + 0.5) / len(names) - 0.5)  # dots of one row that would hide one another
+            found = [(row[name], place + beside) for place, row in enumerate(panel.values()) if name in row]
             ax.scatter(
                 [x for x, _ in found], [y for _, y in found], s=30, color=f"C{i}", alpha=0.8, label=name, zorder=3
             )
