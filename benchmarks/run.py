@@ -175,6 +175,9 @@ def main() -> None:
         if kind in layer.passes and layer.bytes(dtype) <= args.max_mb * 1e6
         if kind != layers.DECODE or (layout == args.layouts[0] and args.through == "numpy")
     ]
+    if not jobs:
+        msg = "no layer is left to be measured: see --match, --max-mb, --dimensions and --passes"
+        raise SystemExit(msg)
     with progress.shown(len(jobs)) as begin:
         for layer, kind, dtype, layout in jobs:
             begin(f"{kind} {dtype} {layout} {layer.name}")

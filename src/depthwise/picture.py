@@ -36,10 +36,12 @@ def write(
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import AutoLocator, LogLocator, NullLocator, StrMethodFormatter
     except ImportError:
         return "no picture, which needs Matplotlib: pip install 'depthwise[demo]'"
     rows = [len(panel) for panel in panels.values()]
     names = list(dict.fromkeys(name for panel in panels.values() for row in panel.values() for name in row))
+    figures = sorted(x for panel in panels.values() for row in panel.values() for x in row.values())
     figure = Figure(figsize=(10, 1.3 + 0.55 * len(rows) + 0.21 * sum(rows)), layout="constrained")
     axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False, height_ratios=[n + 1 for n in rows])[:, 0]
     for ax, (heading, panel) in zip(axes, panels.items(), strict=True):
@@ -57,6 +59,10 @@ def write(
             ax.axvline(line, color="black", lw=0.8)
         if logarithmic:
             ax.set_xscale("log")
+            within_ten = figures[-1] < 10 * figures[0]
+            ax.xaxis.set_major_locator(AutoLocator() if within_ten else LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         else:
             ax.set_xlim(left=0)
     axes[-1].set_xlabel(scale)
