@@ -123,8 +123,8 @@ def measure(kind: str, layer: Layer, channels_last: bool) -> Figure:
 
 def line(name: str, figures: dict[str, Figure]) -> str:
     """A row of the table."""
-    cells = (f"{f.seconds * 1e6:11.1f} {f.share:6.0%}{'?' if f.is_doubtful else ' '}" for f in figures.values())
-    return f"  {name:32s}{''.join(cells)}".rstrip()
+    cells = (f"{f.seconds * 1e6:9.1f} {f.share:4.0%}{'?' if f.is_doubtful else ' '}" for f in figures.values())
+    return f"  {name:28s}{''.join(cells)}".rstrip()
 
 
 def run(output: str) -> None:
@@ -137,8 +137,9 @@ def run(output: str) -> None:
     print(f"multiply-adds: {rate / 1e9:.0f} GFLOP/s")
     for mib in (1, 8, 64):
         print(f"copies of {mib:2d} MiB: {roofline.copy_rate(mib << 20, n_threads) / 1e9:.0f} GB/s read and written")
-    print("\nmicroseconds, and the share of the limit: the FLOP at that rate or the bytes at the copy's, the longer")
-    print(f"{'':34s}" + "".join(f"{kind:>18s} " for kind in PASSES).rstrip())
+    print("\nmicroseconds, and the share of the limit, which is the longer of two times:")
+    print("the FLOP's at that rate, and the bytes' at that of copying so many")
+    print(f"{'':30s}" + "".join(f"{kind:>14s} " for kind in PASSES).rstrip())
     shown: dict[str, dict[str, dict[str, float]]] = {}
     figures: list[Figure] = []
     with progress.shown(2 * len(LAYERS)) as begin:
@@ -153,7 +154,7 @@ def run(output: str) -> None:
                 rows[layer.name] = {kind.replace("_", " "): f.share for kind, f in row.items()}
                 probes.append(disturbance.probe(target, n_threads))
             means = (math.exp(statistics.fmean(map(math.log, shares))) for shares in columns(rows))
-            print(f"  {'geometric mean':32s}" + "".join(f"{mean:18.0%} " for mean in means).rstrip())
+            print(f"  {'geometric mean':28s}" + "".join(f"{mean:14.0%} " for mean in means).rstrip())
     print()
     if any(f.is_doubtful for f in figures):
         print("?: rounds differ by more than a quarter, or it is more than the limit")

@@ -60,7 +60,7 @@ def doubts(probes: Sequence[Probe], figures: Sequence[tuple[float, float]], boun
     found = []
     processor = statistics.median(p.processor for p in probes)
     if processor < bounds.processor:
-        found.append(f"its threads had a processor for only {processor:.0%} of the time, other processes took the rest")
+        found.append(f"its threads had a processor for only {processor:.0%} of the time")
     drift = probes[-1].rate / probes[0].rate
     if max(drift, 1 / drift) > bounds.drift:
         found.append(f"the machine multiplied at {drift:.0%} of its first speed at the end")

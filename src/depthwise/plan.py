@@ -47,7 +47,7 @@ def explain(
     Returns
     -------
     dict
-        Numbers are int or float, the rest is words. Of every problem:
+        Numbers are int or float, two of a kind a tuple, the rest is words. Of every problem:
 
         - "target": one of :func:`depthwise.targets`
         - "kernel": its file in csrc/kernels
@@ -65,7 +65,7 @@ def explain(
 
         Of Fourier transforms also:
 
-        - "transforms": the height and width of one; "tiles": how many of them an image takes, down and across
+        - "transforms": the height and width of each; "tiles": how many of them an image takes, down and across
         - "lanes": what lies side by side in a vector, "tiles" or "channels"
 
         Of a weight gradient also "parts summed apart": how many sums are added up at the end.
