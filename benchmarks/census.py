@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from depthwise import progress
 from depthwise.torch import accelerate
 
 FEW = 4  # layers, where a configuration lets itself be told
@@ -148,15 +149,18 @@ def main() -> int:
     failed, built, begun, is_left = [], 0, time.perf_counter(), False
     for library in args.library:
         families: dict[str, Family] = defaultdict(Family)
-        for name, label, build in sources[library](args.match):
-            try:
-                with torch.device("meta"):
-                    model = build()
-            except Exception as error:
-                failed.append(f"{library} {label}: {error}".splitlines()[0])
-                continue
-            built += 1
-            families[name].add(model)
+        models = list(sources[library](args.match))
+        with progress.shown(len(models)) as begin:
+            for name, label, build in models:
+                begin(f"{library} {label}")
+                try:
+                    with torch.device("meta"):
+                        model = build()
+                except Exception as error:
+                    failed.append(f"{library} {label}: {error}".splitlines()[0])
+                    continue
+                built += 1
+                families[name].add(model)
         for name in sorted(name for name, family in families.items() if family.models):
             table.add_row(*families[name].row(library, name))
             is_left = is_left or bool(families[name].left)

@@ -11,13 +11,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by its name then
 import numpy as np
 
 import depthwise
-from depthwise import ops
+import pictures
+from depthwise import ops, progress
 
 
 def options() -> argparse.Namespace:
@@ -30,6 +32,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--elements", type=int, default=1 << 20, help="of an image, about")
     parser.add_argument("--seconds", type=float, default=0.1, help="for each pair")
+    pictures.add_option(parser, "crowding")
     return parser.parse_args()
 
 
@@ -60,30 +63,36 @@ def nanoseconds(calls: list[Callable[[], Any]], outputs: list[int], seconds: flo
     return [min(t) / n * 1e9 for t, n in zip(times, outputs, strict=True)]
 
 
+def pair(layout: str, dtype: str, kernel: tuple[int, ...], kind: str, width: int, asked: argparse.Namespace) -> Any:
+    """Nanoseconds an output of rows so long, and of rows 16 columns shorter."""
+    channels = 2 if layout == "planar" else 8
+    height = max(48, asked.elements // (width * channels))
+    steps = {"stride": asked.stride, "pad": tuple(k // 2 for k in kernel)}
+    calls, outputs = [], []
+    for columns in (width, width - 16):
+        out = depthwise.output_size((height, columns), kernel, **steps)
+        x, gy = (image(channels, h, w, layout, dtype) for h, w in ((height, columns), out))
+        calls.append(call(kind, x, np.ones((1, channels, *kernel), dtype), gy, steps))
+        outputs.append(gy.size)
+    return nanoseconds(calls, outputs, asked.seconds)
+
+
 def main() -> None:
     asked = options()
     depthwise.set_num_threads(1)
-    for layout, dtype, kernel, kind in (
-        (layout, dtype, tuple(map(int, kernel.split("x"))), kind)
-        for layout in asked.layouts
-        for dtype in asked.dtypes
-        for kernel in asked.kernels
-        for kind in asked.passes
-    ):
-        row = []
-        for width in asked.widths:
-            channels = 2 if layout == "planar" else 8
-            height = max(48, asked.elements // (width * channels))
-            steps = {"stride": asked.stride, "pad": tuple(k // 2 for k in kernel)}
-            calls, outputs = [], []
-            for columns in (width, width - 16):
-                out = depthwise.output_size((height, columns), kernel, **steps)
-                x, gy = (image(channels, h, w, layout, dtype) for h, w in ((height, columns), out))
-                calls.append(call(kind, x, np.ones((1, channels, *kernel), dtype), gy, steps))
-                outputs.append(gy.size)
-            power, other = nanoseconds(calls, outputs, asked.seconds)
-            row.append(f"{power:6.2f} /{other:6.2f} = {power / other:4.2f}")
-        print(f"{layout:13} {dtype:8} {'x'.join(map(str, kernel)):5} {kind:11}", "  ".join(row), flush=True)
+    rows = list(product(asked.layouts, asked.dtypes, asked.kernels, asked.passes))
+    panels: dict[str, dict[str, dict[str, float]]] = {}
+    with progress.shown(len(rows)) as begin:
+        for layout, dtype, kernel, kind in rows:
+            begin(f"{layout} {dtype} {kernel} {kind}")
+            sizes = tuple(map(int, kernel.split("x")))
+            found = {width: pair(layout, dtype, sizes, kind, width, asked) for width in asked.widths}
+            row = (f"{power:6.2f} /{other:6.2f} = {power / other:4.2f}" for power, other in found.values())
+            print(f"{layout:13} {dtype:8} {kernel:5} {kind:11}", "  ".join(row), flush=True)
+            ratios = {f"{width} columns": power / other for width, (power, other) in found.items()}
+            panels.setdefault(f"{layout} {dtype}", {})[f"{kernel} {kind}"] = ratios
+    title = "Rows a power of two long, and 16 columns shorter"
+    pictures.write(asked.picture, title, panels, "ratio of the times of an output", logarithmic=True, line=1)
 
 
 if __name__ == "__main__":

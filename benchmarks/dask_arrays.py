@@ -23,7 +23,8 @@ import numpy as np
 
 import depthwise
 import depthwise.dask
-from depthwise import filters, ops
+import pictures
+from depthwise import filters, ops, progress
 
 
 def medians(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
@@ -37,10 +38,14 @@ def medians(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float
     return {name: float(np.median(t)) for name, t in times.items()}
 
 
+SHOWN: dict[str, dict[str, dict[str, float]]] = {}
+
+
 def show(title: str, seconds: dict[str, float], first: str) -> None:
     print(title)
     for name, s in seconds.items():
         print(f"  {name:32} {s:8.3f} s  {s / seconds[first]:6.2f}", flush=True)
+    SHOWN[title] = {name: {"seconds": s} for name, s in seconds.items()}
 
 
 def into(lazy: Any, out: Any) -> Callable[[], Any]:
@@ -135,9 +140,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument("--rounds", type=int, default=5)
+    pictures.add_option(parser, "dask_arrays")
     args = parser.parse_args()
-    for part in args.parts or PARTS:
-        PARTS[part](args.rounds)
+    parts = args.parts or PARTS
+    with progress.shown(len(parts)) as begin:
+        for part in parts:
+            begin(part)
+            PARTS[part](args.rounds)
+    pictures.write(args.picture, "Dask's arrays", SHOWN, "seconds")
 
 
 if __name__ == "__main__":

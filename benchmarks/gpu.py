@@ -18,15 +18,17 @@ import statistics
 import struct
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from depthwise import _core, gpu
+import pictures
+from depthwise import _core, gpu, progress
 from depthwise.enums import DTYPES, FORWARD, INPUT_GRAD, WEIGHT_GRAD
 from depthwise.geometry import Geometry, geometry
+from depthwise.info import cuda_version
 
 PASSES = {"forward": FORWARD, "input_grad": INPUT_GRAD, "weight_grad": WEIGHT_GRAD}
 BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
@@ -74,7 +76,11 @@ def keep(problems: list[tuple[Any, ...]], architecture: int) -> None:
     every = sorted({_kernel(*p, kind) for p in problems for kind in PASSES.values()})
     print(f"{len(every)} kernels into {_core.gpu_cache_folder()}", file=sys.stderr)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(_keep, [(*kernel, architecture) for kernel in every], chunksize=4))
+        jobs = [pool.submit(_keep, (*kernel, architecture)) for kernel in every]
+        with progress.shown(len(jobs)) as begin:
+            for job in as_completed(jobs):
+                job.result()
+                begin("compiled")
 
 
 def table(architecture: int) -> None:
@@ -237,34 +243,34 @@ def measure(problems: list[tuple[Any, ...]], rounds: int, output: Path | None) -
         "nvrtc": _core.gpu_nvrtc_version(),
         "rows": rows,
     }
-    for i, (layer, batch, layout, dtype) in enumerate(problems):
-        g = geometry_of(layer, batch)
-        elements = math.prod(g.x_shape) + math.prod(g.y_shape)
-        products = math.prod(g.y_shape) * math.prod(layer["kernel"])
-        limit = max(elements * BYTES[dtype] / results["copy"], products / results["multiply_adds"])
-        for which, ways in _ways(layer, g, layout, dtype).items():
-            reference, error = ways.pop("reference"), 0.0
-            if reference:  # in float64 the larger ones take longer than all the rest
-                want = reference()
-                error = float((ways["ours"]().double() - want).norm() / want.norm())
-            rows.append(
-                {
-                    "layer": layer["name"],
-                    "batch": batch,
-                    "layout": layout,
-                    "dtype": dtype,
-                    "pass": which,
-                    "kernel": layer["kernel"],
-                    "stride": layer["stride"],
-                    "limit": limit,
-                    "seconds": _times(ways, rounds, spoiler),
-                    "error": error,
-                }
-            )
-        if output:  # what is measured so far
-            output.write_text(json.dumps(results))
-        if sys.stderr.isatty() or i % 20 == 0:
-            print(f"{i + 1} of {len(problems)}: {layer['name']}", file=sys.stderr)
+    with progress.shown(len(problems)) as begin:
+        for layer, batch, layout, dtype in problems:
+            begin(f"{layer['name']}, batch of {batch}, {layout}, {dtype}")
+            g = geometry_of(layer, batch)
+            elements = math.prod(g.x_shape) + math.prod(g.y_shape)
+            products = math.prod(g.y_shape) * math.prod(layer["kernel"])
+            limit = max(elements * BYTES[dtype] / results["copy"], products / results["multiply_adds"])
+            for which, ways in _ways(layer, g, layout, dtype).items():
+                reference, error = ways.pop("reference"), 0.0
+                if reference:  # in float64 the larger ones take longer than all the rest
+                    want = reference()
+                    error = float((ways["ours"]().double() - want).norm() / want.norm())
+                rows.append(
+                    {
+                        "layer": layer["name"],
+                        "batch": batch,
+                        "layout": layout,
+                        "dtype": dtype,
+                        "pass": which,
+                        "kernel": layer["kernel"],
+                        "stride": layer["stride"],
+                        "limit": limit,
+                        "seconds": _times(ways, rounds, spoiler),
+                        "error": error,
+                    }
+                )
+            if output:  # what is measured so far
+                output.write_text(json.dumps(results))
     return results
 
 
@@ -272,21 +278,38 @@ def mean(values: list[float]) -> float:
     return math.exp(statistics.fmean(map(math.log, values))) if values else math.nan
 
 
+def groups(results: dict[str, Any]) -> dict[tuple[Any, ...], list[Any]]:
+    """Rows by pass, dtype, memory, batch and taps."""
+    found: dict[tuple[Any, ...], list[Any]] = {}
+    for row in results["rows"]:
+        taps = "3, 5, 7" if row["kernel"] in ([3, 3], [5, 5], [7, 7]) else "others"
+        found.setdefault((row["pass"], row["dtype"], row["layout"], row["batch"], taps), []).append(row)
+    return found
+
+
+def show(results: dict[str, Any], path: Path) -> None:
+    """The report, and its means as a picture."""
+    print(report(results))
+    panels: dict[str, dict[str, dict[str, float]]] = {}
+    for (which, dtype, layout, batch, taps), rows in groups(results).items():
+        panel = panels.setdefault(f"{dtype}, {layout}, batch of {batch}", {})
+        panel[f"{which}, {taps} taps"] = {
+            name: mean([r["limit"] / r["seconds"][name] for r in rows]) for name in rows[0]["seconds"]
+        }
+    pictures.write(path, results["gpu"], panels, "share of the limit, mean of the layers", line=1)
+
+
 def report(results: dict[str, Any]) -> str:
     """Shares of the limit and the better of PyTorch's formats over ours, by pass, dtype, memory and kernel."""
     lines = [
         f"{results['gpu']}: a copy moves {results['copy'] / 1e12:.2f} TB/s; PyTorch {results['torch']}, NVRTC "
-        f"{results['nvrtc'] / 1000:.1f}.",
+        f"{cuda_version(results['nvrtc'])}.",
         "",
         "| pass | dtype | memory | batch | taps | layers | share of the limit, mean | of layers of 40 us and more | "
         "best of PyTorch / ours, mean | worst | slower than the best by more than 5% |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    groups: dict[tuple[Any, ...], list[Any]] = {}
-    for row in results["rows"]:
-        taps = "3, 5, 7" if row["kernel"] in ([3, 3], [5, 5], [7, 7]) else "others"
-        groups.setdefault((row["pass"], row["dtype"], row["layout"], row["batch"], taps), []).append(row)
-    for key, rows in groups.items():
+    for key, rows in groups(results).items():
         shares = [r["limit"] / r["seconds"]["ours"] for r in rows]
         ratios = [
             (min(t for n, t in r["seconds"].items() if n != "ours") / r["seconds"]["ours"], r["layer"]) for r in rows
@@ -310,6 +333,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--report", type=Path, help="the summary of a file that --output has written")
+    pictures.add_option(parser, "gpu")
     parser.add_argument("--calls", action="store_true", help="what a call takes on the host")
     parser.add_argument("--table", type=int, metavar="CAPABILITY", help="such as 90: what the compiler says of kernels")
     parser.add_argument("--keep", type=int, metavar="CAPABILITY", help="such as 90: compile all kernels, measure none")
@@ -322,8 +346,7 @@ def main() -> None:
         for layer in layers(args.layers)[:: args.every]
     ]
     if args.report:
-        print(report(json.loads(args.report.read_text())))
-        return None
+        return show(json.loads(args.report.read_text()), args.picture)
     if args.calls:
         return calls()
     if args.table:
@@ -331,7 +354,7 @@ def main() -> None:
     if args.keep:
         return keep(problems, args.keep)
     results = measure(problems, args.rounds, args.output)
-    print(report(results))
+    show(results, args.picture)
     print("largest error:", max((r["error"], r["layer"], r["pass"], r["dtype"]) for r in results["rows"]))
     return None
 

@@ -21,11 +21,12 @@ from typing import Any
 import torch
 import transformers
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from transformers.models.wav2vec2_bert.modeling_wav2vec2_bert import Wav2Vec2BertEncoderLayer
 from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import Wav2Vec2ConformerEncoderLayer
 
+import pictures
+from depthwise import progress
 from depthwise.torch import accelerate, install_causal_conv1d, uninstall_causal_conv1d
 
 transformers.utils.logging.set_verbosity_error()
@@ -137,19 +138,26 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=128, help="tokens of the prompt")
     parser.add_argument("--frames", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=15)
+    pictures.add_option(parser, "language_models")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     columns = "model", "dtype", "what", "stock ms", "ours ms", "stock / ours"
-    table = Table(*columns, title=f"transformers {transformers.__version__}, {args.threads} threads")
+    title = f"transformers {transformers.__version__}, {args.threads} threads"
+    table = Table(*columns, title=title)
     # Where a CPU has no products of bfloat16, the matrices of one layer of an encoder take half a minute.
     names = [(name, dtype) for name in LANGUAGE for dtype in args.dtype] + [(name, "float32") for name in SPEECH]
     jobs = [(name, dtype) for name, dtype in names if args.match.lower() in name.lower()]
     console = Console(width=120)
-    for name, dtype in track(jobs, "measuring"):
-        rows, size = (language_rows, args.prompt) if name in LANGUAGE else (speech_rows, args.frames)
-        for row in rows(name, getattr(torch, dtype), size, args.rounds):
-            table.add_row(name, dtype, *row)
+    panels: dict[str, dict[str, dict[str, float]]] = {}
+    with progress.shown(len(jobs)) as begin:
+        for name, dtype in jobs:
+            begin(f"{name} {dtype}")
+            rows, size = (language_rows, args.prompt) if name in LANGUAGE else (speech_rows, args.frames)
+            for what, stock, ours, ratio in rows(name, getattr(torch, dtype), size, args.rounds):
+                table.add_row(name, dtype, what, stock, ours, ratio)
+                panels.setdefault(what, {})[f"{name} {dtype}"] = {"stock": float(stock), "ours": float(ours)}
     console.print(table)
+    pictures.write(args.picture, title, panels, "milliseconds", logarithmic=True)
 
 
 if __name__ == "__main__":

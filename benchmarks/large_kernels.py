@@ -17,12 +17,14 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 import depthwise
-from depthwise import ops
+import pictures
+from depthwise import ops, progress
 
 
 def medians(calls: Sequence[Callable[[], object]], seconds: float) -> list[float]:
@@ -55,18 +57,27 @@ def calls_of(x: Any, W: Any, gy: Any) -> list[Callable[[], object]]:
     ]
 
 
-def kept(_: argparse.Namespace) -> None:
+def kept(asked: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
-    for n, c, size, k in ((1, 128, 56, 31), (8, 128, 56, 31), (1, 32, 112, 31), (1, 128, 56, 13), (1, 128, 28, 29)):
-        for last in (False, True):
+    sizes = (1, 128, 56, 31), (8, 128, 56, 31), (1, 32, 112, 31), (1, 128, 56, 13), (1, 128, 28, 29)
+    layers = list(product(sizes, (False, True)))
+    forward, gradient = {}, {}
+    with progress.shown(len(layers)) as begin:
+        for (n, c, size, k), last in layers:
+            name = f"{n}x{c}x{size}x{size} {k}x{k} {'channels last' if last else 'planar'}"
+            begin(name)
             x, gy = (drawn(rng, n, c, size, size, last=last) for _ in range(2))
             direct, fft, ready, weights, weights_fft = medians(calls_of(x, drawn(rng, 1, c, k, k), gy), 2)
+            forward[name] = {"direct": direct, "transforms": fft, "prepared": ready}
+            gradient[name] = {"direct": weights, "transforms": weights_fft}
             print(
-                f"{n}x{c}x{size}x{size} {k}x{k} {'channels last' if last else 'planar':13s} forward {direct:6.2f}, "
+                f"{name:36s} forward {direct:6.2f}, "
                 f"transforms {fft:5.2f} ({direct / fft:.1f}), prepared {ready:5.2f} ({direct / ready:.1f}); weight "
                 f"gradient {weights:6.2f}, transforms {weights_fft:5.2f} ({weights / weights_fft:.1f})",
                 flush=True,
             )
+    panels = {"forward": forward, "weight gradient": gradient}
+    pictures.write(asked.picture, "Direct sums and Fourier transforms", panels, "milliseconds", logarithmic=True)
 
 
 def call_by(method: str, kind: str, x: Any, W: Any, gy: Any) -> Callable[[], object]:
@@ -81,30 +92,29 @@ def call_by(method: str, kind: str, x: Any, W: Any, gy: Any) -> Callable[[], obj
 def auto(asked: argparse.Namespace) -> None:
     chance, rng = random.Random(asked.seed), np.random.default_rng(asked.seed)
     worse = []
-    for i in range(asked.problems):
-        while True:
-            n, k = chance.choice((1, 1, 8)), chance.randrange(5, 52, 2)
-            size, c = int(7 * (512 / 7) ** chance.random()), int(3 * (512 / 3) ** chance.random())
-            if n * c * size**2 < 4e6 and n * c * size**2 * k**2 < 4e9 and k <= 2 * size + 1:
-                break
-        last, kind = chance.choice((False, True)), chance.choice(("forward", "forward", "input_grad", "weight_grad"))
-        x, gy = (drawn(rng, n, c, size, size, last=last) for _ in range(2))
-        W = drawn(rng, 1, c, k, k)
-        direct, fft = medians([call_by(method, kind, x, W, gy) for method in ("direct", "fft")], 0.1)
-        plan = depthwise.explain(x, W, pad=k // 2, kind=kind, method="auto")
-        chosen = fft if plan["candidate"] == "Fourier transforms" else direct
-        if chosen > 1.1 * min(direct, fft):
-            worse.append(chosen / min(direct, fft))
-            memory = "channels last" if last else "planar"
-            print(
-                f"{kind} {n}x{c}x{size}x{size} {k}x{k} {memory}: direct {direct:.3f}, transforms {fft:.3f}", flush=True
-            )
-        elif (i + 1) % 50 == 0:
-            print(f"{i + 1} of {asked.problems}", flush=True)
+    with progress.shown(asked.problems) as begin:
+        for _ in range(asked.problems):
+            while True:
+                n, k = chance.choice((1, 1, 8)), chance.randrange(5, 52, 2)
+                size, c = int(7 * (512 / 7) ** chance.random()), int(3 * (512 / 3) ** chance.random())
+                if n * c * size**2 < 4e6 and n * c * size**2 * k**2 < 4e9 and k <= 2 * size + 1:
+                    break
+            last = chance.choice((False, True))
+            kind = chance.choice(("forward", "forward", "input_grad", "weight_grad"))
+            name = f"{kind} {n}x{c}x{size}x{size} {k}x{k} {'channels last' if last else 'planar'}"
+            begin(name)
+            x, gy = (drawn(rng, n, c, size, size, last=last) for _ in range(2))
+            W = drawn(rng, 1, c, k, k)
+            direct, fft = medians([call_by(method, kind, x, W, gy) for method in ("direct", "fft")], 0.1)
+            plan = depthwise.explain(x, W, pad=k // 2, kind=kind, method="auto")
+            chosen = fft if plan["candidate"] == "Fourier transforms" else direct
+            if chosen > 1.1 * min(direct, fft):
+                worse.append(chosen / min(direct, fft))
+                print(f"{name}: direct {direct:.3f}, transforms {fft:.3f}", flush=True)
     print(f"{len(worse)} of {asked.problems} take more than 1.1 times the better, worst {max(worse, default=1):.2f}")
 
 
-def images(_: argparse.Namespace) -> None:
+def images(asked: argparse.Namespace) -> None:
     import torch
 
     torch.set_num_threads(1)
@@ -129,10 +139,12 @@ def images(_: argparse.Namespace) -> None:
             ],
             3,
         )
-    for name, ours, stock in zip(
-        ("forward", "input gradient", "weight gradient"), times[::2], times[1::2], strict=True
-    ):
-        print(f"{n}x{c}x{size}x{size} {k}x{k} {name}: {ours:.2f}, PyTorch {stock:.2f} ({stock / ours:.1f})")
+    names, what = ("forward", "input gradient", "weight gradient"), f"{n}x{c}x{size}x{size} {k}x{k}"
+    rows = {}
+    for name, ours, stock in zip(names, times[::2], times[1::2], strict=True):
+        print(f"{what} {name}: {ours:.2f}, PyTorch {stock:.2f} ({stock / ours:.1f})")
+        rows[name] = {"ours": ours, "PyTorch": stock}
+    pictures.write(asked.picture, "Filters of its own for each image", {what: rows}, "milliseconds")
 
 
 def main() -> None:
@@ -140,6 +152,7 @@ def main() -> None:
     parser.add_argument("what", choices=["kept", "auto", "images"])
     parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--seed", type=int, default=2)
+    pictures.add_option(parser, "large_kernels")
     asked = parser.parse_args()
     depthwise.set_num_threads(1)
     {"kept": kept, "auto": auto, "images": images}[asked.what](asked)

@@ -49,7 +49,7 @@ def options() -> argparse.Namespace:
 def machine(threads: int, target: str) -> dict[str, Any]:
     import depthwise
     from depthwise import roofline
-    from depthwise.__main__ import cpu_name
+    from depthwise.info import cpu_name
     from depthwise.runtime import active_target
 
     libraries = ["numpy", "torch", "onnxruntime", "openvino", "tensorflow-cpu", "jax", "chainer"]
@@ -143,13 +143,12 @@ def main() -> None:
         os.environ["JAX_ENABLE_X64"] = str(int("float64" in args.dtype))
         if args.threads == 1:
             os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     import decoding
     import depthwise
     import layers
     import providers
     import report
+    from depthwise import progress
 
     if "bfloat16" in args.dtype:
         import ml_dtypes  # noqa: F401 - makes the name known to NumPy
@@ -176,11 +175,12 @@ def main() -> None:
         if kind in layer.passes and layer.bytes(dtype) <= args.max_mb * 1e6
         if kind != layers.DECODE or (layout == args.layouts[0] and args.through == "numpy")
     ]
-    columns = TextColumn("{task.description:52s}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns) as progress:
-        task = progress.add_task("", total=len(jobs))
+    if not jobs:
+        msg = "no layer is left to be measured: see --match, --max-mb, --dimensions and --passes"
+        raise SystemExit(msg)
+    with progress.shown(len(jobs)) as begin:
         for layer, kind, dtype, layout in jobs:
-            progress.update(task, description=f"{kind} {dtype} {layout} {layer.name}")
+            begin(f"{kind} {dtype} {layout} {layer.name}")
             arrays = layer.arrays(layout, dtype)
             calls = {p.name: p.prepare(layer, kind, layout, arrays) for p in found}
             calls = {name: call for name, call in calls.items() if call}
@@ -195,7 +195,6 @@ def main() -> None:
             row["seconds"] = measure(calls, enters, args.rounds, args.slot, clock)
             results["rows"].append(row)
             del arrays, calls
-            progress.advance(task)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.with_suffix(".json").write_text(json.dumps(results, indent=1))
     report.write(results, args.output)

@@ -17,7 +17,6 @@ from collections.abc import Callable
 
 import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 from transformers import (
@@ -29,6 +28,8 @@ from transformers import (
     MobileNetV2ForImageClassification,
 )
 
+import pictures
+from depthwise import progress
 from depthwise.torch import accelerate
 
 MODELS = {  # name: (network, batch of a training step)
@@ -133,14 +134,14 @@ def main() -> None:
     parser.add_argument("--infer", action="store_true")
     parser.add_argument("--compile", action="store_true", help="both by torch.compile")
     parser.add_argument("--rounds", type=int, default=7)
+    pictures.add_option(parser, "torch_models")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     columns = ["network", "batch", "memory", "stock ms", "accelerated ms", "stock / accelerated"]
     if not args.infer:
         columns += ["losses apart: first step", "in ten", "stock and itself"]
-    table = Table(
-        *columns, title=f"{'inference' if args.infer else 'training step'}, {args.dtype}, {args.threads} threads"
-    )
+    title = f"{'inference' if args.infer else 'training step'}, {args.dtype}, {args.threads} threads"
+    table = Table(*columns, title=title)
     jobs = [
         (name, batch, layout)
         for name, (_, batch_to_train) in MODELS.items()
@@ -149,10 +150,16 @@ def main() -> None:
         for layout in ([args.layout] if args.layout else ["nchw", "nhwc"])
     ]
     console = Console(width=120)
-    for name, batch, layout in track(jobs, "measuring"):
-        row = compare(name, batch, layout, getattr(torch, args.dtype), args.infer, args.compile, args.rounds)
-        table.add_row(*row)
+    panels: dict[str, dict[str, dict[str, float]]] = {}
+    with progress.shown(len(jobs)) as begin:
+        for name, batch, layout in jobs:
+            begin(f"{name}, batch of {batch}, {layout}")
+            row = compare(name, batch, layout, getattr(torch, args.dtype), args.infer, args.compile, args.rounds)
+            table.add_row(*row)
+            times = {"stock": float(row[3]), "accelerated": float(row[4])}
+            panels.setdefault(layout, {})[f"{name}, batch of {batch}"] = times
     console.print(table)
+    pictures.write(args.picture, title, panels, "milliseconds", logarithmic=True)
 
 
 if __name__ == "__main__":

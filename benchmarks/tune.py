@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import depthwise
-from depthwise import _core, ops
+from depthwise import _core, ops, progress
 
 
 class Layer(NamedTuple):
@@ -375,16 +375,17 @@ def main() -> None:
         raise SystemExit(f"numbers that are not both here and in the engine: {', '.join(sorted(unknown))}")
     sizes = ", ".join(f"{size >> 10} KiB" for size in _core.caches())
     print(f"target {args.target}, caches of {sizes}, {args.rounds} rounds", flush=True)
-    for name, fixed, value in numbers:
-        if not re.search(args.match, name):
-            continue
-        if name in NOT_MEASURED:
-            print(f"{name}: not measured ({NOT_MEASURED[name]})", flush=True)
-            continue
-        start = time.perf_counter()
-        found = tune(name, fixed, value, args.rounds)
-        print(found or f"{name}: {value:g} is as good as any", f"[{time.perf_counter() - start:.0f} s]", flush=True)
-        call_of.cache_clear()
+    chosen = [number for number in numbers if re.search(args.match, number[0])]
+    with progress.shown(len(chosen)) as begin:
+        for name, fixed, value in chosen:
+            begin(name)
+            if name in NOT_MEASURED:
+                print(f"{name}: not measured ({NOT_MEASURED[name]})", flush=True)
+                continue
+            start = time.perf_counter()
+            found = tune(name, fixed, value, args.rounds)
+            print(found or f"{name}: {value:g} is as good as any", f"[{time.perf_counter() - start:.0f} s]", flush=True)
+            call_of.cache_clear()
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def test_any_geometry(n, c, m, axes, layout, seed):
 def passes_left(name, places):
     """Passes of a transform along both axes, as `explain` tells their lengths."""
     radices = 0
-    for length in map(int, places.split(" x ")):
+    for length in places:
         for radix in 4, 5, 3, 2:
             while length % radix == 0:
                 length //= radix

@@ -2,6 +2,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 version: str
+build: str  # the compiler
 methods: dict[str, int]
 pad_modes: dict[str, int]
 passes: dict[str, int]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from . import ops, reference, roofline
+from . import _core, disturbance, ops, picture, progress, reference, roofline
 from .enums import PASSES
 from .geometry import output_size
 from .plan import explain
@@ -45,8 +45,26 @@ LAYERS = [
 ]
 
 
-def seconds(call: Callable[[], object], rounds: int = 7, least: float = 0.01) -> float:
-    """Median over rounds of the time of one call, each round long enough to be timed."""
+class Figure(NamedTuple):
+    """What a call took, the median of its rounds by the least of them, and the least time that it needs here."""
+
+    seconds: float
+    spread: float
+    limit: float
+
+    @property
+    def share(self) -> float:
+        """Of what this machine can do."""
+        return self.limit / self.seconds
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it is to be marked."""
+        return disturbance.is_doubtful(self.spread, self.share)
+
+
+def seconds(call: Callable[[], object], rounds: int = 7, least: float = 0.01) -> list[float]:
+    """The time of one call in each round, which are long enough to be timed."""
     call()
     start = time.perf_counter()
     call()
@@ -57,7 +75,7 @@ def seconds(call: Callable[[], object], rounds: int = 7, least: float = 0.01) ->
         for _ in range(repeats):
             call()
         times.append((time.perf_counter() - start) / repeats)
-    return statistics.median(times)
+    return times
 
 
 def arrays(layer: Layer, channels_last: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
@@ -94,30 +112,61 @@ def call_of(kind: str, layer: Layer, channels_last: bool) -> Callable[[], npt.ND
     return lambda: f(*args, **steps)
 
 
-def run() -> None:
-    """Measure and print."""
-    n_threads = get_num_threads()
-    rate = roofline.multiply_add_rate(active_target(), False, n_threads)
-    print(f"target {explain((1, 1, 8, 8), (1, 1, 3, 3))['target']}, {n_threads} threads, float32")
+def measure(kind: str, layer: Layer, channels_last: bool) -> Figure:
+    """One pass of a layer."""
+    times = seconds(call_of(kind, layer, channels_last))
+    x, W, _ = arrays(layer, channels_last)
+    plan = explain(x, W, stride=layer.stride, pad=layer.kernel // 2, kind=kind, measure=True)
+    middle = statistics.median(times)
+    return Figure(middle, middle / min(times), plan["limit"])
+
+
+def line(name: str, figures: dict[str, Figure]) -> str:
+    """A row of the table."""
+    cells = (f"{f.seconds * 1e6:9.1f} {f.share:4.0%}{'?' if f.is_doubtful else ' '}" for f in figures.values())
+    return f"  {name:28s}{''.join(cells)}".rstrip()
+
+
+def run(output: str) -> None:
+    """Measure, print, draw, and say whether that can be believed."""
+    target, n_threads = active_target(), get_num_threads()
+    load = disturbance.load()
+    probes = [disturbance.probe(target, n_threads)]
+    rate = roofline.multiply_add_rate(target, False, n_threads)
+    print(f"target {_core.targets()[target][0]}, {n_threads} threads, float32")
     print(f"multiply-adds: {rate / 1e9:.0f} GFLOP/s")
     for mib in (1, 8, 64):
         print(f"copies of {mib:2d} MiB: {roofline.copy_rate(mib << 20, n_threads) / 1e9:.0f} GB/s read and written")
-    print("\nmicroseconds, and the share of the limit: the FLOP at that rate or the bytes at the copy's, the longer")
-    print(f"{'':34s}" + "".join(f"{kind:>18s}" for kind in PASSES))
-    shares: dict[tuple[bool, str], list[float]] = {}
-    for channels_last in (False, True):
-        print("channels last" if channels_last else "planar")
-        for layer in LAYERS:
-            row = f"  {layer.name:32s}"
-            for kind in PASSES:
-                print(row + "...", end="\r", flush=True)
-                call = call_of(kind, layer, channels_last)
-                x, W, _ = arrays(layer, channels_last)
-                plan = explain(x, W, stride=layer.stride, pad=layer.kernel // 2, kind=kind, measure=True)
-                limit = plan["limit"]
-                taken = seconds(call)
-                shares.setdefault((channels_last, kind), []).append(limit / taken)
-                row += f"{taken * 1e6:11.1f} {limit / taken:6.0%}"
-            print(row)
-        means = [math.exp(statistics.fmean(map(math.log, shares[channels_last, kind]))) for kind in PASSES]
-        print(f"  {'geometric mean':32s}" + "".join(f"{mean:18.0%}" for mean in means))
+    print("\nmicroseconds, and the share of the limit, which is the longer of two times:")
+    print("the FLOP's at that rate, and the bytes' at that of copying so many")
+    print(f"{'':30s}" + "".join(f"{kind:>14s} " for kind in PASSES).rstrip())
+    shown: dict[str, dict[str, dict[str, float]]] = {}
+    figures: list[Figure] = []
+    with progress.shown(2 * len(LAYERS)) as begin:
+        for memory, channels_last in (("planar", False), ("channels last", True)):
+            print(memory)
+            rows = shown[memory] = {}
+            for layer in LAYERS:
+                begin(f"{layer.name}, {memory}")
+                row = {kind: measure(kind, layer, channels_last) for kind in PASSES}
+                print(line(layer.name, row), flush=True)
+                figures += row.values()
+                rows[layer.name] = {kind.replace("_", " "): f.share for kind, f in row.items()}
+                probes.append(disturbance.probe(target, n_threads))
+            means = (math.exp(statistics.fmean(map(math.log, shares))) for shares in columns(rows))
+            print(f"  {'geometric mean':28s}" + "".join(f"{mean:14.0%} " for mean in means).rstrip())
+    print()
+    if any(f.is_doubtful for f in figures):
+        print("?: rounds differ by more than a quarter, or it is more than the limit")
+    reasons = disturbance.doubts(probes, [(f.spread, f.share) for f in figures])
+    title = f"Share of this machine's limit, {_core.targets()[target][0]}, {n_threads} threads, float32"
+    if reasons:
+        title += "\nThe machine was too busy: these figures cannot be believed"
+    print(picture.write(output, title, shown, "share of the limit", line=1))
+    if reasons:
+        print(f"These figures cannot be believed: {'; '.join(reasons)} ({load} before).")
+
+
+def columns(rows: dict[str, dict[str, float]]) -> Iterator[tuple[float, ...]]:
+    """The figures of all rows, a pass at a time."""
+    return zip(*(row.values() for row in rows.values()), strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -15,7 +16,7 @@ from PIL import Image
 
 import depthwise
 
-from . import filters, roofline
+from . import filters, progress, roofline
 from .runtime import active_target
 
 ORIENTATIONS, SIZE = 8, 31
@@ -48,22 +49,27 @@ def photograph() -> Image32:
 
 def run(output: str) -> None:
     """Filter the photograph, print how fast that went, and write the picture."""
-    rgb = photograph()
-    planes, W = np.ascontiguousarray(rgb.transpose(2, 0, 1)), np.repeat(bank(), 3, axis=1)
-    y = filters.correlate(planes, W, mode="mirror", channel_axis=0)
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        filters.correlate(planes, W, mode="mirror", channel_axis=0, out=y)
-        seconds.append(time.perf_counter() - start)
-    plan = depthwise.explain(planes[None].shape, W.shape, pad=SIZE // 2, pad_mode="reflect")
-    least = plan["flop"] / roofline.multiply_add_rate(active_target(), False, plan["threads"])
+    with progress.shown(3) as begin:
+        begin("filtering the photograph")
+        rgb = photograph()
+        planes, W = np.ascontiguousarray(rgb.transpose(2, 0, 1)), np.repeat(bank(), 3, axis=1)
+        y = filters.correlate(planes, W, mode="mirror", channel_axis=0)
+        seconds = []
+        for _ in range(5):
+            start = time.perf_counter()
+            filters.correlate(planes, W, mode="mirror", channel_axis=0, out=y)
+            seconds.append(time.perf_counter() - start)
+        begin("measuring this machine")
+        plan = depthwise.explain(planes[None].shape, W.shape, pad=SIZE // 2, pad_mode="reflect")
+        least = plan["flop"] / roofline.multiply_add_rate(active_target(), False, plan["threads"])
+        begin("drawing")
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        draw(rgb, W, y[None]).savefig(output, dpi=110, facecolor="#101014")
     print(f"image {planes.shape} * W {W.shape} -> y {y.shape}, float32, {plan['target']}, {plan['threads']} threads")
     print(
         f"{min(seconds) * 1e3:.1f} ms; the {plan['flop'] / 1e9:.1f} GFLOP of direct sums take this machine at least "
         f"{least * 1e3:.1f} ms"
     )
-    draw(rgb, W, y[None]).savefig(output, dpi=110, facecolor="#101014")
     print(f"picture: {output}")
 
 

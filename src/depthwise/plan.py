@@ -47,10 +47,29 @@ def explain(
     Returns
     -------
     dict
-        "target", "kernel" (its file in csrc/kernels), "candidate" (the way that was chosen), "cycles" (what it is
-        estimated to take on one thread), "others" (the cycles of each way that was not chosen, or why it does not fit),
-        "sums" (their type), how each side is read or written and why, "threads", "flop" (taps in the padding not
-        counted), "bytes" (each array once), and the sizes of the plan. Cycles are for the choice: no time is promised.
+        Numbers are int or float, two of a kind a tuple, the rest is words. Of every problem:
+
+        - "target": one of :func:`depthwise.targets`
+        - "kernel": its file in csrc/kernels
+        - "candidate": the way that was chosen; "cycles": what it is estimated to take on one thread; "others": the
+          cycles of each way that was not chosen, or why it does not fit. They are for the choice: no time is promised.
+        - "sums": their type, "float32" or "float64"
+        - "units of work": parts that threads take in turns; "threads": how many work on them
+        - "scratch bytes a thread": memory that is needed beside the arrays
+        - "flop": taps in the padding not counted; "bytes": each array once
+
+        Of direct sums also:
+
+        - "input" and "output", of a weight gradient "x" and "gy": how each is read or written, and why
+        - "columns at a time": how wide the strips are in which rows are worked through
+
+        Of Fourier transforms also:
+
+        - "transforms": the height and width of each; "tiles": how many of them an image takes, down and across
+        - "lanes": what lies side by side in a vector, "tiles" or "channels"
+
+        Of a weight gradient also "parts summed apart": how many sums are added up at the end.
+
         With `measure` also "limit", the seconds that this machine needs at least, with all the threads that a call may
         use: the FLOP at its rate of multiply-adds or the bytes at that of copying so many, the longer of the two, and
         "bound by", which of them: "arithmetic" or "memory".
@@ -83,7 +102,7 @@ def explain(
         PASSES[kind], g.sizes, x_strides, code, W_code, y_strides, code, target, threads
     )
     facts: dict[str, Any] = {"target": _core.targets()[target][0]}
-    facts |= {name: int(value) if value.isdigit() else value for name, value in plan}
+    facts |= {name: _read(value) for name, value in plan}
     costs: dict[str, Any] = {name: misfit or round(cycles) for name, cycles, misfit in candidates}
     facts |= {"cycles": costs.pop(facts["candidate"]), "others": costs}
     facts |= {"threads": threads_used, "flop": int(flop), "bytes": int(n_bytes)}
@@ -91,6 +110,15 @@ def explain(
         float64 = facts["sums"] == "float64"
         facts["limit"], facts["bound by"] = least_seconds(flop, int(n_bytes), target, float64, threads)
     return facts
+
+
+def _read(text: str) -> int | tuple[int, ...] | str:
+    """What the engine has told in words: a number, numbers such as "12 x 18", or words."""
+    try:
+        numbers = tuple(map(int, text.split(" x ")))
+    except ValueError:
+        return text
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def _described(name: str, a: Any) -> npt.NDArray[Any]:
