@@ -1,4 +1,8 @@
-"""A scan that fits no memory, filtered from zarr to zarr, chunk by chunk, on threads or on a cluster of processes.
+"""
+A scan that fits no memory
+==========================
+
+Filters a scan from zarr to zarr, chunk by chunk, on threads or on a cluster of processes::
 
     pip install '.[demo,dask,scan]' && python examples/filter_a_scan.py [--size 8192 8192] [--cluster]
 

@@ -1,4 +1,8 @@
-"""Train a MobileNetV2-like network of Flax twice from the same weights: stock XLA, and depthwise's convolution.
+"""
+A network of Flax, stock XLA and depthwise's convolution
+========================================================
+
+Trains a network as MobileNetV2 twice from the same weights::
 
     DEPTHWISE_JAX=1 pip install '.[jax]' flax optax && python examples/flax_mobilenet.py
 

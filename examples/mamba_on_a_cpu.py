@@ -1,4 +1,8 @@
-"""A small Mamba with random weights generates text on a CPU: stock transformers, and with depthwise's functions.
+"""
+Mamba on a CPU
+==============
+
+A small Mamba with random weights generates text: stock transformers, and with depthwise's functions::
 
     pip install '.[torch]' 'transformers>=5.14' && python examples/mamba_on_a_cpu.py
 

@@ -1,4 +1,8 @@
-"""Train a small MobileNet on scikit-learn's digits twice from the same weights: stock PyTorch, and accelerated.
+"""
+Training on digits, stock PyTorch and accelerated
+=================================================
+
+Trains a small MobileNet on scikit-learn's digits twice from the same weights::
 
     pip install '.[torch]' scikit-learn && python examples/train_digits.py
 
