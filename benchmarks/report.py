@@ -88,7 +88,7 @@ def table(results: dict[str, Any]) -> str:
     lines = heading(results)
     for key, rows in groups(results).items():
         names = list(dict.fromkeys(name for r in rows for name in r["seconds"]))
-        lines += ["", f"### {', '.join(key)}", "", "Microseconds.", ""]
+        lines += ["", f"## {', '.join(key)}", "", "Microseconds.", ""]
         lines.append("| layer | limit | bound by | " + " | ".join(names) + " | best peer / ours | share of the limit |")
         lines.append("|---" * (len(names) + 5) + "|")
         for r in rows:

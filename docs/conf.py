@@ -49,7 +49,7 @@ sphinx_gallery_conf = {
 }
 
 # Names of other libraries, which have no inventory without a network, and words of numpydoc's types.
-nitpick_ignore_regex = [("py:.*", r"(numpy|jax|torch|scipy|xarray|dask|cupy|chainer|flax)(\..*)?")]
+nitpick_ignore_regex = [("py:.*", r"(copy|numpy|jax|torch|scipy|xarray|dask|cupy|chainer|flax)(\..*)?")]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "depthwise"
@@ -67,3 +67,13 @@ html_sidebars = {"index": []}
 linkcheck_timeout = 20
 linkcheck_anchors = False  # pages that a script builds have none to find
 suppress_warnings = ["config.cache"]  # the gallery's settings hold what cannot be pickled
+
+
+def _inside_the_site(app, docname, source):
+    """Links that lead out of docs/ in the repository lead to a page that includes the file here."""
+    source[0] = source[0].replace("](../CONTRIBUTING.md)", "](contributing.md)")
+
+
+def setup(app):
+    """Sphinx calls this."""
+    app.connect("source-read", _inside_the_site)

@@ -27,8 +27,8 @@ def tables(page):
     """The rows of a page's tables: {(pass, layout): [{column: cell}]}."""
     result, key, columns = {}, None, []
     for line in (HERE / page).read_text().splitlines():
-        if line.startswith("### "):
-            words = re.split(r",\s*", line[4:].removeprefix("2-D, ").replace("float32, ", ""))
+        if line.startswith("## "):
+            words = re.split(r",\s*", line[3:].removeprefix("2-D, ").replace("float32, ", ""))
             key, columns = tuple(words), []
             result[key] = []
         elif key and line.startswith("|"):
@@ -41,18 +41,22 @@ def tables(page):
 
 
 def ratios(rows):
+    """How many times our time the best peer takes, of each row."""
     return np.array([float(r["best peer / ours"]) for r in rows])
 
 
 def geometric_mean(values):
+    """The mean of ratios."""
     return float(np.exp(np.log(values).mean()))
 
 
 def colours(values):
+    """Red where another library is faster."""
     return np.where(values < 1, SLOWER, FASTER)
 
 
 def log_axis(axis):
+    """Plain numbers at powers of ten."""
     axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
     axis.set_minor_formatter(mpl.ticker.NullFormatter())
 
@@ -150,6 +154,7 @@ def speed(path):
 
 
 def for_site(folder):
+    """All plots of performance.md."""
     folder.mkdir(exist_ok=True)
     machine = "AMD EPYC of the fourth generation, one thread, float32"
     layers("layers.md", f"AVX-512: {machine}", folder / "layers-avx512.svg")
