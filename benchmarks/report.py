@@ -127,7 +127,7 @@ def write(results: dict[str, Any], output: Path) -> None:
     text = table(results)
     output.with_suffix(".md").write_text(text)
     picture(results, output.with_suffix(".png"))
-    print(text.split("\n###")[0])
+    print(text.split("\n## ")[0])
     print("written:", ", ".join(str(output.with_suffix(s)) for s in (".md", ".png", ".json")))
 
 

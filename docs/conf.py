@@ -1,5 +1,6 @@
 """The documentation's settings: python -m sphinx -W --keep-going -b html docs build/site."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -69,11 +70,13 @@ linkcheck_anchors = False  # pages that a script builds have none to find
 suppress_warnings = ["config.cache"]  # the gallery's settings hold what cannot be pickled
 
 
-def _inside_the_site(app, docname, source):
-    """Links that lead out of docs/ in the repository lead to a page that includes the file here."""
-    source[0] = source[0].replace("](../CONTRIBUTING.md)", "](contributing.md)")
+def _for_the_site(app, docname, source):
+    """Pages are written to be read in the repository, too; some of that reads better otherwise here."""
+    text = source[0].replace("](../CONTRIBUTING.md)", "](contributing.md)")
+    text = re.sub(r"\[([\w-]+)\.md\]\(\1\.md\)", r"[](\1.md)", text)  # the page's title, not its file's name
+    source[0] = text.replace("\n\n```\n", "\n```\n")  # the empty line that ends an example
 
 
 def setup(app):
     """Sphinx calls this."""
-    app.connect("source-read", _inside_the_site)
+    app.connect("source-read", _for_the_site)

@@ -72,15 +72,22 @@ def layers(page, title, path):
         axes.scatter(range(len(values)), values, c=colours(values), s=14)
         axes.axhline(1, color=GREY, lw=1)
         axes.set_yscale("log")
-        axes.set_ylim(0.45, max(20, values.max() * 1.5))
-        log_axis(axes.yaxis)
         lost = int((values < 1).sum())
+        axes.set_ylim(0.4 if lost else 0.7, max(20, values.max() * 1.5))
+        log_axis(axes.yaxis)
         axes.set_title(
             f"{PASSES[key[0]]}, {LAYOUTS[key[1]]}: mean {geometric_mean(values):.2f}, {lost} slower", fontsize=9
         )
-        axes.text(len(values) - 1, 0.52, f"{len(values)} layers", ha="right", color=GREY, fontsize=8)
+        axes.text(0.97, 0.03, f"{len(values)} layers", ha="right", color=GREY, fontsize=8, transform=axes.transAxes)
         for rank, row in enumerate(rows[:lost]):
-            axes.text(4, 0.56 * 1.25**rank, f"{row['layer']} {values[rank]:.2f}", fontsize=7, color=SLOWER)
+            axes.text(
+                0.06,
+                0.03 + 0.05 * rank,
+                f"{row['layer']} {values[rank]:.2f}",
+                fontsize=7,
+                color=SLOWER,
+                transform=axes.transAxes,
+            )
         if i % 2 == 0:
             axes.set_ylabel("best peer's time / ours")
         axes.set_xticks([])
