@@ -7,7 +7,7 @@ discs only where light is what is summed. With zeros beside the image its edges 
 """
 
 # %%
-# The photograph as light, and sixty lamps a hundred times as bright as white.
+# The photograph as light, and sixty lamps four hundred times as bright as white.
 
 import time
 
@@ -23,7 +23,7 @@ light = photograph() ** GAMMA
 rng = np.random.default_rng(4)
 h, w, _ = light.shape
 for y, x in zip(rng.integers(0, h, 60), rng.integers(0, w, 60), strict=True):
-    light[y, x] += 100 * rng.dirichlet([4, 3, 2])
+    light[y, x] += 400 * rng.dirichlet([4, 3, 2])
 
 # %%
 # The disc has 45 x 45 taps. Its edge is soft, so that it is round.
@@ -42,7 +42,7 @@ for title, mode in ("zeros beside it", "constant"), ("mirrored", "mirror"), ("ov
     pictures[title] = filters.correlate(light, disc, mode=mode, channel_axis=-1)
     print(f"{title}: {1e3 * (time.perf_counter() - start):.1f} ms")
 
-fig, axes = plt.subplots(1, 4, figsize=(12, 4.2), layout="constrained")
+fig, axes = plt.subplots(1, 4, figsize=(10, 3.25), layout="constrained")
 for ax, (title, image) in zip(axes, pictures.items(), strict=True):
     ax.imshow(np.clip(image, 0, 1) ** (1 / GAMMA))
     ax.set_title(title)

@@ -37,11 +37,12 @@ for c, m in (0, 3), (2, 7):
 # Rows: the channels red, green and blue of ``x``. Columns: the filters ``W[m, c]``, in red where a tap is negative and
 # in blue where it is positive, as are the responses below them.
 
-fig, axes = plt.subplots(4, 9, figsize=(13, 6), layout="constrained")
+fig, axes = plt.subplots(4, 9, figsize=(11, 5.4), layout="constrained")
 for ax in axes.flat:
     ax.set(xticks=[], yticks=[])
 axes[0, 0].set_axis_off()
-axes[0, 0].text(0.5, 0.5, "W[m, c]\nx[0, c]", ha="center", va="center")
+axes[0, 0].text(1, 0.6, "W[m, c] →", ha="right")
+axes[0, 0].text(0.5, 0.1, "x[0, c] ↓", ha="center")
 strongest = np.quantile(np.abs(y), 0.995)
 for c, cmap in enumerate(("Reds_r", "Greens_r", "Blues_r")):
     axes[c + 1, 0].imshow(x[0, c], cmap=cmap)

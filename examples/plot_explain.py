@@ -53,7 +53,7 @@ for ax, (title, plan) in zip(axes.flat, plans.items(), strict=True):
     names = sorted(costs, key=costs.get)
     colours = ["tab:green" if name == plan["candidate"] else "lightgray" for name in names]
     bars = ax.barh(names, [costs[name] / 1e6 for name in names], color=colours)
-    ax.bar_label(bars, fmt="%.2f", padding=3)
+    ax.bar_label(bars, fmt="%.3g", padding=3)
     ax.invert_yaxis()
     ax.margins(x=0.15)
     ax.set_title(title, fontsize=11)

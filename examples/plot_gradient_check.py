@@ -4,7 +4,7 @@ Checking the gradients of a 7 x 7 layer
 
 A layer as in ConvNeXt: 7 x 7 taps for each channel, with a bias. A gradient is right if it says how much the loss
 changes along any direction. Differences of two losses tell so, too, within an error that first falls and then grows
-with a smaller step: a picture every check of gradients has behind it.
+with a smaller step.
 """
 
 # %%

@@ -54,6 +54,6 @@ change = chosen.index("fft") if "fft" in chosen else len(sizes) - 1
 ax.axvline((sizes[change - 1] + sizes[change]) / 2, color="gray", linewidth=0.8)
 ax.annotate(' "auto" takes transforms', ((sizes[change - 1] + sizes[change]) / 2, 0.97 * max(times["direct"])))
 ax.set(xlabel="taps a side", ylabel="ms", title="16 channels of 128 x 128 pixels", ylim=(0, None))
-ax.legend(loc="center left")
+ax.legend(loc="center right")
 ax.grid(alpha=0.3)
 plt.show()

@@ -53,7 +53,7 @@ turned = y.reshape(rows, columns, 3, TILE, TILE).transpose(0, 3, 1, 4, 2).reshap
 # %%
 # The filters are drawn where their tiles are.
 
-fig, axes = plt.subplots(1, 3, figsize=(12, 5.1), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(10, 4.35), layout="constrained")
 drawn = kernels / kernels.max((2, 3), keepdims=True)
 drawn = np.pad(drawn, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=0.3)
 mosaic = drawn.transpose(0, 2, 1, 3).reshape(rows * (K + 1), columns * (K + 1))

@@ -16,7 +16,7 @@ import numpy as np
 
 from depthwise import ops
 
-SIZE = 512
+SIZE = 256
 r = np.hypot(*np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j])
 plate = np.where(r < 1, 0.5 + 0.5 * np.cos(np.pi * SIZE / 4 * r**2), 0.5).astype(np.float32)
 
@@ -40,10 +40,10 @@ whole = ops.forward_separable(filtered[0], line, line, pad=5, pad_mode="symmetri
 assert np.abs(whole[..., ::2, ::2] - filtered[1]).max() < 1e-6
 
 # %%
-# On the left new rings have appeared, which is called aliasing. On the right the fine rings have become gray, as they
-# do for an eye at a distance.
+# In the upper row new rings have appeared, which is called aliasing. In the lower one the fine
+# rings have become gray, as they do for an eye at a distance.
 
-fig, axes = plt.subplots(2, 3, figsize=(10, 6.9), layout="constrained")
+fig, axes = plt.subplots(2, 3, figsize=(9, 6.2), layout="constrained")
 for row, (title, levels) in enumerate(
     {
         "every other pixel": naive,
@@ -51,7 +51,7 @@ for row, (title, levels) in enumerate(
     }.items()
 ):
     for ax, level in zip(axes[row], levels, strict=True):
-        ax.imshow(level, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        ax.imshow(level, cmap="gray", vmin=0, vmax=1)
         ax.set(xticks=[], yticks=[])
         if row == 0:
             ax.set_title(f"{level.shape[0]} x {level.shape[1]} pixels")

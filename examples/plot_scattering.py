@@ -19,7 +19,7 @@ from matplotlib import colors
 from depthwise import filters
 from depthwise.demo import photograph
 
-FREQUENCIES, DIRECTIONS = (0.35, 0.175, 0.0875), 8
+FREQUENCIES, DIRECTIONS = (0.35, 0.175, 0.0875), 6
 
 
 def moduli(planes, frequency):
@@ -68,9 +68,9 @@ pictures = {"photograph": rgb}
 pictures |= {f"first layer: {f} cycles a pixel": coloured(planes) for f, planes in first.items()}
 pictures["averages of the first as RGB"] = np.clip(6 * np.stack([f.sum(0) for f in features[:3]], -1), 0, 1)
 pictures |= {f"second layer: {f} then {g}": coloured(planes.sum(0)) for (f, g), planes in second.items()}
-fig, axes = plt.subplots(2, 4, figsize=(12, 6.9), layout="constrained")
+fig, axes = plt.subplots(2, 4, figsize=(10, 5.9), layout="constrained")
 for ax, (title, image) in zip(axes.flat, pictures.items(), strict=False):
     ax.imshow(image)
-    ax.set_title(title, fontsize=10.5)
+    ax.set_title(title, fontsize=9.5)
     ax.set_axis_off()
 plt.show()

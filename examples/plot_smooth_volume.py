@@ -63,7 +63,7 @@ assert np.abs(at_once - by_lines).max() < 1e-5
 # The middle slice along each axis. Wider filters leave less noise, and fewer details.
 
 columns = {"noisy": noisy, **{f"sigma {s} voxels": v for s, v in zip(SIGMAS, at_once[0], strict=True)}}
-fig, rows = plt.subplots(3, 4, figsize=(10, 7.8), layout="constrained")
+fig, rows = plt.subplots(3, 4, figsize=(9, 7.1), layout="constrained")
 for column, (title, volume) in enumerate(columns.items()):
     middle = SIZE // 2
     for row, plane in enumerate((volume[middle], volume[:, middle], volume[:, :, middle])):

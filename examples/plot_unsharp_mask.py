@@ -20,7 +20,7 @@ image = np.rint(255 * photograph()[:400, 80:430]).astype(np.uint8)
 blurred = filters.gaussian(image, 3, channel_axis=-1)
 sharpened = np.clip(image + 0.8 * (image - blurred), 0, 255).astype(np.uint8)
 
-fig, axes = plt.subplots(1, 3, figsize=(11, 4.4), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(10, 4.3), layout="constrained")
 for ax, (title, picture) in zip(
     axes, {"photograph": image, "blurred, sigma 3": blurred / 255, "unsharp mask": sharpened}.items(), strict=True
 ):
@@ -35,7 +35,7 @@ plt.show()
 
 modes = ["constant", "wrap", "nearest", "mirror", "reflect"]
 corners = {mode: filters.gaussian(image, 12, mode=mode, channel_axis=-1) for mode in modes}
-fig, axes = plt.subplots(2, 5, figsize=(11, 4.9), layout="constrained")
+fig, axes = plt.subplots(2, 5, figsize=(10, 4.3), layout="constrained")
 for (above, below), (mode, result) in zip(axes.T, corners.items(), strict=True):
     above.imshow(result[:160, :160] / 255)
     above.set_title(f'mode="{mode}"')

@@ -56,7 +56,7 @@ assert psnr(denoised) > psnr(noisy) + 4
 # %%
 # The levels as they are, and what is kept of them. Most of the noise is in the finest.
 
-fig, axes = plt.subplots(2, LEVELS + 2, figsize=(13, 5.6), layout="constrained")
+fig, axes = plt.subplots(2, LEVELS + 2, figsize=(11, 5.05), layout="constrained")
 for ax in axes.flat:
     ax.set_axis_off()
 for row, (title, image, levels) in enumerate((("noisy", noisy, details), ("denoised", denoised, kept))):
@@ -64,7 +64,7 @@ for row, (title, image, levels) in enumerate((("noisy", noisy, details), ("denoi
     axes[row, 0].set_title(f"{title}, {psnr(image):.1f} dB")
     for i, level in enumerate(levels):
         axes[row, i + 1].imshow(level, cmap="gray", vmin=-0.15, vmax=0.15)
-        axes[row, i + 1].set_title(f"dilate = {2**i}" if row == 0 else "above the threshold", fontsize=11)
+        axes[row, i + 1].set_title(f"dilate = {2**i}" if row == 0 else "what is kept", fontsize=11)
 axes[0, -1].imshow(rest, cmap="gray", vmin=0, vmax=1)
 axes[0, -1].set_title("the last blur")
 axes[1, -1].imshow(clean, cmap="gray", vmin=0, vmax=1)
