@@ -73,7 +73,7 @@ def layers(page, title, path):
         axes.axhline(1, color=GREY, lw=1)
         axes.set_yscale("log")
         lost = int((values < 1).sum())
-        axes.set_ylim(0.4 if lost else 0.7, max(20, values.max() * 1.5))
+        axes.set_ylim(0.4 if lost else 0.5, max(20, values.max() * 1.5))
         log_axis(axes.yaxis)
         axes.set_title(
             f"{PASSES[key[0]]}, {LAYOUTS[key[1]]}: mean {geometric_mean(values):.2f}, {lost} slower", fontsize=9
