@@ -88,7 +88,7 @@ def table(results: dict[str, Any]) -> str:
     lines = heading(results)
     for key, rows in groups(results).items():
         names = list(dict.fromkeys(name for r in rows for name in r["seconds"]))
-        lines += ["", f"### {', '.join(key)}", "", "Microseconds.", ""]
+        lines += ["", f"## {', '.join(key)}", "", "Microseconds.", ""]
         lines.append("| layer | limit | bound by | " + " | ".join(names) + " | best peer / ours | share of the limit |")
         lines.append("|---" * (len(names) + 5) + "|")
         for r in rows:
@@ -127,7 +127,7 @@ def write(results: dict[str, Any], output: Path) -> None:
     text = table(results)
     output.with_suffix(".md").write_text(text)
     picture(results, output.with_suffix(".png"))
-    print(text.split("\n###")[0])
+    print(text.split("\n## ")[0])
     print("written:", ", ".join(str(output.with_suffix(s)) for s in (".md", ".png", ".json")))
 
 

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import pkgutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,11 @@ MODULES = [
 PAGES = sorted(p.relative_to(ROOT).as_posix() for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
 
 
+def need_installed(module):
+    if find_spec(module) is None:  # to import Keras here would choose a backend before its page does
+        pytest.skip(f"{module} is not installed")
+
+
 def need_framework(name):
     if "torch" in name:
         pytest.importorskip("torch")
@@ -26,6 +32,9 @@ def need_framework(name):
         pytest.importorskip("jax")
         pytest.importorskip("depthwise.jax", reason="this build has nothing for JAX", exc_type=ImportError)
         pytest.importorskip("flax", reason="its recipe is for Flax")
+    for other in "keras", "onnx", "cv2", "scipy":
+        if f"import {other}" in name or f"from {other}" in name:
+            need_installed(other)
 
 
 @pytest.mark.parametrize("name", MODULES)
