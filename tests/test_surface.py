@@ -102,6 +102,12 @@ def test_version():
     assert depthwise.__version__ == importlib.metadata.version("depthwise")
 
 
+def test_who_cites_names_this_version():
+    root = Path(__file__).parent.parent
+    assert f"\nversion: {depthwise.__version__}\n" in (root / "CITATION.cff").read_text()
+    assert f"version = {{{depthwise.__version__}}}" in (root / "docs/citing.md").read_text()
+
+
 def test_the_signature_is_chainers():
     parameters = inspect.signature(depthwise.depthwise_convolution_2d).parameters.values()
     kinds = [p.kind.name for p in parameters]

@@ -6,7 +6,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-MOST_BYTES = 3_000_000
+MOST_BYTES = 3 << 20
 
 
 def exported(module: Path) -> list[str]:
@@ -25,12 +25,13 @@ def main(wheel: Path) -> None:
         assert len(modules) == 1, f"{wheel.name} has the modules {modules}, and should have one"
         assert {"depthwise/py.typed", "depthwise/_core.pyi"} <= set(names), f"{wheel.name} has no types"
         assert any(n.endswith("/licenses/LICENSE") for n in names), f"{wheel.name} has no licence"
-        symbols = ["PyInit__core"]
+        seen = "exports looked at on Linux alone"
         if sys.platform == "linux":
             symbols = exported(Path(archive.extract(modules[0], folder)))
-    assert symbols == ["PyInit__core"], f"{wheel.name} exports {symbols}"
+            assert symbols == ["PyInit__core"], f"{wheel.name} exports {symbols}"
+            seen = "exports PyInit__core alone"
     assert size <= MOST_BYTES, f"{wheel.name} has {size:,} bytes, more than {MOST_BYTES:,}"
-    print(f"{wheel.name}: {size:,} bytes, {len(names)} files, exports {', '.join(symbols)}")
+    print(f"{wheel.name}: {size:,} bytes, {len(names)} files, {seen}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -56,9 +57,15 @@ std::string read_code(const fs::path& path, const std::string& key) {
 
 // Under another name until it is complete. An error leaves no file, which is no harm.
 void write_code(const fs::path& path, const std::string& key, const std::string& code) {
-  // Nobody else's, whatever machine shares the folder.
-  std::random_device random;
-  const fs::path unfinished = path.string() + "." + std::to_string(random()) + "." + std::to_string(random());
+  // A name that nobody else takes, whatever machine shares the folder, but by a chance of one in 2^64.
+  std::string number;
+  try {
+    std::random_device random;
+    number = std::to_string(random()) + "." + std::to_string(random());
+  } catch (const std::exception&) {
+    return;  // the system has none
+  }
+  const fs::path unfinished = path.string() + "." + number;
   const uint64_t sum = hash_of(code, hash_start);
   std::error_code ignored;
   {

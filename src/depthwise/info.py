@@ -33,7 +33,7 @@ def run() -> None:
         "threads": depthwise.get_num_threads(),
         "caches": ", ".join(f"{size >> 10} KiB" for size in _core.caches()),
         "kept": f"at most {depthwise.get_cache_limit() >> 20} MiB of freed results",
-        "for JAX": "built" if hasattr(_core, "xla_handler") else "not built (DEPTHWISE_JAX=1 pip install)",
+        "for JAX": "built" if hasattr(_core, "xla_handler") else "not built (docs/jax.md)",
         "CUDA": version_of(_core.gpu_driver_version),
         "NVRTC": version_of(_core.gpu_nvrtc_version),
     }
