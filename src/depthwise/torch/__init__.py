@@ -11,7 +11,7 @@ try:
 except ModuleNotFoundError as e:
     if e.name != "torch":
         raise
-    msg = "depthwise.torch needs PyTorch: pip install torch"
+    msg = "depthwise.torch needs PyTorch: pip install 'depthwise[torch]', or pip install torch"
     raise ModuleNotFoundError(msg, name="torch") from e
 
 from .causal import causal_conv1d_fn
