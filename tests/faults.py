@@ -1285,6 +1285,7 @@ def main() -> int:
             "docs",
             "README.md",
             "LICENSE",
+            "CITATION.cff",
             "CMakeLists.txt",
             "pyproject.toml",
         )

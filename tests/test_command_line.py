@@ -176,10 +176,10 @@ def test_a_probe_sees_processes_that_take_the_processors():
     busy = [sys.executable, "-c", "while True: pass"]
     threads = depthwise.get_num_threads()
     if threads != os.cpu_count():
-        pytest.skip("threads for which there are processors")
+        pytest.skip("needs a processor for each thread: fewer or more hide what the probe looks for")
     quiet = max(disturbance.probe(active_target(), threads).processor for _ in range(20))
     if quiet < 0.95:
-        pytest.skip("this machine is busy already")
+        pytest.skip("needs a quiet machine to begin with, or what disturbs it is not the test's own")
     others = [subprocess.Popen(busy) for _ in range(2 * threads)]
     try:
         disturbed = np.median([disturbance.probe(active_target(), threads).processor for _ in range(20)])

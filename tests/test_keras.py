@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 if find_spec("keras") is None:  # to import it here would choose a backend
-    pytest.skip("Keras is not installed", allow_module_level=True)
+    pytest.skip("Keras is not installed: it is no extra", allow_module_level=True)
 
 # The backend is chosen once for a process, so that each test is one of its own.
 COMMON = """

@@ -34,8 +34,8 @@ def numpy():
     import depthwise
     from depthwise import ops, reference
 
-    outside = Path(depthwise.__file__).resolve().is_relative_to(Path(sysconfig.get_path("purelib")).resolve())
-    assert outside, f"this is not the installed package: {depthwise.__file__}"
+    is_installed = Path(depthwise.__file__).resolve().is_relative_to(Path(sysconfig.get_path("platlib")).resolve())
+    assert is_installed, f"this is not the installed package: {depthwise.__file__}"
     for dtype in ("float16", "float32", "float64"):
         x, W = arrays(dtype)
         gy = np.ones_like(x)

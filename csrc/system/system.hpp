@@ -9,7 +9,7 @@ namespace depthwise {
 void* allocate(int64_t alignment, int64_t bytes);
 void release(void* memory);
 
-// A wish: memory is as it was where it is not granted. Both ends are multiples of a page.
+// A wish: memory is as it was where it is not granted. It begins with a page.
 void want_huge_pages(void* memory, int64_t bytes);
 
 // Lets the system take pages back, each until something is stored there. False where it takes no such offers.
