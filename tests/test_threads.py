@@ -101,6 +101,16 @@ def test_one_caller_changes_what_all_share():
         depthwise.set_num_threads(threads)
 
 
+def test_no_two_results_share_memory():
+    """Results are freed and taken again by all callers, a thousand times each."""
+
+    def right(i):
+        x, W = np.full((1, 1, 100, 101), 1 + i, np.float32), np.ones((1, 1, 1, 1), np.float32)
+        return all((ops.forward(x, W) == 1 + i).all() for _ in range(1000))
+
+    assert all(at_once(*[lambda i=i: right(i) for i in range(CALLERS)]))
+
+
 def test_one_array_and_graphs_of_their_own():
     """An array that all read; a graph for each, whose gradients add up."""
     x = np.random.default_rng(0).standard_normal((1, 4, 25, 27), np.float32)
