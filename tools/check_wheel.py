@@ -6,7 +6,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-MOST_BYTES = 3 << 20
+MOST_BYTES = 3_000_000
 
 
 def exported(module: Path) -> list[str]:

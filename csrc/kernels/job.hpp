@@ -18,8 +18,8 @@ struct Side {
   int64_t depth, depths;                // of planes that follow one another in an image: a stride, and how many
   bool direct;                          // the kernel reads or writes this memory itself; else through scratch
 
-  // Elements to plane `index`, of all planes of all images.
-  int64_t plane(int64_t index) const { return index / depths * batch + index % depths * depth; }
+  // Elements to plane `index`, of all planes of all images. Out of line the linker could take one target's for all.
+  [[gnu::always_inline]] int64_t plane(int64_t index) const { return index / depths * batch + index % depths * depth; }
 };
 
 // Lanes along the columns: taps of a tile's lines whose weights are kept in registers at once at most, beside what a
