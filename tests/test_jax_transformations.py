@@ -66,9 +66,9 @@ def test_vmap(dims, channels, with_bias, activation, few):
         y, back = jax.vjp(f, *a)
         return y, back(y * y)
 
-    for axes in every_axis(*(a.ndim for a in arrays))[:: (13 if with_bias else 3) if few else 1]:
+    for axes in every_axis(*(a.ndim for a in arrays))[:: (21 if with_bias else 5) if few else 1]:
         mapped = [a if d is None else np.stack([a + i for i in range(3)], d) for a, d in zip(arrays, axes, strict=True)]
-        actual = jax.vmap(everything, axes)(*mapped)
+        actual = jax.jit(jax.vmap(everything, axes))(*mapped)
         for i in range(3):
             one = [a if d is None else np.take(a, i, d) for a, d in zip(mapped, axes, strict=True)]
             jax.tree.map(lambda a, e, i=i: np.testing.assert_array_equal(a[i], e), actual, everything(*one))
@@ -157,5 +157,5 @@ def test_vmap_of_arrays_without_elements(shapes, channels):
     for dims in itertools.product((None, 0), repeat=3):
         if dims != (None, None, None):
             mapped = [a if d is None else np.stack([a, a]) for a, d in zip(arrays, dims, strict=True)]
-            actual = jax.vmap(everything, dims)(*mapped)
+            actual = jax.jit(jax.vmap(everything, dims))(*mapped)
             assert jax.tree.map(lambda a: a.shape[1:], actual) == expected

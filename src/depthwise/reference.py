@@ -22,6 +22,11 @@ def _check(**arrays: Any) -> None:
             check_array(name, a)
 
 
+def _widened(a: npt.NDArray[Any]) -> Array:
+    """In float64, planar however `a` lies: NumPy walks the places of a tap in pieces as long as rows are."""
+    return a.astype(np.float64, order="C")
+
+
 def _meeting(a: Axis, tap: int) -> tuple[slice, slice]:
     """The outputs of an axis for which a tap lies inside the image, and the inputs that it meets there."""
     shift = tap * a.dilate - a.pad[0]
@@ -101,7 +106,7 @@ def forward(
     """As :func:`depthwise.ops.forward`, in float64."""
     _check(x=x, W=W, b=b)
     g = geometry(x.shape, W.shape, stride, pad, dilate)
-    x, W = x.astype(np.float64), W.astype(np.float64)
+    x, W = _widened(x), _widened(W)
     y = np.zeros(g.y_shape)
     for tap, outputs, inputs in _meetings(g):
         _by_channel(y, g)[outputs] += x[inputs][:, :, None] * _over_image(W[tap].T, g)
@@ -122,7 +127,7 @@ def input_grad(
     """As :func:`depthwise.ops.input_grad`, in float64."""
     _check(gy=gy, W=W)
     g = input_grad_geometry(gy.shape, W.shape, input_size, stride, pad, dilate)
-    W, gy = W.astype(np.float64), _by_channel(gy.astype(np.float64), g)
+    W, gy = _widened(W), _by_channel(_widened(gy), g)
     gx = np.zeros(g.x_shape)
     for tap, outputs, inputs in _meetings(g):
         gx[inputs] += np.einsum("ncm...,mc->nc...", gy[outputs], W[tap])
@@ -141,7 +146,7 @@ def weight_grad(
     """As :func:`depthwise.ops.weight_grad`, in float64."""
     _check(x=x, gy=gy)
     g = weight_grad_geometry(x.shape, gy.shape, kernel_size, stride, pad, dilate, 0)
-    x, gy = x.astype(np.float64), _by_channel(gy.astype(np.float64), g)
+    x, gy = _widened(x), _by_channel(_widened(gy), g)
     gW = np.zeros(g.W_shape)
     spatial = "ijk"[: len(g.axes)]
     for tap, outputs, inputs in _meetings(g):
