@@ -1,5 +1,5 @@
 // Forward pass and input gradient: one thread sums a tile of outputs, its taps' weights in registers. What is constant
-// here (DW_...) is said when a kernel is compiled: see plan.cpp.
+// here (DW_...) is said when a kernel is compiled: see correlation.cpp.
 #pragma once
 #include "elements.cuh"
 #include "lattice.cuh"
