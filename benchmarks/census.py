@@ -5,7 +5,7 @@
 Models are built on the meta device, and so without weights: all of timm, and of transformers all in whose source there
 are groups, and one for each configuration of the others, with few layers. A row for each family with depthwise layers:
 how many a model of it has at most. Models that their default configuration does not build are named below. An exit
-status of 1 says that something is left. Needs timm, torchvision, einops and transformers.
+status of 1 says that something is left. Needs timm, torchvision, einops and transformers, or those of one library.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+import pictures
 from depthwise import progress
 from depthwise.torch import accelerate
 
@@ -40,6 +41,8 @@ def make_torchvision_importable() -> None:
     """Beside a PyTorch for CPUs it may lack its compiled operators, which it asks for while it is imported."""
     try:
         import torchvision  # noqa: F401 - whether it can be
+    except ModuleNotFoundError:
+        return  # transformers does without
     except RuntimeError:
         for name in [name for name in sys.modules if name.startswith("torchvision")]:
             del sys.modules[name]
@@ -135,10 +138,15 @@ class Family:
     def row(self, library: str, name: str) -> list[str]:
         return [library, name, str(self.models), *map(counted, (self.changed, self.functional, self.left))]
 
+    def counts(self) -> dict[str, float]:
+        kinds = {"changed": self.changed, "with functional=True": self.functional, "left": self.left}
+        return {kind: layers.total() for kind, layers in kinds.items() if layers}
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--match", default="", help="a part of the names of timm's models, transformers' families")
+    pictures.add_option(parser, "census")
     parser.add_argument("--library", nargs="+", choices=["timm", "transformers"], default=["timm", "transformers"])
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -147,6 +155,7 @@ def main() -> int:
     sources = {"timm": models_of_timm, "transformers": models_of_transformers}
     table = Table("library", "family", "models", "layers changed, at most", "with functional=True", "left, and why")
     failed, built, begun, is_left = [], 0, time.perf_counter(), False
+    panels: dict[str, dict[str, dict[str, float]]] = {}
     for library in args.library:
         families: dict[str, Family] = defaultdict(Family)
         models = list(sources[library](args.match))
@@ -163,11 +172,13 @@ def main() -> int:
                 families[name].add(model)
         for name in sorted(name for name, family in families.items() if family.models):
             table.add_row(*families[name].row(library, name))
+            panels.setdefault(library, {})[name] = families[name].counts()
             is_left = is_left or bool(families[name].left)
     console = Console(width=160)
     console.print(table)
     console.print("\n".join(f"not built: {line[:150]}" for line in failed))
     console.print(f"{built} models built, {len(failed)} not, in {time.perf_counter() - begun:.0f} seconds")
+    pictures.write(args.picture, "Depthwise layers of a family's models", panels, "layers, at most", logarithmic=True)
     return int(is_left)
 
 

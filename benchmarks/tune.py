@@ -10,7 +10,6 @@ Change a `fixed` number only for a reason: bits of results hang on it, on every 
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import statistics
 import time
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import depthwise
+import pictures
 from depthwise import _core, ops, progress
 
 
@@ -328,15 +328,22 @@ def seconds(layer: Layer, name: str, values: list[float], rounds: int) -> list[f
     return [min(t) for t in times]
 
 
+def mean_ratio(table: dict[Layer, list[float]], i: int) -> float:
+    """Of the times with value i to those with value 0."""
+    return statistics.geometric_mean(times[i] / times[0] for times in table.values())
+
+
 def better(table: dict[Layer, list[float]], i: int) -> float | None:
     """Mean ratio of the times with value i to those with value 0; None where it is no gain, or some layer's loss."""
-    ratios = [times[i] / times[0] for times in table.values()]
-    mean = math.exp(statistics.fmean(map(math.log, ratios)))
-    return mean if mean < 0.97 and max(ratios) < 1.05 else None
+    mean = mean_ratio(table, i)
+    return mean if mean < 0.97 and max(times[i] / times[0] for times in table.values()) < 1.05 else None
 
 
-def tune(name: str, fixed: bool, value: float, rounds: int) -> str | None:
-    """What this machine would set the number to, and the figures; None where its value is as good."""
+def tune(name: str, fixed: bool, value: float, rounds: int) -> tuple[str | None, dict[str, float]]:
+    """What this machine would set the number to, and the figures; None where its value is as good.
+
+    With it the mean ratio of the time for each factor that was tried.
+    """
     factors, layers = DECIDES[name]
     values = [value, *(value * factor for factor in factors)]
 
@@ -347,19 +354,20 @@ def tune(name: str, fixed: bool, value: float, rounds: int) -> str | None:
             _core.set_number(name, value)
 
     table = measure(values, rounds)
+    ratios = {f"times {factor:g}": mean_ratio(table, i) for i, factor in enumerate(factors, 1)}
     means = {i: mean for i in range(1, len(values)) if (mean := better(table, i)) is not None}
     if not means:
-        return None
+        return None, ratios
     # What was found is measured once more, alone: other processes disturb.
     best = values[min(means, key=lambda i: means[i])]
     table = measure([value, best], 3 * rounds)
     mean = better(table, 1)
     if mean is None:
-        return None
+        return None, ratios
     kind = "fixed" if fixed else "machine"
     lines = [f"{name} ({kind}): {value:g}, here rather {best:g}: {(1 - mean) * 100:.0f}% less time in the mean"]
     lines += [f"    {layer}: {t[0] * 1e6:.0f} us, {t[1] * 1e6:.0f}" for layer, t in table.items()]
-    return "\n".join(lines)
+    return "\n".join(lines), ratios
 
 
 def main() -> None:
@@ -367,6 +375,7 @@ def main() -> None:
     parser.add_argument("--match", default="", help="numbers whose names hold this regular expression")
     parser.add_argument("--target", default=depthwise.targets()[0], help="of depthwise.targets(); default: the best")
     parser.add_argument("--rounds", type=int, default=7)
+    pictures.add_option(parser, "tune")
     args = parser.parse_args()
     depthwise.use_target(args.target)
     numbers = _core.numbers()
@@ -376,6 +385,7 @@ def main() -> None:
     sizes = ", ".join(f"{size >> 10} KiB" for size in _core.caches())
     print(f"target {args.target}, caches of {sizes}, {args.rounds} rounds", flush=True)
     chosen = [number for number in numbers if re.search(args.match, number[0])]
+    panel: dict[str, dict[str, float]] = {}
     with progress.shown(len(chosen)) as begin:
         for name, fixed, value in chosen:
             begin(name)
@@ -383,9 +393,11 @@ def main() -> None:
                 print(f"{name}: not measured ({NOT_MEASURED[name]})", flush=True)
                 continue
             start = time.perf_counter()
-            found = tune(name, fixed, value, args.rounds)
+            found, panel[name] = tune(name, fixed, value, args.rounds)
             print(found or f"{name}: {value:g} is as good as any", f"[{time.perf_counter() - start:.0f} s]", flush=True)
             call_of.cache_clear()
+    scale = "time with another value / with this one, mean of its layers"
+    pictures.write(args.picture, f"What the plan goes by, {args.target}", {"Numbers": panel}, scale, line=1)
 
 
 if __name__ == "__main__":
