@@ -99,9 +99,11 @@ inline RunFunction<S> long_chunks_function(const Chunk* first, const Chunk* end,
   return f;
 }
 
+// Where there are no vectors kernels of more than three columns go the general way.
 template <class S, int A, int C0, int C1>
 inline void interleaved_function(RunFunction<S>& f, int64_t lines) {
-  with_height(lines, [&](auto T) { f = add_interleaved<S, A, C0, C1, decltype(T)::value>; });
+  if constexpr (C0 + C1 <= 3 || S::N > 1)
+    with_height(lines, [&](auto T) { f = add_interleaved<S, A, C0, C1, decltype(T)::value>; });
 }
 
 // Null where there is none for these chunks: kernels of three to five columns have functions.
