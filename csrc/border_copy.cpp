@@ -177,10 +177,21 @@ void BoxCopy::copy(const Images& to, int threads, Executor& executor) const {
   });
 }
 
-void add_box(const Images& from, Border border, const Box& box, const Images& to, int threads, Executor& executor) {
-  const std::vector<int64_t> at[3] = {offsets(border, box[0], to.sizes[0], to.array.strides[depth_axis]),
-                                      offsets(border, box[1], to.sizes[1], to.array.strides[height_axis]),
-                                      offsets(border, box[2], to.sizes[2], to.array.strides[width_axis])};
+void add_along(size_t axis, Border border, int64_t size, const Placed& beside, const Placed& target, int threads,
+               Executor& executor) {
+  Images from = beside.images;
+  const Images& to = target.images;
+  std::vector<int64_t> at[3];
+  for (size_t i = 0; i < 3; ++i) {
+    const int64_t stride = to.array.strides[static_cast<size_t>(depth_axis) + i];
+    if (i == axis) {
+      at[i] = offsets(border, beside.box[i], size, stride);
+      continue;
+    }
+    advance(from.array,
+            (target.box[i].begin - beside.box[i].begin) * from.array.strides[static_cast<size_t>(depth_axis) + i]);
+    for (int64_t place = 0; place < target.box[i].size(); ++place) at[i].push_back(place * stride);
+  }
   const int64_t block = to.array.strides[1] == 1 ? channel_block : 1, blocks = ceil_div(to.channels, block);
   each_unit(to.batch * blocks, threads, executor, [&](int64_t unit) {
     const int64_t begin = unit % blocks * block;

@@ -56,12 +56,18 @@ class BoxCopy {
 // Places of an axis that is given: for each of `places` the element that stands there.
 std::vector<int64_t> mirrored(Border, Span places, int64_t size);
 
-// Adds `from`, which is the box of the images `to`, where its elements come from, in an order that does not depend on
-// the threads. Both are of float32 or of float64.
-void add_box(const Images& from, Border, const Box&, const Images& to, int threads, Executor&);
+// Sums of a box of places.
+struct Placed {
+  Images images;
+  Box box;
+};
 
-// Boxes of planar images, by planes that are dense: what lies beside the image is added where it comes from, and the
-// image rounded.
+// Adds what is `beside` an image of so many along an axis to the places of `target` that it comes from along that axis,
+// in their order; of the other axes to the same places, which `beside` has. Both are of float32 or of float64.
+void add_along(size_t axis, Border, int64_t size, const Placed& beside, const Placed& target, int threads, Executor&);
+
+// Boxes of planar images, by planes that are dense: what lies beside the image is added where it comes from, one axis
+// after the other and place by place, as add_along does; and the image is rounded.
 class BoxFold {
  public:
   BoxFold(const Images& to, Border, const Box&);

@@ -1,6 +1,7 @@
 #include "borders.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "blocks.hpp"
@@ -13,19 +14,25 @@ namespace {
 
 constexpr int64_t most_copied_bytes = int64_t{8} << 20;
 
-// `all` without `inner`, which is not empty: at most two boxes for each axis.
-std::vector<Box> around(const Box& all, const Box& inner) {
-  std::vector<Box> boxes;
+// Places or outputs beside others along an axis; of the axes before it inside, of those behind it all.
+struct Strip {
+  size_t axis;
+  Box box;
+};
+
+// `all` without `inner`, which is not empty: at most two strips for each axis.
+std::vector<Strip> around(const Box& all, const Box& inner) {
+  std::vector<Strip> strips;
   Box rest = all;
   for (size_t i = 0; i < 3; ++i) {
     for (const Span side : {Span{all[i].begin, inner[i].begin}, Span{inner[i].end, all[i].end}}) {
       if (side.empty()) continue;
-      boxes.push_back(rest);
-      boxes.back()[i] = side;
+      strips.push_back({i, rest});
+      strips.back().box[i] = side;
     }
     rest[i] = inner[i];
   }
-  return boxes;
+  return strips;
 }
 
 // The problem of a box of the outputs whose windows lie inside the image.
@@ -67,10 +74,13 @@ class WithBorder {
     });
   }
 
+  // Sums are those of one problem on all places; what belongs beside the image is then added where it comes from, one
+  // axis after the other.
   void input_grad() const {
-    if (p_.x.dtype == accumulator(p_)) return add_up(p_);
-    const Box image{Span{0, p_.d.size}, Span{0, p_.h.size}, Span{0, p_.w.size}};
     const DType sums = accumulator(p_);
+    const Problem whole = sums_beside(p_);
+    if (p_.x.dtype == sums) return add_up(p_, whole);
+    const Box image{Span{0, p_.d.size}, Span{0, p_.h.size}, Span{0, p_.w.size}};
     const int64_t bytes = elements(image) * item_bytes(sums);
     each_group(p_, bytes, [&](Span images, Span channels) {
       const Problem planes = some_planes(p_, images, channels);
@@ -78,7 +88,7 @@ class WithBorder {
       const Images wide = box_of(images_of(planes), image, sums, memory.data());
       Problem of_sums = planes;
       of_sums.x = wide.array;
-      add_up(of_sums);
+      add_up(of_sums, whole);
       round_to(wide, images_of(planes), threads_, executor_);
     });
   }
@@ -105,7 +115,7 @@ class WithBorder {
     if (!most_are_inside(p_)) return each_copied(all, f);
     const Box inside = each_axis(p_, outputs_inside);
     f(in_place(p_, inside), true);
-    for (const Box& box : around(all, inside)) each_copied(box, f);
+    for (const Strip& strip : around(all, inside)) each_copied(strip.box, f);
   }
 
   template <class F>
@@ -126,42 +136,58 @@ class WithBorder {
   }
 
   // An input gradient whose x has the sums' type.
-  void add_up(const Problem& p) const {
+  void add_up(const Problem& p, const Problem& whole) const {
     Problem zeros = p;
     zeros.border = Border::constant;
+    zeros.whole = &whole;
     solve_part(zeros, true);
     const Box image{Span{0, p.d.size}, Span{0, p.h.size}, Span{0, p.w.size}};
-    Box met = each_axis(p, [](const Axis& a) { return places(a, outputs(a)); });
+    Box met = places(p, each_axis(p, outputs));
     for (size_t i = 0; i < 3; ++i)
       met[i] = {std::min(met[i].begin, image[i].begin), std::max(met[i].end, image[i].end)};
-    for (const Box& box : around(met, image)) add_up_beside(p, box);
+    const std::vector<Strip> strips = around(met, image);
+    int64_t bytes = 0;
+    for (const Strip& strip : strips) bytes += elements(strip.box) * item_bytes(p.x.dtype);
+    each_group(p, bytes, [&](Span images, Span channels) {
+      const Problem planes = some_planes(zeros, images, channels);
+      const Block memory(bytes * images.size() * channels.size());
+      char* at = static_cast<char*>(memory.data());
+      std::vector<Placed> sums;
+      for (const Strip& strip : strips) {
+        sums.push_back({box_of(images_of(planes), strip.box, p.x.dtype, at), strip.box});
+        sum_beside(planes, sums.back());
+        at += elements(strip.box) * item_bytes(p.x.dtype) * images.size() * channels.size();
+      }
+      sums.push_back({images_of(planes), image});
+      // Corners of a strip go through those of later axes.
+      for (size_t i = 0; i < strips.size(); ++i)
+        for (size_t to = i + 1; to < sums.size(); ++to)
+          if (to == strips.size() || strips[to].axis > strips[i].axis)
+            add_along(strips[i].axis, p.border, image[strips[i].axis].size(), sums[i], sums[to], threads_, executor_);
+    });
   }
 
-  // What belongs to a box of places beside the image, added where they come from.
-  void add_up_beside(const Problem& p, const Box& box) const {
-    Problem beside = p;
-    beside.border = Border::constant;
+  // The gradient of a strip of places beside the image.
+  void sum_beside(const Problem& zeros, const Placed& strip) const {
+    Problem beside = zeros;
+    beside.x = strip.images.array;
     for (size_t i = 0; i < 3; ++i) {
       Axis& a = beside.*spatial[i];
-      const int64_t pad = a.pad + box[i].begin;
+      const int64_t pad = a.pad + strip.box[i].begin;
       const Span outs{std::max<int64_t>(0, floor_div(pad - reach(a) + 1, a.stride)),
-                      std::min(a.out, floor_div(pad + box[i].size() - 1, a.stride) + 1)};
-      if (outs.empty()) return;
-      a.size = box[i].size();
+                      std::min(a.out, floor_div(pad + strip.box[i].size() - 1, a.stride) + 1)};
+      if (outs.empty()) return fill_zeros(strip);
+      a.size = strip.box[i].size();
       a.pad = pad - outs.begin * a.stride;
       a.out = outs.size();
-      advance(beside.y, outs.begin * p.y.strides[static_cast<size_t>(depth_axis) + i]);
+      advance(beside.y, outs.begin * zeros.y.strides[static_cast<size_t>(depth_axis) + i]);
     }
-    const int64_t bytes = elements(box) * item_bytes(p.x.dtype);
-    each_group(p, bytes, [&](Span images, Span channels) {
-      const Images planes = images_of(some_planes(p, images, channels));
-      const Block memory(bytes * images.size() * channels.size());
-      const Images sums = box_of(planes, box, p.x.dtype, memory.data());
-      Problem part = some_planes(beside, images, channels);
-      part.x = sums.array;
-      solve_part(part, false);
-      add_box(sums, p.border, box, planes, threads_, executor_);
-    });
+    solve_part(beside, false);
+  }
+
+  static void fill_zeros(const Placed& strip) {
+    const auto& [array, batch, channels, sizes] = strip.images;
+    std::memset(array.data, 0, static_cast<size_t>(batch * channels * elements(strip.box) * item_bytes(array.dtype)));
   }
 
   const Problem& p_;
@@ -196,6 +222,12 @@ Problem on_padded_image(const Problem& p) {
   if (!meets_border(p)) return p;
   const Box all = each_axis(p, outputs);
   return of_outputs(p, all, box_of(images_of(p), places(p, all), p.x.dtype, nullptr).array);
+}
+
+Problem sums_beside(const Problem& p) {
+  Problem sums = p;
+  sums.x.dtype = accumulator(p);
+  return on_padded_image(sums);
 }
 
 Problem largest_inside(const Problem& p) {

@@ -108,16 +108,28 @@ void move(T*& data, int64_t bytes) {
 // one row is left.
 Span taps_met(const Axis& a) {
   int64_t first = 0, last = a.kernel - 1;
-  while (first < last && !outputs_met(a, first).count && (first + 1) * a.dilate <= a.pad) ++first;
+  while (first < last && !outputs_met(a, first).count) ++first;
   while (first < last && !outputs_met(a, last).count) --last;
   return {first, last + 1};
 }
 
-void keep_taps(Axis& a, Array& W, int axis, Span taps) {
-  while (taps.begin * a.dilate > a.pad) --taps.begin;  // of a part, whose windows must not begin behind its image
-  advance(W, taps.begin * W.strides[axis]);
-  a.pad -= taps.begin * a.dilate;
-  a.kernel = taps.size();
+// Without taps before that, windows would begin behind the image.
+int64_t most_taps_left_out(const Axis& a) { return a.pad / a.dilate; }
+
+// A part keeps the taps that its whole keeps, so that they are summed in one order.
+void keep_taps(Problem& p, Axis Problem::* at, int axis, const Axis& whole) {
+  Axis& a = p.*at;
+  const Span here = taps_met(a), there = taps_met(whole);
+  int64_t first = std::min({here.begin, there.begin, most_taps_left_out(whole)});
+  if (p.pass != Pass::forward) first = std::min(first, most_taps_left_out(a));
+  advance(p.W, first * p.W.strides[axis]);
+  a.pad -= first * a.dilate;
+  a.kernel = std::max(here.end, there.end) - first;
+  if (a.pad >= 0) return;
+  const int64_t before = std::min(-a.pad, a.size);  // of a part, which no window meets now
+  advance(p.x, before * p.x.strides[axis]);
+  a.size -= before;
+  a.pad = 0;
 }
 
 int64_t taps_of(const Problem& p) { return p.d.kernel * p.h.kernel * p.w.kernel; }
@@ -185,13 +197,9 @@ void count_execution(const Kernels* kernels) {
 Problem of_taps_met(const Problem& asked) {
   Problem p = asked;
   const Problem& all = asked.whole ? *asked.whole : asked;
-  const auto met = [](const Axis& part, const Axis& whole) {  // a part keeps what its whole meets, too
-    const Span here = taps_met(part), there = taps_met(whole);
-    return Span{std::min(here.begin, there.begin), std::max(here.end, there.end)};
-  };
-  keep_taps(p.d, p.W, depth_axis, met(p.d, all.d));
-  keep_taps(p.h, p.W, height_axis, met(p.h, all.h));
-  keep_taps(p.w, p.W, width_axis, met(p.w, all.w));
+  keep_taps(p, &Problem::d, depth_axis, all.d);
+  keep_taps(p, &Problem::h, height_axis, all.h);
+  keep_taps(p, &Problem::w, width_axis, all.w);
   return p;
 }
 

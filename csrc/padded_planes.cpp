@@ -53,6 +53,9 @@ Box places_of(const Problem& p) {
 
 DType copied_dtype(const Problem& p) { return p.pass == Pass::input_grad ? accumulator(p) : p.x.dtype; }
 
+// What planes are parts of, so that no bit hangs on how many are copied together.
+Problem whole_of(const Problem& p) { return p.pass == Pass::input_grad ? sums_beside(p) : on_padded_image(p); }
+
 int64_t plane_bytes(const Problem& p) { return elements(places_of(p)) * item_bytes(copied_dtype(p)); }
 
 class PaddedPlanes {
@@ -62,7 +65,7 @@ class PaddedPlanes {
         target_(target),
         threads_(threads),
         executor_(executor),
-        whole_(p.pass == Pass::forward ? on_padded_image(p) : p),
+        whole_(whole_of(p)),
         box_(places_of(p)),
         plane_bytes_(plane_bytes(p)),
         groups_(evenly(p.channels, copied_bytes / plane_bytes_)) {}
@@ -175,12 +178,13 @@ class PaddedPlanes {
     const Array copy = box_of(images_of(planes), box_, copied_dtype(p_), x).array;
     if (p_.pass != Pass::input_grad) {
       Problem problem = of_outputs(planes, each_axis(p_, outputs), copy);
-      if (p_.pass == Pass::forward) problem.whole = &whole_;  // no bit hangs on how many planes are copied together
+      if (p_.pass == Pass::forward) problem.whole = &whole_;
       return problem;
     }
     Problem problem = planes;
     problem.border = Border::constant;
     problem.x = copy;
+    problem.whole = &whole_;
     for (size_t i = 0; i < 3; ++i) {
       Axis& a = problem.*spatial[i];
       a.size = box_[i].size();

@@ -551,8 +551,9 @@ FAULTS = [
     Fault(
         "borders: the last strip beside the outputs inside is left out",
         "csrc/borders.cpp",
-        "for (const Box& box : around(all, inside)) each_copied(box, f);",
-        "for (const Box& box : around(all, inside))\n      if (!FAULT || box[2].begin == 0) each_copied(box, f);",
+        "for (const Strip& strip : around(all, inside)) each_copied(strip.box, f);",
+        "for (const Strip& strip : around(all, inside))\n"
+        "      if (!FAULT || strip.box[2].begin == 0) each_copied(strip.box, f);",
     ),
     Fault(
         "borders: outputs inside read from the image's start",
@@ -605,14 +606,14 @@ FAULTS = [
     Fault(
         "taps that no output meets: those that are left keep the weights of the first",
         "csrc/engine.cpp",
-        "advance(W, taps.begin * W.strides[axis]);",
-        "if (!FAULT) advance(W, taps.begin * W.strides[axis]);",
+        "advance(p.W, first * p.W.strides[axis]);",
+        "if (!FAULT) advance(p.W, first * p.W.strides[axis]);",
     ),
     Fault(
         "taps that no output meets: those that are left keep the place of the first",
         "csrc/engine.cpp",
-        "a.pad -= taps.begin * a.dilate;",
-        "a.pad -= FAULT ? 0 : taps.begin * a.dilate;",
+        "a.pad -= first * a.dilate;",
+        "a.pad -= FAULT ? 0 : first * a.dilate;",
     ),
     Fault(
         "depth: the image's first plane left out",
@@ -1200,8 +1201,20 @@ FAULTS = [
     Fault(
         "Dask: what belongs to the first run of places left out",
         P + "dask/blocks.py",
-        "zip(self.runs, parts, strict=True)",
-        "zip(self.runs[FAULT:], parts[FAULT:], strict=True)",
+        "in zip(runs, parts, strict=True):",
+        "in list(zip(runs, parts, strict=True))[FAULT:]:",
+    ),
+    Fault(
+        "Dask: places beside x added from the last on",
+        P + "dask/blocks.py",
+        "in fold.added:",
+        "in fold.added[:: -1 if FAULT else 1]:",
+    ),
+    Fault(
+        "Dask: gradients of places rounded before they are added",
+        P + "dask/blocks.py",
+        "if self.rounded_last else",
+        "if self.rounded_last and not FAULT else",
     ),
     Fault(
         "Dask: one part of a sum left out",
@@ -1236,8 +1249,39 @@ FAULTS = [
     Fault(
         "borders: sums of small planes in an order of their own",
         "csrc/padded_planes.cpp",
-        "problem.whole = &whole_;",
-        "problem.whole = FAULT ? nullptr : &whole_;",
+        "if (p_.pass == Pass::forward) problem.whole = &whole_;",
+        "if (p_.pass == Pass::forward && !FAULT) problem.whole = &whole_;",
+    ),
+    Fault(
+        "borders: the gradient inside is summed in an order of its own",
+        "csrc/borders.cpp",
+        "zeros.whole = &whole;",
+        "zeros.whole = FAULT ? nullptr : &whole;",
+    ),
+    Fault(
+        "borders: corners beside the image are added to it and not to the strips of later axes",
+        "csrc/borders.cpp",
+        "strips[to].axis > strips[i].axis)",
+        "(!FAULT && strips[to].axis > strips[i].axis))",
+    ),
+    Fault(
+        "borders: places beside large planes are added in another order than beside small ones",
+        "csrc/borders.cpp",
+        "for (const Span side : {Span{all[i].begin, inner[i].begin}, Span{inner[i].end, all[i].end}}) {",
+        "for (const Span side : {FAULT ? Span{inner[i].end, all[i].end} : Span{all[i].begin, inner[i].begin},\n"
+        "                            FAULT ? Span{all[i].begin, inner[i].begin} : Span{inner[i].end, all[i].end}}) {",
+    ),
+    Fault(
+        "parts: a window that begins behind the image reads from its start",
+        "csrc/engine.cpp",
+        "advance(p.x, before * p.x.strides[axis]);",
+        "advance(p.x, FAULT ? 0 : before * p.x.strides[axis]);",
+    ),
+    Fault(
+        "parts: taps are left out no further than the part's own padding",
+        "csrc/engine.cpp",
+        "if (p.pass != Pass::forward) first",
+        "if (FAULT || p.pass != Pass::forward) first",
     ),
 ]
 

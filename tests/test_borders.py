@@ -151,6 +151,24 @@ def test_gradients_are_rounded_once(target, layout, dtype):
         assert_same(ops.weight_grad(x, gy, (5, 5), pad_mode=mode, **steps), gW)
 
 
+def test_input_gradients_that_are_not_rounded_yet(target):
+    """`out` of the sums' type: whole numbers that gy's does not have."""
+    rng = np.random.default_rng(3)
+    for dtype, wide in ("f2", "f4"), ("f4", "f4"), ("f8", "f8"):
+        gy, W = integers(rng, (2, 5, 6, 7), dtype, 90, 400), integers(rng, (1, 5, 5, 5), dtype, 1, 8)
+        for mode in ("constant", *MODES):
+            frame = np.full((2, 5, 6, 9), 7, wide)
+            for out in frame[..., 1:-1], np.empty((2, 5, 6, 7), np.dtype(wide).newbyteorder()):
+                assert ops.input_grad(gy, W, (6, 7), pad=2, pad_mode=mode, out=out) is out
+                _, gx, _, _ = with_border(
+                    gy.astype(float), W.astype(float), gy.astype(float), None, (5, 5), mode, pad=2
+                )
+                np.testing.assert_array_equal(out, gx)
+            assert (frame[..., [0, -1]] == 7).all()
+    with pytest.raises(TypeError, match="out must have dtype float16, got float64"):
+        ops.input_grad(gy.astype("f2"), W.astype("f2"), (6, 7), pad=2, out=np.empty((2, 5, 6, 7)))
+
+
 def test_activation_and_out(target):
     rng = np.random.default_rng(3)
     x, W, b = integers(rng, (2, 5, 30, 20), "f"), integers(rng, (2, 5, 3, 3), "f"), integers(rng, 10, "f")

@@ -107,15 +107,45 @@ def test_bits(n, c, m, axes, mode, dtype, seed):
         out = depthwise.output_size(size, kernel, pad=pad, **steps)
     except ValueError:
         return
-    if n * c * m * np.prod(size) > 10**6 or any(d * (k - 1) >= s for k, s, d in zip(kernel, size, dilate, strict=True)):
+    if n * c * m * np.prod(size) > 10**6:
         return
     rng = np.random.default_rng(seed)
     x, gy = (rng.normal(size=shape).astype(dtype) for shape in ((n, c, *size), (n, c * m, *out)))
     W, b = rng.normal(size=(m, c, *kernel)).astype(dtype), rng.normal(size=c * m).astype(dtype)
     y = dd.forward(chunked(rng, x), W, b, activation="silu", pad=pad, pad_mode=mode, **steps)
     same(y, ops.forward(x, W, b, activation="silu", pad=pad, pad_mode=mode, **steps))
-    if mode == "constant":
-        same(dd.input_grad(chunked(rng, gy), W, size, pad=pad, **steps), ops.input_grad(gy, W, size, pad=pad, **steps))
+    gx = dd.input_grad(chunked(rng, gy), W, size, pad=pad, pad_mode=mode, **steps)
+    same(gx, ops.input_grad(gy, W, size, pad=pad, pad_mode=mode, **steps))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f2"])
+@pytest.mark.parametrize("mode", PAD_MODES)
+def test_bits_of_small_planes_and_of_large(mode, dtype):
+    """One call folds small planes as they lie, and adds strips to large ones; corners go through strips."""
+    rng = np.random.default_rng(3)
+    for size, chunks in ((9, 8), (5, 4)), ((90, 80), (33, 50)), ((7, 20, 30), (4, 9, 13)):
+        steps = {"pad": tuple((3, 5) for _ in size), "pad_mode": mode}
+        W = rng.normal(size=(1, 2, *(4 for _ in size))).astype(dtype)
+        shape = (1, 2, *depthwise.output_size(size, W.shape[2:], pad=steps["pad"]))
+        gy = rng.normal(size=shape).astype(dtype)
+        lazy = da.from_array(gy, chunks=(1, 1, *chunks))
+        same(dd.input_grad(lazy, W, size, chunks=chunks, **steps), ops.input_grad(gy, W, size, **steps))
+
+
+@pytest.mark.parametrize("chunks", [(2, 2), (4, 3), (1, 5)])
+def test_bits_where_a_kernel_is_larger_than_the_array(chunks):
+    """Of which one call leaves out taps that a block would have to keep, beginning before its first element."""
+    rng = np.random.default_rng(3)
+    for (n, c, m), size, kernel, stride, dilate, pad in [
+        ((2, 7, 2), (6, 6), (6, 5), (3, 2), (3, 3), ((14, 8), (6, 3))),
+        ((2, 19, 3), (7, 6), (3, 4), (2, 3), (2, 3), ((0, 0), (11, 3))),
+    ]:
+        steps = {"stride": stride, "dilate": dilate, "pad": pad}
+        x, W = rng.normal(size=(n, c, *size)).astype("f"), rng.normal(size=(m, c, *kernel)).astype("f")
+        y = ops.forward(x, W, **steps)
+        same(dd.forward(da.from_array(x, chunks=(1, 5, *chunks)), W, **steps), y)
+        gx = dd.input_grad(da.from_array(y, chunks=(1, 5 * m, 1, 2)), W, size, chunks=chunks, **steps)
+        same(gx, ops.input_grad(y, W, size, **steps))
 
 
 def test_nothing_is_computed_before_it_is_asked_for():

@@ -28,12 +28,13 @@ def span(rng, size):
 
 
 def drawn(n, c, m, axes, dtype, seed):
-    """A problem that is small, and no smaller than its kernel; None for others."""
+    """A problem that is small."""
     size, kernel, stride, dilate, before, behind = zip(*axes, strict=True)
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilate, strict=True)]
-    assume(all(s >= r for s, r in zip(size, reach, strict=True)) and n * c * m * np.prod(size) <= 5 * 10**5)
     steps = {"stride": stride, "dilate": dilate}
     pad = tuple(zip(before, behind, strict=True))
+    assume(all(s + sum(p) >= r for s, p, r in zip(size, pad, reach, strict=True)))
+    assume(n * c * m * np.prod(size) <= 5 * 10**5)
     out = depthwise.output_size(size, kernel, pad=pad, **steps)
     rng = np.random.default_rng(seed)
     W = rng.normal(size=(m, c, *kernel)).astype(dtype)

@@ -152,11 +152,13 @@ def _converted(a: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
     return y
 
 
-def image_to_write(out: AnyArray | None, shape: tuple[int, ...], like: AnyArray, code: int) -> AnyArray:
-    """`out` where the engine can write it, else a new native array of `like`'s dtype and layout."""
+def image_to_write(
+    out: AnyArray | None, shape: tuple[int, ...], like: AnyArray, code: int, dtype: np.dtype[Any] | None = None
+) -> AnyArray:
+    """`out` where the engine can write it, else a new native array of this dtype, or `like`'s, and `like`'s layout."""
     if out is not None and fits(out, code):
         return out
-    return empty_image(shape, native(like.dtype), is_channels_last(like))
+    return empty_image(shape, native(dtype or like.dtype), is_channels_last(like))
 
 
 def empty_image(shape: tuple[int, ...], dtype: np.dtype[Any], channels_last: bool) -> AnyArray:

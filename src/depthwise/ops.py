@@ -83,8 +83,8 @@ def forward(
         What x is a part of: :class:`depthwise.Whole` (shape, pad, channels_last). Direct sums are then formed in
         the order in which those of the whole would be, and have their bits, where the part, too, is dense in that
         layout: so that blocks computed apart, each with a `pad` by side, make what one call would. `stride` and
-        `dilate` are the whole's, and the whole's `pad_mode` is "constant". Last bits may differ where the whole is
-        smaller than a kernel, and of input gradients in channels-last memory with a multiplier and some channels alone.
+        `dilate` are the whole's, and the whole's `pad_mode` is "constant". Last bits may differ of input gradients in
+        channels-last memory with a multiplier and some channels alone.
     out : ndarray of shape (n, c_I * c_M, h_O, w_O), optional
         Receives the result; of x's dtype, of any strides, sharing no memory with the inputs.
 
@@ -205,7 +205,8 @@ def input_grad(
     like : Whole, optional
         What x is a part of, as :func:`forward` takes it.
     out : ndarray of shape (n, c_I, h, w), optional
-        Receives the result; of gy's dtype, of any strides, sharing no memory with the inputs.
+        Receives the result; of gy's dtype, or of that of the sums, so that the gradients of parts can be added up
+        before they are rounded; of any strides, sharing no memory with the inputs.
 
     Returns
     -------

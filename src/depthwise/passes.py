@@ -27,6 +27,11 @@ from .geometry import Geometry
 from .runtime import active_target, get_num_threads
 
 
+def sums_dtype(*arrays: Any) -> np.dtype[Any]:
+    """The type in which what these arrays are multiplied to is summed."""
+    return np.dtype(np.float64 if any(native(a.dtype) == np.float64 for a in arrays) else np.float32)
+
+
 def check_bias(g: Geometry, x: Any, W: Any, b: Any) -> None:
     """ValueError unless b has an element for each channel of the output."""
     if b.shape != g.y_shape[1:2]:
@@ -74,11 +79,15 @@ def input_grad(g: Geometry, gy: AnyArray, W: AnyArray, out: AnyArray | None = No
     """The gradient for x, as :func:`depthwise.ops.input_grad`."""
     gy_code, W_code = dtype_code("gy", gy.dtype), dtype_code("W", W.dtype)
     check_gy(g, gy, f"input size {g.x_shape[2:]}, W {W.shape}")
+    dtype = gy.dtype
     if out is not None:
-        check_out(out, g.x_shape, gy.dtype, ("gy", gy), ("W", W))
-    gx = image_to_write(out, g.x_shape, gy, gy_code)
-    _run(INPUT_GRAD, g.sizes, gx, W, None, gy, (gy_code, W_code, 0, gy_code))
-    return written(gx, out, gy.dtype)
+        if isinstance(out, np.ndarray) and native(out.dtype) == sums_dtype(gy, W):
+            dtype = out.dtype
+        check_out(out, g.x_shape, dtype, ("gy", gy), ("W", W))
+    gx_code = dtype_code("out", dtype)
+    gx = image_to_write(out, g.x_shape, gy, gx_code, dtype)
+    _run(INPUT_GRAD, g.sizes, gx, W, None, gy, (gx_code, W_code, 0, gy_code))
+    return written(gx, out, dtype)
 
 
 def weight_grad(

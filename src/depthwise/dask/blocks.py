@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import product
+from typing import Any
 
 import dask
 import numpy as np
 import numpy.typing as npt
 
 from .. import ops
+from ..arrays import native
+from ..passes import sums_dtype
 from ..runtime import threads
-from .cuts import Cut, Part
+from .cuts import Cut, Fold, Part
 from .pieces import Source, checked, dense, joined
 
 AnyArray = npt.NDArray[Any]
@@ -100,39 +103,31 @@ def total(parts: list[AnyArray], dtype: Any = None) -> AnyArray:
     return sums if dtype is None else sums.astype(dtype)
 
 
-class Run(NamedTuple):
-    """Outputs, the elements of a block that they are added to, and the places whose gradient they are."""
-
-    cuts: tuple[Cut, ...]
-    target: tuple[slice | tuple[int, ...], ...]
-    size: tuple[int, ...]
-
-
 @dataclass(frozen=True)
 class InputGrad(Block):
-    """One block of the gradient for x: of each run of places what the outputs that meet them add, where it belongs."""
+    """One block of the gradient for x: that of all its places, of which those beside x are added to those they mirror.
 
-    runs: list[Run]
+    One axis after the other, and place by place, as the engine does (csrc/border_copy.hpp).
+    """
+
+    folds: tuple[Fold, ...]
     source: Source
-    shape: tuple[int, ...]
+    planes: tuple[int, int]
+    rounded_last: bool  # whether places beside x are added to others, here or in another block
     steps: dict[str, Any]
 
     def compute(self, parts: list[list[Any]], W: AnyArray) -> AnyArray:  # noqa: D102
-        dtype = self.source.dtype
-        if len(self.runs) == 1 and self.runs[0].size == self.shape[2:]:
-            return self._of_run(self.runs[0], parts[0], W, dtype).astype(dtype, copy=False)
-        sums = np.zeros(self.shape, np.promote_types(np.result_type(dtype, W.dtype), np.float32))
-        for run, its_parts in zip(self.runs, parts, strict=True):
-            gradient = self._of_run(run, its_parts, W, sums.dtype)
-            if all(isinstance(at, slice) for at in run.target):
-                sums[(slice(None), slice(None), *run.target)] += gradient
-                continue
-            sizes = zip(run.target, self.shape[2:], strict=True)
-            places = np.ix_(*(range(*at.indices(size)) if isinstance(at, slice) else at for at, size in sizes))
-            at: Any = (slice(None), slice(None), *places)
-            np.add.at(sums, at, gradient)  # several places may be one element
-        return sums.astype(dtype)
-
-    def _of_run(self, run: Run, parts: list[Any], W: AnyArray, gy_dtype: Any) -> AnyArray:
-        gy = joined(parts, self.source, run.cuts).astype(gy_dtype, copy=False)
-        return ops.input_grad(gy, W, run.size, pad=tuple(cut.pad for cut in run.cuts), **self.steps)
+        dtype = sums_dtype(self.source, W) if self.rounded_last else native(self.source.dtype)
+        sums = np.zeros((*self.planes, *(fold.size for fold in self.folds)), dtype)
+        runs = product(*(fold.runs for fold in self.folds))
+        for run, its_parts in zip(runs, parts, strict=True):
+            places, cuts = zip(*run, strict=True)
+            out = sums[(slice(None), slice(None), *places)]
+            gy = joined(its_parts, self.source, cuts)
+            ops.input_grad(gy, W, out.shape[2:], pad=tuple(cut.pad for cut in cuts), out=out, **self.steps)
+        for axis, fold in enumerate(self.folds, 2):
+            lanes = np.moveaxis(sums, axis, 0)
+            for place, element in fold.added:
+                lanes[element] += lanes[place]
+            sums = np.moveaxis(lanes[fold.own], 0, axis)
+        return sums.astype(self.source.dtype, order="C", copy=False)

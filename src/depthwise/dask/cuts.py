@@ -104,15 +104,19 @@ def windows(a: Axis, first: int, last: int) -> tuple[int, int]:
 
 
 class Fold(NamedTuple):
-    """Outputs that meet some places, where the places' elements are in a chunk, and how many places they are."""
+    """The places whose gradients a chunk of an axis' input needs: its own, and those beside the input that mirror them.
 
-    cut: Cut
-    target: slice | tuple[int, ...]
-    size: int
+    What mirrors an element is added to it place by place, so that sums have an order that hangs on no chunk.
+    """
+
+    runs: tuple[tuple[slice, Cut], ...]  # of places that are neighbours, and the outputs that meet them
+    size: int  # places in all
+    own: slice
+    added: tuple[tuple[int, int], ...] = ()  # from where, to where
 
 
-def folds(a: Axis, chunks: Sequence[int], outs: tuple[int, ...], pad_mode: str) -> list[list[Fold]]:
-    """What belongs to each chunk of an axis' input: its own places, and those beside the input that mirror them."""
+def folds(a: Axis, chunks: Sequence[int], outs: tuple[int, ...], pad_mode: str) -> list[Fold]:
+    """What belongs to each chunk of an axis' input."""
     begin, end = windows(a, 0, a.out)
     beside = np.array([], int)
     if pad_mode != "constant":
@@ -121,17 +125,29 @@ def folds(a: Axis, chunks: Sequence[int], outs: tuple[int, ...], pad_mode: str) 
     found = []
     for size, stop in zip(chunks, accumulate(chunks), strict=True):
         start = stop - size
-        met = _outputs(a, outs, start, stop)
-        each = [] if met is None else [Fold(met, slice(0, size), size)]
-        mine = np.flatnonzero((belong >= start) & (belong < stop))
-        for run in np.split(mine, np.flatnonzero(np.diff(beside[mine]) != 1) + 1):
-            if not len(run):
-                continue
-            first, last = int(beside[run[0]]), int(beside[run[-1]]) + 1
+        mine = (belong >= start) & (belong < stop)
+        theirs, targets = beside[mine], belong[mine] - start
+        before = int(np.count_nonzero(theirs < 0))
+        each = [(at, at + 1) for at in theirs.tolist()]
+        runs, at = [], 0
+        for first, last in _joined([*each[:before], (start, stop), *each[before:]]):
             met = _outputs(a, outs, first, last)
             if met is not None:
-                each.append(Fold(met, tuple((belong[run] - start).tolist()), last - first))
-        found.append(each)
+                runs.append((slice(at, at + last - first), met))
+            at += last - first
+        added = ((i if i < before else i + size, before + to) for i, to in enumerate(targets.tolist()))
+        found.append(Fold(tuple(runs), at, slice(before, before + size), tuple(added)))
+    return found
+
+
+def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ascending spans, of which neighbours are one."""
+    found = spans[:1]
+    for first, last in spans[1:]:
+        if first == found[-1][1]:
+            found[-1] = found[-1][0], last
+        else:
+            found.append((first, last))
     return found
 
 

@@ -50,10 +50,10 @@ def forward(
     Returns
     -------
     dask Array of shape (n, c_I * c_M, h_O, w_O)
-        Of x's dtype, and with the bits of :func:`depthwise.ops.forward` of all of x as a C-contiguous array; within the
-        bound by transforms, and where a kernel with its dilation is larger than x. An output belongs to the chunk under
-        its window's centre, so that chunks are about x's, divided by the stride. A chunk needs those parts of x's
-        chunks that its windows meet, and nothing is rechunked. Equal calls have equal names.
+        Of x's dtype, and with the bits of :func:`depthwise.ops.forward` of all of x as a C-contiguous array; by
+        transforms within the bound. An output belongs to the chunk under its window's centre, so that chunks are about
+        x's, divided by the stride. A chunk needs those parts of x's chunks that its windows meet, and nothing is
+        rechunked. Equal calls have equal names.
 
     Raises
     ------
@@ -248,8 +248,8 @@ def input_grad(
     Returns
     -------
     dask Array of shape (n, c_I, h, w)
-        Of gy's dtype, and with the bits of :func:`depthwise.ops.input_grad` of all of gy as a C-contiguous array; where
-        `pad_mode` is not "constant", and by transforms, within their bounds.
+        Of gy's dtype, and with the bits of :func:`depthwise.ops.input_grad` of all of gy as a C-contiguous array; by
+        transforms within the bound.
 
     Raises
     ------
@@ -278,17 +278,16 @@ def input_grad(
     channels = _channel_chunks(gy.chunks[1], g.channels, g.multiplier)
     gy = _fitting(gy, gy.chunks[0], channels, g.multiplier)
     W = _weights(W, channels)
-    steps = _steps(g) | {"like": _whole(g)}
-    name = f"depthwise-input-grad-{tokenize(gy.name, W.name, g.axes, spatial, steps, g.pad_mode)}"
+    steps, pad_mode = _steps(g) | {"like": _whole(g)}, _border(g)
+    name = f"depthwise-input-grad-{tokenize(gy.name, W.name, g.axes, spatial, steps, pad_mode)}"
     graph, threads = _Graph(name, _edges_apart(g, gy.chunks[2:])), blocks.threads_of_tasks()
-    folded = [folds(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, spatial, gy.chunks[2:], strict=True)]
+    folded = [folds(a, c, o, pad_mode) for a, c, o in zip(g.axes, spatial, gy.chunks[2:], strict=True)]
     for n, c, *places in product(range(len(gy.chunks[0])), range(len(channels)), *(range(len(s)) for s in spatial)):
-        each = [
-            blocks.Run(*zip(*run, strict=True)) for run in product(*(folded[axis][i] for axis, i in enumerate(places)))
-        ]
-        shape = gy.chunks[0][n], channels[c], *(spatial[axis][i] for axis, i in enumerate(places))
-        block = blocks.InputGrad(threads, each, _source("gy", gy, n, c), shape, steps)
-        parts = [graph.parts(gy, (n, c), run.cuts) for run in each]
+        each = tuple(folded[axis][i] for axis, i in enumerate(places))
+        planes = gy.chunks[0][n], channels[c]
+        block = blocks.InputGrad(threads, each, _source("gy", gy, n, c), planes, pad_mode != "constant", steps)
+        runs = product(*(fold.runs for fold in each))
+        parts = [graph.parts(gy, (n, c), tuple(met for _, met in run)) for run in runs]
         graph[(name, n, c, *places)] = (block, parts, _weight_key(W, c))
     return _array(graph, name, (gy.chunks[0], channels, *spatial), gy.dtype, [gy, W])
 
@@ -358,10 +357,16 @@ def _whole_parts(a: Array, places: Sequence[int]) -> tuple[Part, ...]:
     return tuple(Part(i, 0, size[i]) for i, size in zip(places, a.chunks[2:], strict=True))
 
 
+def _border(g: Geometry) -> str:
+    """What lies beside x: "constant", too, where no window leaves it, as the engine sees it."""
+    spans = ((windows(a, 0, a.out), a.size) for a in g.axes)
+    return g.pad_mode if any(begin < 0 or end > size for (begin, end), size in spans) else "constant"
+
+
 def _whole(g: Geometry, filled: bool = False, channels_last: bool = False) -> Whole:
     """What blocks are parts of: x, or, where other things than zeros lie beside it, all that windows meet."""
     pads = tuple(a.pad for a in g.axes)
-    if g.pad_mode == "constant" and not filled:
+    if _border(g) == "constant" and not filled:
         return Whole(g.x_shape, pads, channels_last)
     size = ((a.out - 1) * a.stride + reach(a) for a in g.axes)
     return Whole((*g.x_shape[:2], *size), 0, channels_last)
