@@ -1217,6 +1217,18 @@ FAULTS = [
         "if self.rounded_last and not FAULT else",
     ),
     Fault(
+        "Dask: blocks hold all edges of neighbours, however far windows reach",
+        P + "dask/passes.py",
+        "any(16 * (reach(a) - 1)",
+        "any((4 if FAULT else 16) * (reach(a) - 1)",
+    ),
+    Fault(
+        "Dask: a block keeps a second copy of what its windows meet",
+        P + "dask/pieces.py",
+        "    return dense(whole, channels_last)\n",
+        "    kept = whole.copy() if FAULT else 0\n    return dense(whole, channels_last) + 0 * kept\n",
+    ),
+    Fault(
         "Dask: one part of a sum left out",
         P + "dask/blocks.py",
         "sum(parts[1:], parts[0])",

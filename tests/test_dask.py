@@ -2,6 +2,7 @@
 
 import operator
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -203,6 +204,52 @@ def test_windows_that_reach_far_into_chunks_take_edges_apart():
         assert len(y.dask.layers[y.name]) <= tasks * y.npartitions
         assert (len(y.dask.layers[y.name]) > 2 * y.npartitions) == (tasks > 2)
         same(y, ops.forward(x.compute(), np.ones((1, 1, kernel, kernel), "f"), pad=kernel // 2))
+
+
+def arrays_in(given):
+    """What a task is given, in lists and by the bounds of edges."""
+    if isinstance(given, np.ndarray):
+        return [given]
+    parts = given.values() if isinstance(given, dict) else given if isinstance(given, list | tuple) else ()
+    return [a for part in parts for a in arrays_in(part)]
+
+
+@pytest.mark.parametrize("kernel", [9, 33])
+def test_what_a_block_holds(kernel, monkeypatch):
+    """Its chunk, what its windows meet of others, a copy of both, and its output or a second copy."""
+    given, taken = [], []
+    call = blocks.Block.__call__
+
+    def measured(self, *args):
+        given.append(sum(a.nbytes for a in {id(a): a for a in arrays_in(args)}.values()))
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        y = call(self, *args)
+        taken.append(tracemalloc.get_traced_memory()[1] - before)
+        return y
+
+    monkeypatch.setattr(blocks.Block, "__call__", measured)
+    size, chunk, half = 4 * 192, 192, kernel // 2
+    x = da.ones((1, 2, size, size), chunks=(1, 2, chunk, chunk), dtype="f")
+    W = np.ones((1, 2, kernel, kernel), "f")
+    whole, windows = 8 * chunk**2, 8 * (chunk + 2 * half) ** 2
+    tracemalloc.start()
+    try:
+        for mode in "constant", "reflect", "wrap":
+            for lazy in (
+                dd.forward(x, W, pad=half, pad_mode=mode),
+                dd.input_grad(x, W, size, pad=half, pad_mode=mode),
+                dd.weight_grad(x, x, kernel, pad=half, pad_mode=mode),
+            ):
+                given.clear()
+                taken.clear()
+                lazy.compute()
+                # All edges of neighbours are at most a chunk, or what windows meet; a weight gradient has gy, too.
+                extra = 2 * whole if lazy.shape == W.shape else 0
+                assert max(given) < extra + whole + max(whole, windows - whole) + W.nbytes
+                assert max(taken) < 2 * windows + 3 * 2**14 + 8 * W.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_graphs_grow_with_the_number_of_chunks_alone():

@@ -121,13 +121,17 @@ class InputGrad(Block):
         sums = np.zeros((*self.planes, *(fold.size for fold in self.folds)), dtype)
         runs = product(*(fold.runs for fold in self.folds))
         for run, its_parts in zip(runs, parts, strict=True):
-            places, cuts = zip(*run, strict=True)
-            out = sums[(slice(None), slice(None), *places)]
-            gy = joined(its_parts, self.source, cuts)
-            ops.input_grad(gy, W, out.shape[2:], pad=tuple(cut.pad for cut in cuts), out=out, **self.steps)
+            self._write(sums, run, its_parts, W)
         for axis, fold in enumerate(self.folds, 2):
             lanes = np.moveaxis(sums, axis, 0)
             for place, element in fold.added:
                 lanes[element] += lanes[place]
             sums = np.moveaxis(lanes[fold.own], 0, axis)
         return sums.astype(self.source.dtype, order="C", copy=False)
+
+    def _write(self, sums: AnyArray, run: tuple[tuple[slice, Cut], ...], parts: list[Any], W: AnyArray) -> None:
+        """The gradient of a run of places; a copy of gy lives no longer."""
+        places, cuts = zip(*run, strict=True)
+        out = sums[(slice(None), slice(None), *places)]
+        pad = tuple(cut.pad for cut in cuts)
+        ops.input_grad(joined(parts, self.source, cuts), W, out.shape[2:], pad=pad, out=out, **self.steps)

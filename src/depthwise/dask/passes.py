@@ -393,8 +393,8 @@ def _cuts(a: Axis, chunks: tuple[int, ...], outs: Sequence[int], pad_mode: str) 
 
 
 def _edges_apart(g: Geometry, chunks: Sequence[tuple[int, ...]]) -> bool:
-    """Whether windows reach so far into chunks that all edges of one would be more than it is."""
-    return any(4 * (reach(a) - 1) > min(each) for a, each in zip(g.axes, chunks, strict=True))
+    """Whether windows reach so far that all edges of an image's eight chunks around one would be more than a chunk."""
+    return any(16 * (reach(a) - 1) > min(each) for a, each in zip(g.axes, chunks, strict=True))
 
 
 class _Graph(dict[Any, Any]):
