@@ -430,3 +430,31 @@ def test_filters_take_dasks_arrays():
         filters.correlate(chunked(rng, image), bank, out=np.empty((3, 20, 30), "f"))
     with pytest.raises(TypeError, match="image must be uint8"):
         filters.gaussian(da.ones((4, 4), dtype="i8"), 1)
+
+
+@slow
+@given(
+    lead=st.lists(st.integers(1, 3), max_size=2),
+    axes=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 6), st.integers(0, 5)), min_size=1, max_size=3),
+    channel=st.sampled_from([None, "first", "last"]),
+    mode=st.sampled_from(["reflect", "mirror", "nearest", "wrap", "constant"]),
+    name=st.sampled_from(["correlate", "convolve"]),
+    seed=st.integers(0, 10**6),
+)
+def test_filters_in_any_chunks(lead, axes, channel, mode, name, seed):
+    """Of all axes, or of those that are neither channels nor before these; windows beside their elements, too."""
+    from depthwise import filters
+
+    axes = axes if channel is None else axes[:2]
+    size, kernel, at = zip(*axes, strict=True)
+    origin = [min(a, k - 1) - k // 2 for a, k in zip(at, kernel, strict=True)]
+    rng = np.random.default_rng(seed)
+    shape, axis = {
+        None: (size, None),
+        "first": ((*lead, 3, *size), len(lead)),
+        "last": ((*lead, *size, 3), -1),
+    }[channel]
+    image = rng.integers(0, 200, shape).astype(["u1", "f4", "u2"][seed % 3])
+    call = {"mode": mode, "cval": 7.0, "origin": origin, "channel_axis": axis}
+    call_filter, weights = getattr(filters, name), integers(rng, kernel, "f")
+    same(call_filter(chunked(rng, image), weights, **call), call_filter(image, weights, **call))

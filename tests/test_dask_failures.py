@@ -60,6 +60,46 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(client):
     assert set(client.run(os.getpid).values()) != set(workers.values())  # one did die
 
 
+def test_a_task_on_a_cluster_takes_one_thread_unless_it_is_told_otherwise(client):
+    def watch():
+        import depthwise
+        from depthwise.dask import blocks
+
+        def forward(x, *args, **steps):
+            blocks.seen.append(depthwise.get_num_threads())
+            return depthwise.ops.forward(x, *args, **steps)
+
+        blocks.seen, blocks.ops = [], type("Ops", (), {"forward": staticmethod(forward)})
+
+    def seen():
+        from depthwise.dask import blocks
+
+        counts, blocks.seen = blocks.seen, []
+        return counts
+
+    def end():
+        from depthwise import ops
+        from depthwise.dask import blocks
+
+        blocks.ops = ops
+
+    def threads_taken(size, **configured):
+        with dask.config.set(configured):
+            y = dd.forward(da.ones((1, 1, size, 90), chunks=30, dtype="f"), np.ones((1, 1, 3, 3), "f"))
+        client.compute(y).result()
+        return {count for counts in client.run(seen).values() for count in counts}
+
+    client.run(watch)
+    try:
+        assert threads_taken(90) == {1}
+        assert threads_taken(91, depthwise={"threads": 3}) == {3}
+        client.run(lambda: dask.config.set({"depthwise.threads": 2}) and None)
+        assert threads_taken(92, depthwise={"threads": 3}) == {2}  # a worker's own configuration comes first
+    finally:
+        client.run(lambda: dask.config.config.pop("depthwise", None))
+        client.run(end)
+
+
 def test_a_chunk_that_cannot_be_read(client):
     def chunk(block_info=None):
         place = block_info[None]["chunk-location"]
