@@ -14,7 +14,7 @@ namespace depthwise {
 namespace {
 
 // Of the planes that are copied together; and of a plane of an input gradient at most, where a second-level cache does
-// not hide that all of it is written twice.
+// not hide that all of it is written twice. Of 16 bits it is written twice anyway.
 constexpr int64_t copied_bytes = 256 << 10, gradient_bytes = 16 << 10;
 // Elements before and behind a copy that whole vectors may read.
 constexpr int64_t spare_elements = 64;
@@ -262,7 +262,8 @@ class PaddedPlanes {
 bool takes_padded_planes(const Problem& p) {
   if (p.method != Method::direct || channels_last(images_of(p))) return false;
   if (p.pass == Pass::weight_grad && (p.d.kernel > 1 || p.d.size > 1)) return false;  // one for each tap in depth
-  return plane_bytes(p) <= (p.pass == Pass::input_grad ? gradient_bytes : copied_bytes);
+  const bool is_written_once = p.pass == Pass::input_grad && p.x.dtype == accumulator(p);
+  return plane_bytes(p) <= (is_written_once ? gradient_bytes : copied_bytes);
 }
 
 void solve_by_padded_planes(const Problem& p, const Target& target, int threads, Executor& executor) {
