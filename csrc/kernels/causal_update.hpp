@@ -142,7 +142,7 @@ class UpdateCausally {
   // unit, whose neighbour may be another thread's.
   template <class Memory>
   int64_t whole_of() const {
-    return whole_ - (Memory::beside && whole_ && whole_ == vectors_);
+    return whole_ - (Memory::reaches_beside && whole_ && whole_ == vectors_);
   }
 
   // Returns how many vectors are done.
@@ -202,7 +202,7 @@ class UpdateCausally {
   template <class T, int columns>
   struct Pixels {
     static constexpr int apart = 1;
-    static constexpr bool beside = false;
+    static constexpr bool reaches_beside = false;
     static void load(typename S::V* to, const T* from, Step line) {
 #pragma GCC unroll 4
       for (int i = 0; i < columns; ++i) to[i] = S::load(from + i * line);
@@ -219,7 +219,7 @@ class UpdateCausally {
   struct Planar {
     static constexpr int apart = columns;
     static constexpr int block = S::block;
-    static constexpr bool beside = columns < block;
+    static constexpr bool reaches_beside = columns < block;
     // Where the block that holds column i begins: the last laps over the one before it.
     static constexpr int at(int i) { return columns < block || i + block < columns ? i : columns - block; }
 
@@ -244,8 +244,8 @@ class UpdateCausally {
           if (j < columns) {
             v[j] = from[at(i) + j];
           } else {
-            const E beside = convert<E>(to[S::N * columns + j - columns]);
-            v[j] = S::shift_in(v[j - columns], &beside);
+            const E next = convert<E>(to[S::N * columns + j - columns]);
+            v[j] = S::shift_in(v[j - columns], &next);
           }
         }
         S::transpose_blocks(v);

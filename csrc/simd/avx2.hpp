@@ -212,8 +212,8 @@ struct F64 {
                              2 * from[3], 2 * from[3] + 1);
   }
   static V load_spread(const E* p, M lanes) {
-    const V block = _mm256_broadcast_pd(reinterpret_cast<const __m128d*>(p));
-    return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(block), lanes));
+    const V both = _mm256_broadcast_pd(reinterpret_cast<const __m128d*>(p));
+    return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(both), lanes));
   }
   static V keep(V v, M m) { return _mm256_and_pd(v, _mm256_castsi256_pd(m)); }
   static void store_first(E* p, V v, int64_t count) {
