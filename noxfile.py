@@ -2,7 +2,7 @@
 
 ``nox -s build-3.12`` builds one into dist/ (or $DIST); ``numpy-3.12``, ``torch-3.12`` and ``jax-3.12`` try it beside
 these alone, and ``suite-3.12`` runs the tests. A wheel of Python 3.12 serves all later ones that have a GIL.
-For Linux: cibuildwheel makes those of other systems.
+For Linux: cibuildwheel makes those of other systems, for which ``nox -s objects`` compiles the engine here.
 """
 
 import os
@@ -14,6 +14,14 @@ import nox
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t"]
 WITH_JAX = [p for p in PYTHONS if p not in ("3.10", "3.13t")]  # JAX, or the SciPy that it needs, is not for these
+# Other systems as Clang names them, and their names and processors as CMake has them.
+SYSTEMS = {
+    "aarch64-macos": ("Darwin", "arm64"),
+    "x86_64-macos": ("Darwin", "x86_64"),
+    "x86_64-windows-gnu": ("Windows", "AMD64"),
+    "aarch64-linux-musl": ("Linux", "aarch64"),
+    "x86_64-linux-musl": ("Linux", "x86_64"),
+}
 BUILT: set[str] = set()  # by this run
 DIST = Path(os.environ.get("DIST", "dist")).absolute()
 
@@ -86,3 +94,20 @@ def suite(session: nox.Session) -> None:
     """Run the tests on the wheel."""
     install_wheel(session, "[test]")
     session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session(default=False)
+def objects(session: nox.Session) -> None:
+    """Compile the engine for other systems, each warning an error: all of them, or those named after --."""
+    session.install("cmake", "ninja", "ziglang")
+    for target in session.posargs or SYSTEMS:
+        system, processor = SYSTEMS[target]
+        folder = f"build/objects/{target}"
+        session.run(
+            *("cmake", "-G", "Ninja", "-B", folder, "-DDEPTHWISE_QUICK=ON", "-DCMAKE_COMPILE_WARNING_AS_ERROR=ON"),
+            f"-DCMAKE_CXX_COMPILER={shutil.which('python-zig', path=session.bin)};c++;-target;{target}",
+            f"-DCMAKE_SYSTEM_NAME={system}",
+            f"-DCMAKE_SYSTEM_PROCESSOR={processor}",
+            "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY",  # nothing is linked
+        )
+        session.run("cmake", "--build", folder, "--target", "depthwise_engine")
