@@ -104,7 +104,7 @@ def objects(session: nox.Session) -> None:
         system, processor = SYSTEMS[target]
         folder = f"build/objects/{target}"
         session.run(
-            *("cmake", "-G", "Ninja", "-B", folder, "-DDEPTHWISE_QUICK=ON", "-DCMAKE_COMPILE_WARNING_AS_ERROR=ON"),
+            *("cmake", "-G", "Ninja", "-B", folder, "-DCMAKE_COMPILE_WARNING_AS_ERROR=ON"),
             f"-DCMAKE_CXX_COMPILER={shutil.which('python-zig', path=session.bin)};c++;-target;{target}",
             f"-DCMAKE_SYSTEM_NAME={system}",
             f"-DCMAKE_SYSTEM_PROCESSOR={processor}",
