@@ -870,8 +870,8 @@ FAULTS = [
     Fault(
         "a decode step: what lies beside a block of the state cleared",
         K + "causal_update.hpp",
-        "const E beside = convert<E>(",
-        "const E beside = FAULT ? E{0} : convert<E>(",
+        "const E next = convert<E>(",
+        "const E next = FAULT ? E{0} : convert<E>(",
     ),
     Fault(
         "a decode step: a circular state does not go round",
