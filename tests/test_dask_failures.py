@@ -115,20 +115,37 @@ def test_a_chunk_that_cannot_be_read(client):
         assert y.blocks[0, 0, 0, 0].compute(scheduler=scheduler).shape == (1, 2, 20, 40)
 
 
-@pytest.mark.parametrize(
+WRONG = pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
         (lambda a: a.astype(float), TypeError, r"\(1, 2, 30, 11\) of float64, not \(1, 2, 30, 11\) of float32"),
         (lambda a: a[..., 1:], ValueError, r"\(1, 2, 30, 10\) of float32, not \(1, 2, 30, 11\) of float32"),
         (lambda a: a.tolist(), TypeError, r"a list, not \(1, 2, 30, 11\) of float32"),
+        (lambda a: np.pad(a, [(0, 0)] * 3 + [(0, 1)]), ValueError, r"\(1, 2, 30, 12\) of float32, not"),
+        (lambda a: None, TypeError, "a NoneType, not"),
     ],
 )
-def test_a_chunk_that_is_not_what_the_array_says(wrong, error, message):
+
+
+def scan_with(wrong):
     def chunk(block_info=None):
         a = np.ones(block_info[None]["chunk-shape"], "f")
         return wrong(a) if block_info[None]["chunk-location"] == (0, 0, 1, 1) else a
 
-    x, W = scan(chunk), np.ones((1, 2, 1, 1), "f")
+    return scan(chunk)
+
+
+@WRONG
+def test_edges_of_a_chunk_that_is_not_what_the_array_says(wrong, error, message):
+    """Found by a neighbour, too, which takes no more of it than its windows meet."""
+    beside = dd.forward(scan_with(wrong), np.ones((1, 2, 3, 3), "f"), pad=1).blocks[0, 0, 0, 0]
+    with pytest.raises(error, match=r"what was taken of chunk \(0, 0, 1, 1\) of x is " + message):
+        beside.compute(scheduler="synchronous")
+
+
+@WRONG
+def test_a_chunk_that_is_not_what_the_array_says(wrong, error, message):
+    x, W = scan_with(wrong), np.ones((1, 2, 1, 1), "f")
     for name, lazy in {
         "x": dd.forward(x, W),
         "gy": dd.input_grad(x, W, x.shape[2:]),

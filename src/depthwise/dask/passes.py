@@ -106,9 +106,9 @@ def bordered(
     for key in product(*map(range, map(len, chunks))):
         n, c, *places = key
         each = tuple(cuts[axis][i] for axis, i in enumerate(places))
-        block = blocks.Forward(threads, _source("x", x, n, c), each, steps, cval)
-        bias = () if b is None else ((b.name, c),)
-        graph[(name, *key)] = (block, graph.parts(x, (n, c), each), _weight_key(W, c), *bias)
+        of_x, bias = _source("x", x, n, c), () if b is None else ((b.name, c),)
+        block = blocks.Forward(threads, of_x, each, steps, cval)
+        graph[(name, *key)] = (block, graph.parts(x, of_x, each), _weight_key(W, c), *bias)
     return _array(graph, name, chunks, x.dtype, [x, W] if b is None else [x, W, b])
 
 
@@ -171,9 +171,9 @@ def weight_grad(
             continue
         each = tuple(cuts[axis][i] for axis, i in enumerate(places))
         key = n, c, *places
-        of_gy = _source("gy", gy, n, c), _whole_parts(gy, places)
-        block = blocks.WeightGrad(threads, _source("x", x, n, c), each, *of_gy, g.multiplier, kernel, steps)
-        graph[(f"{name}-part", *key)] = (block, graph.parts(x, (n, c), each), (gy.name, *key))
+        of_x, of_gy = _source("x", x, n, c), (_source("gy", gy, n, c), _whole_parts(gy, places))
+        block = blocks.WeightGrad(threads, of_x, each, *of_gy, g.multiplier, kernel, steps)
+        graph[(f"{name}-part", *key)] = (block, graph.parts(x, of_x, each), (gy.name, *key))
         sums[c].append((f"{name}-part", *key))
     for c, keys in enumerate(sums):
         last = (name, 0, c, *[0] * len(kernel))
@@ -284,10 +284,10 @@ def input_grad(
     folded = [folds(a, c, o, pad_mode) for a, c, o in zip(g.axes, spatial, gy.chunks[2:], strict=True)]
     for n, c, *places in product(range(len(gy.chunks[0])), range(len(channels)), *(range(len(s)) for s in spatial)):
         each = tuple(folded[axis][i] for axis, i in enumerate(places))
-        planes = gy.chunks[0][n], channels[c]
-        block = blocks.InputGrad(threads, each, _source("gy", gy, n, c), planes, pad_mode != "constant", steps)
+        planes, of_gy = (gy.chunks[0][n], channels[c]), _source("gy", gy, n, c)
+        block = blocks.InputGrad(threads, each, of_gy, planes, pad_mode != "constant", steps)
         runs = product(*(fold.runs for fold in each))
-        parts = [graph.parts(gy, (n, c), tuple(met for _, met in run)) for run in runs]
+        parts = [graph.parts(gy, of_gy, tuple(met for _, met in run)) for run in runs]
         graph[(name, n, c, *places)] = (block, parts, _weight_key(W, c))
     return _array(graph, name, (gy.chunks[0], channels, *spatial), gy.dtype, [gy, W])
 
@@ -393,8 +393,11 @@ def _cuts(a: Axis, chunks: tuple[int, ...], outs: Sequence[int], pad_mode: str) 
 
 
 def _edges_apart(g: Geometry, chunks: Sequence[tuple[int, ...]]) -> bool:
-    """Whether windows reach so far that all edges of an image's eight chunks around one would be more than a chunk."""
-    return any(16 * (reach(a) - 1) > min(each) for a, each in zip(g.axes, chunks, strict=True))
+    """Whether windows reach so far that all edges of an image's eight chunks around one would be more than a chunk.
+
+    A chunk that is shorter than others, as the last one may be, has no edges that are more than it.
+    """
+    return any(16 * (reach(a) - 1) > max(each) for a, each in zip(g.axes, chunks, strict=True))
 
 
 class _Graph(dict[Any, Any]):
@@ -405,18 +408,18 @@ class _Graph(dict[Any, Any]):
         super().__init__()
         self._edges, self._apart = f"{name}-edges", apart
 
-    def parts(self, x: Array, place: tuple[int, int], cuts: tuple[Cut, ...]) -> list[Any]:
+    def parts(self, x: Array, source: pieces.Source, cuts: tuple[Cut, ...]) -> list[Any]:
         """Keys of what `cuts` cut out of x, the last axis fastest: of whole chunks, or of a chunk's edges."""
         keys = []
         for parts in product(*(each.parts for each in cuts)):
-            at = (*place, *(p.chunk for p in parts))
+            at = (*source.chunk, *(p.chunk for p in parts))
             if all(p.start == 0 and p.stop == x.chunks[2 + i][p.chunk] for i, p in enumerate(parts)):
                 keys.append((x.name, *at))
                 continue
             bounds = tuple((p.start, p.stop) for p in parts)
             key = (self._edges, *at, *(bounds if self._apart else ()))
             if key not in self:
-                self[key] = (pieces.Edges(), (x.name, *at))
+                self[key] = (pieces.Edges(source, _whole_parts(x, at[2:])), (x.name, *at))
             self[key][0].wanted[bounds] = None
             keys.append(key)
         return keys

@@ -15,17 +15,6 @@ AnyArray = npt.NDArray[Any]
 Bounds = tuple[tuple[int, int], ...]
 
 
-class Edges:
-    """A task: parts of a chunk for its neighbours, which do not keep the rest of it alive."""
-
-    def __init__(self) -> None:
-        self.wanted: dict[Bounds, None] = {}  # in the order in which the graph's builder has asked for them
-
-    def __call__(self, chunk: AnyArray) -> dict[Bounds, AnyArray]:
-        """The parts by their bounds."""
-        return {b: chunk[(slice(None), slice(None), *(slice(*at) for at in b))].copy() for b in self.wanted}
-
-
 class Source(NamedTuple):
     """An array of which blocks take parts, and which chunks of images and channels a block takes them of."""
 
@@ -33,6 +22,19 @@ class Source(NamedTuple):
     dtype: Any
     chunk: tuple[int, int]
     sizes: tuple[int, int]  # of such a chunk
+
+
+class Edges:
+    """A task: parts of a chunk for its neighbours, which do not keep the rest of it alive."""
+
+    def __init__(self, source: Source, whole: tuple[Part, ...]) -> None:
+        self._source, self._whole = source, whole
+        self.wanted: dict[Bounds, None] = {}  # in the order in which the graph's builder has asked for them
+
+    def __call__(self, chunk: Any) -> dict[Bounds, AnyArray]:
+        """The parts by their bounds."""
+        a = checked(chunk, self._source, self._whole)
+        return {b: a[(slice(None), slice(None), *(slice(*at) for at in b))].copy() for b in self.wanted}
 
 
 def joined(parts: list[Any], source: Source, cuts: tuple[Cut, ...], channels_last: bool = False) -> AnyArray:

@@ -39,9 +39,9 @@ def convolution(
     x : DataArray
         Of NumPy's or Dask's arrays, with dimensions in any order. Those that are named neither by `dim` nor by
         `channel_dim` count images.
-    W : ndarray, dask Array or DataArray of shape (c_M, c_I, k_H, k_W), or of one or three spatial axes
-        c_I is 1 without a `channel_dim`. A DataArray counts by position.
-    b : ndarray, dask Array or DataArray of shape (c_I * c_M,), optional
+    W : ndarray, DataArray, or dask Array where x has one, of shape (c_M, c_I, k_H, k_W)
+        Or of one or three spatial axes. c_I is 1 without a `channel_dim`. A DataArray counts by position.
+    b : ndarray, DataArray, or dask Array where x has one, of shape (c_I * c_M,), optional
     dim : name, or sequence of one to three names
         The spatial dimensions, in the order of W's axes.
     channel_dim : name, optional
