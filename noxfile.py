@@ -115,7 +115,7 @@ def objects(session: nox.Session) -> None:
         folder = f"build/objects/{target}"
         session.run(
             *("cmake", "-G", "Ninja", "-B", folder, "-DCMAKE_COMPILE_WARNING_AS_ERROR=ON"),
-            f"-DCMAKE_CXX_COMPILER={shutil.which('python-zig', path=session.bin)};c++;-target;{target}",
+            f"-DCMAKE_CXX_COMPILER={shutil.which('python-zig', path=session.bin)};c++;-target;{target};-c",
             f"-DCMAKE_SYSTEM_NAME={system}",
             f"-DCMAKE_SYSTEM_PROCESSOR={processor}",
             "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY",  # CMake's checks, too, link nothing
