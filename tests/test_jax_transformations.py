@@ -66,7 +66,7 @@ def test_vmap(dims, channels, with_bias, activation, few):
         y, back = jax.vjp(f, *a)
         return y, back(y * y)
 
-    for axes in every_axis(*(a.ndim for a in arrays))[:: (21 if with_bias else 5) if few else 1]:
+    for axes in every_axis(*(a.ndim for a in arrays))[:: (13 if with_bias else 3) if few else 1]:
         mapped = [a if d is None else np.stack([a + i for i in range(3)], d) for a, d in zip(arrays, axes, strict=True)]
         actual = jax.jit(jax.vmap(everything, axes))(*mapped)
         for i in range(3):

@@ -14,15 +14,14 @@ if find_spec("keras") is None:  # to import it here would choose a backend
 COMMON = """
 import numpy as np, keras
 rng = np.random.default_rng(0)
-STEPS = (
-    dict(kernel_size=3, padding="same", depth_multiplier=2),
-    dict(kernel_size=5, strides=2, padding="same", use_bias=False),
-    dict(kernel_size=3, dilation_rate=2, padding="same"),
-    dict(kernel_size=3),
-)
 def layers(layout):
     for axes, cls in ((1, keras.layers.DepthwiseConv1D), (2, keras.layers.DepthwiseConv2D)):
-        for options in STEPS if layout == "channels_last" else STEPS[:2]:
+        for options in (
+            dict(kernel_size=3),
+            dict(kernel_size=3, padding="same", depth_multiplier=2),
+            dict(kernel_size=5, strides=2, padding="same", use_bias=False),
+            dict(kernel_size=3, dilation_rate=2, padding="same"),
+        ):
             size = (2, *(9, 8)[:axes], 4) if layout == "channels_last" else (2, 4, *(9, 8)[:axes])
             layer = cls(data_format=layout, **options)
             layer.build(size)

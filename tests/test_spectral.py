@@ -35,9 +35,9 @@ slow = settings(max_examples=100, deadline=None, suppress_health_check=list(Heal
 )
 def test_passes(target, size, kernel, pad, dilate, stride, layout):
     large = np.prod(size) > 1e4
-    n, channels = (1, 3) if large else (2, lanes(target) + 1)
+    channels = 3 if large else lanes(target) + 1
     for m in (1,) if large else (1, 2):
-        check_passes(np.random.default_rng(3), n, channels, m, size, kernel, stride, pad, dilate, layout, method="fft")
+        check_passes(np.random.default_rng(3), 2, channels, m, size, kernel, stride, pad, dilate, layout, method="fft")
 
 
 @pytest.mark.parametrize("W_dtype", DTYPES)

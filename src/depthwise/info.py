@@ -23,7 +23,7 @@ def run() -> None:
     rows = {
         "depthwise": depthwise.__version__,
         "build": build(),
-        "compiler": _core.build.strip(),
+        "compiler": _core.build.strip(),  # Clang ends its version with a blank
         "numpy": np.__version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
         "system": f"{sys.platform} {platform.machine()}",
