@@ -221,6 +221,9 @@ SMALL = [planar(1, c, 14, 14, threads=2, kernel=k) for c, k in ((32, 3), (64, 3)
 HALVES = (0.25, 0.5, 2, 4)
 DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "transposing_cost": (HALVES, TRANSPOSED),
+    "transposing_products_cost": (HALVES, every(GRADIENT, *TRANSPOSED)),
+    "listed_line_cost": ((0.5, 0.7, 1.5), LINES),
+    "widest_shared_line": (HALVES, LINES),
     "uncached_bytes": ((0.1, 10), [planar(8, 384, 14, 14, kernel=7), planar(32, 384, 14, 14, kernel=7)]),
     "gathering_cost": ((0.1, 0.7), every(BOTH, last(1, 4, 64, 64), last(1, 6, 64, 64), last(1, 8, 64, 64))),
     "scattering_cost": (HALVES, [planar(8, 64, 28, 28, kind="input_grad", crossed=True)]),
@@ -289,6 +292,7 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "many_taps": ((0.3, 3), TILES),
     "few_places": ((0.25, 4), TILES),
     "band_rows": (HALVES, [*TILES, *every(BOTH, last(1, 32, 112, 112))]),
+    "packed_share": (HALVES, TRANSPOSED),
     "streamed_share": ((0.3, 0.6, 1.6, 3), STREAMED),
     "window_share": (HALVES, STREAMED),
     "fetched_share": ((0.5, 2, 5, 20), [*FETCHED, *every(GRADIENT, *PLANES)]),

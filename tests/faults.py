@@ -268,8 +268,8 @@ FAULTS = [
     Fault(
         "channels-last weight gradient: one vector of gy for all beside packed x",
         K + "weight_grad_channels_last.hpp",
-        "p.g_vector = job_.g.direct ? S::N :",
-        "p.g_vector = job_.g.direct ? S::N - S::N * FAULT :",
+        "p.g_vector = g_.vector_size();",
+        "p.g_vector = FAULT && job_.g.direct ? 0 : g_.vector_size();",
     ),
     Fault(
         "channels-last weight gradient: the first lane behind those that lap over is not stored",
@@ -852,8 +852,32 @@ FAULTS = [
     Fault(
         "an activation of staged pixels: the first row alone",
         K + "staged_pixels.hpp",
-        "for (int64_t i = 0; i < band.rows.size(); ++i)\n      activate_span",
-        "for (int64_t i = 0; i < (FAULT ? 1 : band.rows.size()); ++i)\n      activate_span",
+        "for (int64_t i = 0; i < band.rows.size(); ++i)\n        activate_span",
+        "for (int64_t i = 0; i < (FAULT ? 1 : band.rows.size()); ++i)\n        activate_span",
+    ),
+    Fault(
+        "planar memory by channels: of vectors that are packed together the first alone is activated",
+        K + "staged_pixels.hpp",
+        "for (int64_t v = 0; v < vectors; ++v)\n      for",
+        "for (int64_t v = 0; v < (FAULT ? 1 : vectors); ++v)\n      for",
+    ),
+    Fault(
+        "planar memory by channels: of vectors that are packed together the first is stored for all",
+        K + "staged_pixels.hpp",
+        "++v, stage += stage_size()",
+        "++v, stage += FAULT ? 0 : stage_size()",
+    ),
+    Fault(
+        "planar memory by channels: of vectors that are packed together the first alone is cleared",
+        K + "staged_pixels.hpp",
+        "for (int64_t v = 0; v < vectors; ++v) ::clear",
+        "for (int64_t v = 0; v < (FAULT ? 1 : vectors); ++v) ::clear",
+    ),
+    Fault(
+        "planar volumes by channels: vectors that are packed together share all planes but one",
+        K + "row_windows.hpp",
+        "return planes_ * plane_size();",
+        "return (FAULT ? 1 : planes_) * plane_size();",
     ),
     Fault(
         "no activation beyond whole vectors",

@@ -3,8 +3,8 @@
 // A unit is a band of output rows of one image, or one slice of it, in one strip of columns, for one group of channel
 // vectors. Within it a tile of columns is taken down the band, for as many of the group's channels at once as the plan
 // says, so that the input rows that the band shares are read from memory once and whole pixels are walked. What does
-// not lie as lanes want it (planar memory, another dtype, a multiplier) is packed for the unit, one vector of channels
-// after another.
+// not lie as lanes want it (planar memory, another dtype, a multiplier) is packed for the unit, some vectors of
+// channels after others.
 #pragma once
 #include "activation.hpp"
 #include "band_taps.hpp"
@@ -29,9 +29,9 @@ class CorrelateChannelsLast {
       : job_(job),
         lat_(job.lattice),
         slices_(job),
-        in_(job.in, lat_, {.channels = job.out_channels, .divide = job.divide, .sum = job.sum}, job.planes_summed(),
-            job.rows_packed, job.columns_packed),
-        out_(job.out, job.out_channels, job.band, job.strip),
+        in_(job.in, lat_, {.channels = job.out_channels, .divide = job.divide, .sum = job.sum}, job.vectors_together,
+            job.planes_summed(), job.rows_packed, job.columns_packed),
+        out_(job.out, job.out_channels, job.band, job.strip, job.vectors_together),
         tiles_(job, in_.line(), in_.plane_size()),
         taps_(job, in_),
         runs_(job, tiles_.most_chunks()),
@@ -91,10 +91,11 @@ class CorrelateChannelsLast {
     const auto plane = [&](int64_t k) {
       return slices_.taps(*slice.phase)[k / job_.sum].in0 * job_.in.depth + k % job_.sum * job_.in.channel;
     };
-    // What is packed is packed for one vector of channels.
-    const bool together = job_.in.direct && job_.out.direct;
-    for (int64_t v = group.vectors.begin; v < group.vectors.end; v = together ? group.vectors.end : v + 1) {
-      if (!lat_.covers) out_.clear(band);
+    // Vectors of channels that are packed go outermost.
+    const int64_t together = job_.in.direct && job_.out.direct ? group.vectors.size() : job_.vectors_together;
+    for (int64_t v = group.vectors.begin; v < group.vectors.end; v += together) {
+      const Range vectors{v, at_most(v + together, group.vectors.end)};
+      if (!lat_.covers) out_.clear(band, vectors.size());
       for (int64_t i = 0; i < lat_.cross_phase_count; ++i) {
         const CrossPhase& phase = lat_.cross_phases[i];
         const Range u = outputs_of(phase, band.rows);
@@ -104,13 +105,13 @@ class CorrelateChannelsLast {
                         .strip = strip,
                         .rows = rows,
                         .group = group,
-                        .vectors = {v, together ? group.vectors.end : v + 1},
-                        .x = in_.read(rows.in, in, v, strip.inputs, summed, plane),
+                        .vectors = vectors,
+                        .x = in_.read(rows.in, in, vectors, strip.inputs, summed, plane),
                         .y = out_.at(out, band, strip.outputs, v, first.out)};
         for (int64_t tile = 0; tile < strip.tiles; ++tile) run_tile_down(slab, tiles_.cut_tile(strip, tile));
       }
-      if (!job_.out.direct && activates()) out_.activate(job_.activation, band, strip.outputs);
-      out_.store(out, band, strip.outputs, v);
+      if (!job_.out.direct && activates()) out_.activate(job_.activation, band, strip.outputs, vectors.size());
+      out_.store(out, band, strip.outputs, vectors);
     }
   }
 
@@ -133,7 +134,9 @@ class CorrelateChannelsLast {
     const Step *const x_offset = rows.x_offset + taps.begin, *const w_offset = slab.rows.w_offset + taps.begin;
     const int64_t vector = vectors.begin - slab.group.vectors.begin, ahead = vectors.begin - slab.vectors.begin;
     PixelSums<S> tile;
-    tile.x = slab.x + (spread_ ? -slab.vectors.begin : ahead) * S::N + (u.begin - rows.u.begin) * in_.row() +
+    tile.x_vector = in_.vector_size();
+    tile.y_vector = out_.vector_size();
+    tile.x = slab.x + (spread_ ? -slab.vectors.begin : ahead) * tile.x_vector + (u.begin - rows.u.begin) * in_.row() +
              (taps.empty() ? 0 : x_offset[0]);
     if (spread_) tile.spread = spread_ + vectors.begin;
     tile.x_line = lat_.line_in_step * in_.line();
@@ -143,7 +146,7 @@ class CorrelateChannelsLast {
     tile.bias = slab.group.bias + vector * S::N;
     tile.y = slab.y.at(phase.out0 + u.begin * phase.out_step,
                        columns.phase->out0 + columns.t.begin * columns.phase->out_step) +
-             ahead * S::N;
+             ahead * tile.y_vector;
     tile.y_line = columns.phase->out_step * slab.y.line;
     tile.y_row = phase.out_step * slab.y.row;
     tile.rows = u.size();
@@ -246,8 +249,8 @@ class CorrelateChannelsLast {
       if (tile.spread)
         tile.spread += count;
       else
-        tile.x += count * S::N;
-      tile.y += count * S::N;
+        tile.x += count * tile.x_vector;
+      tile.y += count * tile.y_vector;
       tile.w += count * tile.w_vector;
       tile.bias += count * S::N;
     };

@@ -1,5 +1,5 @@
 // The input rows that a band of output rows of one phase meets: in place where lanes can load them as they lie, else
-// packed for one vector of channels.
+// packed for some vectors of channels.
 #pragma once
 #include "row_windows.hpp"
 
@@ -24,12 +24,12 @@ class InputRows {
   using E = typename S::E;
 
  public:
-  // `planes`: those that are packed, at most.
+  // `vectors` and `planes`: those that are packed, at most.
   InputRows(const depthwise::Side& side, const depthwise::LatticeView& lattice, const LaneChannels& lanes,
-            int64_t planes, int64_t rows_packed, int64_t columns_packed)
+            int64_t vectors, int64_t planes, int64_t rows_packed, int64_t columns_packed)
       : side_(side),
         lat_(lattice),
-        packed_(side, lanes, planes, rows_packed, columns_packed),
+        packed_(side, lanes, vectors, planes, rows_packed, columns_packed),
         line_(side.direct ? side.line : S::N),
         row_(side.direct ? lattice.cross_in_step * side.cross : packed_.row_size()) {}
 
@@ -40,9 +40,11 @@ class InputRows {
     packed_.take(arena);
   }
 
-  // Elements from column to column, from the row of an output to that of the next, and from packed plane to plane.
+  // Elements from column to column, from the row of an output to that of the next, from vector to vector of channels,
+  // and from packed plane to plane.
   Step line() const { return line_; }
   Step row() const { return row_; }
+  Step vector_size() const { return side_.direct ? S::N : packed_.vector_size(); }
   Step plane_size() const { return packed_.plane_size(); }
 
   // The columns that are at hand for outputs in these columns.
@@ -63,19 +65,18 @@ class InputRows {
     return rows;
   }
 
-  // The first of these columns, for vector v of channels and, where nothing is packed, those behind it. `planes`: those
-  // that are packed, the start of each being `from(plane)` elements behind the first one's.
+  // The first of these columns, for some vectors of channels. `planes`: those that are packed, the start of each being
+  // `from(plane)` elements behind the first one's.
   template <class From>
-  const E* read(const PhaseRows& rows, Step first, int64_t v, Range columns, Range planes, const From& from) const {
-    if (side_.direct) return static_cast<const E*>(side_.data) + first + v * S::N;
-    for (int64_t k = planes.begin; k < planes.end; ++k) packed_.pack(rows.windows, k, first + from(k), v, columns);
+  const E* read(const PhaseRows& rows, Step first, Range vectors, Range columns, Range planes, const From& from) const {
+    if (side_.direct) return static_cast<const E*>(side_.data) + first + vectors.begin * S::N;
+    for (int64_t k = planes.begin; k < planes.end; ++k)
+      packed_.pack(rows.windows, k, first + from(k), vectors, columns);
     return packed_.data();
   }
-  // The same for some vectors of one plane, which are packed plane by plane.
+  // The same for one plane.
   const E* read(const PhaseRows& rows, Step first, Range vectors, Range columns) const {
-    if (side_.direct) return static_cast<const E*>(side_.data) + first + vectors.begin * S::N;
-    packed_.pack(rows.windows, first, vectors, columns);
-    return packed_.data();
+    return read(rows, first, vectors, columns, {0, 1}, [](int64_t) { return Step{0}; });
   }
 
  private:

@@ -84,7 +84,7 @@ struct PixelSums {
   E* y;
   Step x_line, y_line;  // elements from column to column
   Step x_row, y_row, rows;
-  Step w_vector, vectors;  // vectors of channels lie S::N apart
+  Step x_vector, y_vector, w_vector, vectors;  // elements from vector to vector of channels, and how many there are
   const Run* runs = nullptr;
   const Runs *alike = nullptr, *alike_end = nullptr;
   int64_t lanes = S::N;               // to store, where a vector is not whole
@@ -217,10 +217,10 @@ DEPTHWISE_INLINE void sum_pixels(const PixelSums<S>& tile, const Add& add) {
           else
             S::store(column + p * S::N, sum[p][t]);
       }
-      if constexpr (R != Reads::spread) x += P * S::N;
+      if constexpr (R != Reads::spread) x += P * tile.x_vector;
       w += P * tile.w_vector;
       bias += P * S::N;
-      y += P * S::N;
+      y += P * tile.y_vector;
     }
   }
 }

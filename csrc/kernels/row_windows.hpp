@@ -59,42 +59,38 @@ class RowWindows {
   RowWindow* windows_ = nullptr;
 };
 
-// The memory of windows: one vector of channels, some planes of it.
+// The memory of windows: some vectors of channels, one behind another, and some planes of each.
 template <class S>
 class PackedWindows {
   using E = typename S::E;
 
  public:
-  PackedWindows(const depthwise::Side& side, const LaneChannels& lanes, int64_t planes, int64_t rows, int64_t columns)
+  PackedWindows(const depthwise::Side& side, const LaneChannels& lanes, int64_t vectors, int64_t planes, int64_t rows,
+                int64_t columns)
       : side_(side),
         pixels_(side, lanes),
+        vectors_(vectors),
         planes_(planes),
         most_rows_(rows),
         row_size_(rows_apart<E>(columns * S::N)) {}
 
   void take(Arena& arena) {
     pixels_.take(arena);
-    rows_ = arena.take<E>(planes_ * plane_size());
+    rows_ = arena.take<E>(vectors_ * vector_size());
   }
 
   const E* data() const { return rows_; }
   Step row_size() const { return row_size_; }
   Step plane_size() const { return most_rows_ * row_size_; }
+  Step vector_size() const { return planes_ * plane_size(); }
 
-  // Packs those of the rows that are inside the image, of these columns, for one vector of channels, as plane k; `from`
-  // is the element at row 0, column 0 of the first channel.
-  void pack(const RowWindows& windows, int64_t k, Step from, int64_t v, Range columns) const {
+  // Packs those of the rows that are inside the image, of these columns, for some vectors of channels, as plane k of
+  // each; `from` is the element at row 0, column 0 of the first channel.
+  void pack(const RowWindows& windows, int64_t k, Step from, Range vectors, Range columns) const {
     DEPTHWISE_REQUIRE(windows.rows() <= most_rows_ && columns.size() * S::N <= row_size_, "the windows fit");
     DEPTHWISE_REQUIRE(columns.begin >= 0 && columns.end <= side_.lines, "the columns are inside the image");
-    DEPTHWISE_REQUIRE(k >= 0 && k < planes_, "the plane fits");
-    for (const RowWindow& w : windows) pack(w, windows.step(), k, from, {v, v + 1}, columns);
-  }
-  // The same for some vectors of one plane, as planes 0 and on.
-  void pack(const RowWindows& windows, Step from, Range vectors, Range columns) const {
-    DEPTHWISE_REQUIRE(vectors.size() <= planes_, "the vectors fit");
-    DEPTHWISE_REQUIRE(windows.rows() <= most_rows_ && columns.size() * S::N <= row_size_, "the windows fit");
-    DEPTHWISE_REQUIRE(columns.begin >= 0 && columns.end <= side_.lines, "the columns are inside the image");
-    for (const RowWindow& w : windows) pack(w, windows.step(), 0, from, vectors, columns);
+    DEPTHWISE_REQUIRE(vectors.size() <= vectors_ && k >= 0 && k < planes_, "the vectors and the plane fit");
+    for (const RowWindow& w : windows) pack(w, windows.step(), k, from, vectors, columns);
   }
 
  private:
@@ -107,13 +103,13 @@ class PackedWindows {
     const int64_t count = columns.size();
     const bool one = step == 1 && count * S::N == row_size_ && count * side_.line == side_.cross;
     for (int64_t i = 0; i < (one ? 1 : m.size()); ++i)
-      pixels_.load(to + i * row_size_, plane_size(), from + i * step * side_.cross, vectors,
+      pixels_.load(to + i * row_size_, vector_size(), from + i * step * side_.cross, vectors,
                    count * (one ? m.size() : 1));
   }
 
   const depthwise::Side& side_;
   PackedPixels<S> pixels_;
-  const int64_t planes_, most_rows_;
+  const int64_t vectors_, planes_, most_rows_;
   const Step row_size_;
   E* rows_ = nullptr;
 };

@@ -1,5 +1,5 @@
 // The output pixels of a band and a strip, or their gradients: in place where lanes take them as they lie, else in
-// scratch memory that holds them for one vector of channels.
+// scratch memory that holds them for some vectors of channels.
 #pragma once
 #include "activation.hpp"
 #include "packed_pixels.hpp"
@@ -7,7 +7,7 @@
 
 namespace {
 
-// Pixels of one vector of channels, which those of more may stand beside.
+// Pixels of a vector of channels, which those of more stand beside or behind.
 template <class E>
 struct Pixels {
   E* data;  // that of the first row and column
@@ -24,7 +24,7 @@ class StagedPixels {
 
  public:
   // Bands and strips have at most so many rows and columns; so many vectors are staged at once.
-  StagedPixels(const depthwise::Side& side, int64_t channels, int64_t band, int64_t strip, int64_t vectors = 1)
+  StagedPixels(const depthwise::Side& side, int64_t channels, int64_t band, int64_t strip, int64_t vectors)
       : side_(side),
         pixels_(side, {.channels = channels, .divide = 1, .sum = 1}),
         band_(band),
@@ -34,7 +34,7 @@ class StagedPixels {
   void take(Arena& arena) {
     if (side_.direct) return;
     pixels_.take(arena);
-    stage_ = arena.take<E>(vectors_ * vector_size());
+    stage_ = arena.take<E>(vectors_ * stage_size());
   }
 
   // `plane`: elements to the band's plane. `first_row`: the row that memory begins with, where nothing is staged.
@@ -52,29 +52,35 @@ class StagedPixels {
             .line = side_.line};
   }
 
-  void clear(const Band& band) const {
-    if (!side_.direct) ::clear<S>(stage_, band.rows.size() * strip_ * S::N);
+  void clear(const Band& band, int64_t vectors) const {
+    if (side_.direct) return;
+    for (int64_t v = 0; v < vectors; ++v) ::clear<S>(stage_ + v * stage_size(), band.rows.size() * strip_ * S::N);
   }
 
-  void activate(depthwise::Activation kind, const Band& band, Range columns) const {
-    for (int64_t i = 0; i < band.rows.size(); ++i)
-      activate_span<S>(kind, stage_ + i * strip_ * S::N, columns.size() * S::N);
+  void activate(depthwise::Activation kind, const Band& band, Range columns, int64_t vectors) const {
+    for (int64_t v = 0; v < vectors; ++v)
+      for (int64_t i = 0; i < band.rows.size(); ++i)
+        activate_span<S>(kind, stage_ + v * stage_size() + i * strip_ * S::N, columns.size() * S::N);
   }
 
-  // Elements from one staged vector to the next.
-  Step vector_size() const { return band_ * strip_ * S::N; }
+  // Elements from one vector of channels to the next.
+  Step vector_size() const { return side_.direct ? S::N : stage_size(); }
 
   void load(Step plane, const Band& band, Range columns, Range vectors) const {
     each_row(plane, band, columns,
-             [&](E* stage, Step memory, int64_t count) { pixels_.load(stage, vector_size(), memory, vectors, count); });
+             [&](E* stage, Step memory, int64_t count) { pixels_.load(stage, stage_size(), memory, vectors, count); });
   }
 
-  void store(Step plane, const Band& band, Range columns, int64_t v) const {
-    each_row(plane, band, columns,
-             [&](E* stage, Step memory, int64_t count) { pixels_.store(stage, memory, v, count); });
+  void store(Step plane, const Band& band, Range columns, Range vectors) const {
+    each_row(plane, band, columns, [&](E* stage, Step memory, int64_t count) {
+      for (int64_t v = vectors.begin; v < vectors.end; ++v, stage += stage_size())
+        pixels_.store(stage, memory, v, count);
+    });
   }
 
  private:
+  Step stage_size() const { return band_ * strip_ * S::N; }
+
   // Calls f(stage, memory, columns) for each row where it is staged.
   template <class F>
   void each_row(Step plane, const Band& band, Range columns, const F& f) const {

@@ -20,7 +20,7 @@ class WeightGradChannelsLast {
       : job_(job),
         lat_(job.lattice),
         taps_(job.kernel_lines * job.kernel_cross),
-        x_(job.x, lat_, {.channels = job.out_channels, .divide = job.divide, .sum = 1}, job.vectors_together,
+        x_(job.x, lat_, {.channels = job.out_channels, .divide = job.divide, .sum = 1}, job.vectors_together, 1,
            job.rows_packed, job.columns_packed),
         g_(job.g, job.out_channels, job.band, job.strip, job.vectors_together),
         pieces_(job, x_, edge()),
@@ -138,8 +138,8 @@ class WeightGradChannelsLast {
     p.vectors = vectors.size();
     p.sums_vector = taps_ * S::N;
     // Where pixels are read as they lie vectors are neighbours.
-    p.x_vector = direct() ? S::N : x_.plane_size();
-    p.g_vector = job_.g.direct ? S::N : g_.vector_size();
+    p.x_vector = x_.vector_size();
+    p.g_vector = g_.vector_size();
     const Step first = vectors.begin - slab.vectors.begin, lap = lapping(vectors.end - 1);
     p.x_last = (p.vectors - 1) * p.x_vector - lap;
     p.g_last = (p.vectors - 1) * p.g_vector - lap;

@@ -89,11 +89,12 @@ double columns_met(const Facts& f) {
 double far(const Facts& f) { return f.bytes > numbers.fixed.uncached_bytes ? 2 : 1; }
 
 // Elements of planar memory that are brought into channel order, whole rows of what is read, and back. One element for
-// all channels is no plane.
+// all channels is no plane; rows of channels that feed several are copied beside one another first.
 double planar_elements(const Facts& f) {
   double count = 0;
+  const double copies = !f.gradient && f.p.multiplier > 1 ? 2 : 1;
   if (!f.channels_closest && f.read.strides[1] != 0)
-    count += elements_of(f, !f.gradient) * static_cast<double>(f.read_width()) / columns_met(f) * repeats(f);
+    count += copies * elements_of(f, !f.gradient) * static_cast<double>(f.read_width()) / columns_met(f) * repeats(f);
   if (!f.written_closest && f.written.strides[1] != 0) count += elements_of(f, f.gradient);
   return count;
 }
@@ -150,12 +151,15 @@ double by_channels(const Facts& f) {
   const FixedNumbers& n = numbers.fixed;
   const double filled = filled_by_channels(f);
   const bool products = f.p.pass == Pass::weight_grad, transposed_line = is_one_line(f) && !f.channels_closest;
-  const double transposing = far(f) * n.transposing_cost * planar_elements(f) / std::max(1.0, f.products);
+  const double block_cost = weight_gradient_without_masks(f) ? n.transposing_products_cost : n.transposing_cost;
+  const double blocks = std::max(2.0, static_cast<double>(f.N * f.item) / 16);  // of a vector
+  const double transposing = far(f) * block_cost * blocks * planar_elements(f) / std::max(1.0, f.products);
   if (weight_gradient_without_masks(f) && !transposed_line)
     return f.channels_closest ? 1 / filled : n.transposed_cost + transposing;
   const double before = f.channels_closest ? 0 : before_row(f, n.line_cost) / static_cast<double>(f.N);
   const double rows = products && transposed_line ? each_row(f, n.transposed_row_cost) : before;
-  const double sums = products && transposed_line ? n.transposed_sums_cost : 1;
+  const bool listed = !products && transposed_line && f.p.w.size + f.p.w.out > n.widest_shared_line;
+  const double sums = listed ? n.listed_line_cost : products && transposed_line ? n.transposed_sums_cost : 1;
   return (sums + transposing + rows) / filled + before_all(f, n.first_pixel_cost);
 }
 

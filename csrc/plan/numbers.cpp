@@ -14,6 +14,9 @@ struct Place {
 
 #define FIXED(name) {#name, &numbers.fixed.name}
 const Place fixed[] = {FIXED(transposing_cost),
+                       FIXED(transposing_products_cost),
+                       FIXED(listed_line_cost),
+                       FIXED(widest_shared_line),
                        FIXED(uncached_bytes),
                        FIXED(packing_cost),
                        FIXED(gathering_cost),
@@ -83,11 +86,11 @@ const Place fixed[] = {FIXED(transposing_cost),
                        FIXED(fewest_gradient_columns)};
 #undef FIXED
 #define MACHINE(name) {#name, &numbers.machine.name}
-const Place of_machine[] = {MACHINE(tile_share),    MACHINE(sliced_share),       MACHINE(many_taps),
-                            MACHINE(few_places),    MACHINE(converted_group),    MACHINE(least_taken_down),
-                            MACHINE(band_rows),     MACHINE(streamed_share),     MACHINE(window_share),
-                            MACHINE(fetched_share), MACHINE(least_staged_bytes), MACHINE(widest_staged_bytes),
-                            MACHINE(serial_flop)};
+const Place of_machine[] = {MACHINE(tile_share),          MACHINE(sliced_share),    MACHINE(many_taps),
+                            MACHINE(few_places),          MACHINE(converted_group), MACHINE(least_taken_down),
+                            MACHINE(band_rows),           MACHINE(packed_share),    MACHINE(streamed_share),
+                            MACHINE(window_share),        MACHINE(fetched_share),   MACHINE(least_staged_bytes),
+                            MACHINE(widest_staged_bytes), MACHINE(serial_flop)};
 #undef MACHINE
 // Every number takes eight bytes: none is left out.
 static_assert(sizeof(fixed) / sizeof(Place) == sizeof(FixedNumbers) / 8);

@@ -14,13 +14,23 @@ namespace depthwise {
 struct FixedNumbers {
   // Choice of lanes and kernel (candidates.cpp).
 
-  // Multiply-adds that it takes to bring a vector's worth of planar memory into channel order, or back (AVX-512, EPYC
-  // of the fourth generation, one thread: 512x14x14 with 3x3 36 us in channel order, 23 by columns; with 27x27 430 and
-  // 950; 384x14x14 with 7x7 67 and 73; 960x7x7 with 5x5 30 and 28). Twice as much where no cache holds the arrays
-  // (32x384x14x14 with 7x7: 3.5 ms and 2.4), which is so from `uncached_bytes` on. On AVX2 (EPYC of the fourth
-  // generation) 32x384x14x14 with 7x7 takes 4.9 ms in channel order and 4.0 by columns, 768x7x7 70 us and 57.
-  double transposing_cost = 8;
+  // Multiply-adds that it takes to bring a vector's worth of planar memory into channel order, or back, for each 16
+  // bytes of the vector, two at least, which are loaded and stored as one; and of a weight gradient on targets that
+  // cannot mask products at no cost (AVX-512, EPYC of the fourth generation, one thread: 512x14x14 with 3x3 36 us in
+  // channel order, 23 by columns; with 27x27 430 and 950; 384x14x14 with 7x7 67 and 73; 960x7x7 with 5x5 30 and 28.
+  // AVX2, EPYC of the third generation: 512x14x14 with 3x3 61 and 53, 384x14x14 with 7x7 128 and 132, 72x56x56 with 5x5
+  // and stride two 133 and 166; weight gradients of 960x7x7 with 5x5 70 and 90, of 256x28x28 with 3x3 168 and 107).
+  // Twice as much where no cache holds the arrays (AVX-512, 32x384x14x14 with 7x7: 3.5 ms and 2.4), which is so from
+  // `uncached_bytes` on.
+  double transposing_cost = 2, transposing_products_cost = 3;
   double uncached_bytes = 20 << 20;
+  // Times the multiply-adds of use that a transposed line takes whose columns, of x and y, are more than so many: too
+  // long for several vectors of channels to be packed together, which share what each tile of columns is summed over
+  // (AVX2, EPYC of the third generation, one thread, transposed and as lines, us: 96x1018 with 31 taps and stride two,
+  // input gradient, 265 and 135; 16x24x1978 with 65 taps and stride 4, input gradient, 2440 and 1954; but 1024x472 with
+  // 31 taps and stride two 493 and 607, 1024x172 with 31 taps 300 and 457).
+  double listed_line_cost = 1.5;
+  int64_t widest_shared_line = 1000;
   // Multiply-adds that it takes to convert or copy a vector's worth of what cannot be read in place (AVX2, one thread,
   // what could be read in place packed: 32x56x56 with 3x3 77 us in place of 66 by columns, 60 in place of 38 by
   // channels; 64x28x28 with 5x5 80 in place of 49, and 65 in place of 45).
@@ -44,8 +54,9 @@ struct FixedNumbers {
   double written_apart_cost = 30;
   // Times the multiply-adds of use that planar rows take under a stride of two, forward and input gradient (the same
   // machine, by columns and by channels, us: 96x134x134 with 9x9 forward 1732 and 1358, 2x192x102x102 with 7x7 input
-  // gradient 3894 and 2816, 16x24x28x28 with 7x7 and multiplier 2 input gradient 506 and 321).
-  double pairs_cost = 1.25, interleaved_cost = 1.45;
+  // gradient 3894 and 2816, 16x24x28x28 with 7x7 and multiplier 2 input gradient 506 and 321; EPYC of the third
+  // generation, input gradients of 8x240x7x7 with 3x3 109 and 67, of 2x144x53x53 with 5x5 520 and 349).
+  double pairs_cost = 1.4, interleaved_cost = 1.8;
   // Times the multiply-adds of use that the kernels for lines take with lanes along the channels; tiles take them once
   // (the same machine, us, by lines and by tiles: 16x256 channels of 15 columns with 7 taps 48 and 17, 8x64x674 with 4
   // 108 and 81, 16x1024x56 with 3 293 and 191, 768x158 with 9 48 and 35).
@@ -183,6 +194,10 @@ struct MachineNumbers {
   int64_t converted_group = 16, least_taken_down = 4;
   // Rows that share their input rows while these are in the first-level cache.
   int64_t band_rows = 16;
+  // What vectors of channels may take that are packed together, in second-level caches (AVX2, EPYC of the third
+  // generation, 512 KiB, one thread, float32, one vector after another, and so, us: 384x14x14 with 7x7 185 and 135,
+  // 960x7x7 with 5x5 68 and 52, 512x14x14 with 3x3 72 and 61).
+  double packed_share = 0.125;
   // Arrays that no cache holds, in last-level caches, are walked row by row, as they lie, if the second-level cache
   // holds the rows that the next one needs again, which may take so much of it (AVX2, EPYC of the second generation,
   // one thread: 16x32x112x112 with 3x3 8.0 ms in bands of 16 rows, 5.0 in rows; AVX-512, EPYC of the fifth:

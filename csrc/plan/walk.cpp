@@ -64,6 +64,16 @@ int64_t vectors_converted(const Facts& f) {
   return std::min(vectors, ceil_div(ceil_div(vectors, groups), line) * line);
 }
 
+// Vectors of channels that are packed together: what stands before a tile's first sum is done once for all of them.
+int64_t vectors_packed(const Facts& f, const Machine& m, const Correlation& job) {
+  const int64_t read = job.in.direct ? 0 : job.planes_summed() * job.rows_packed * job.columns_packed;
+  const int64_t pixels = read + (job.out.direct ? 0 : job.band * job.strip);
+  const double most =
+      std::min(of(numbers.machine.packed_share, m.second_cache), static_cast<double>(numbers.fixed.most_packed_bytes));
+  const double fit = most / static_cast<double>(std::max<int64_t>(1, pixels * f.N * f.item));
+  return std::clamp<int64_t>(static_cast<int64_t>(fit), 1, job.group);
+}
+
 // Vectors of channels of a unit: all, unless there are more threads than bands.
 int64_t vectors_of_unit(const Facts& f, const Correlation& job, int threads) {
   const int64_t vectors = ceil_div(job.out_channels, f.N);
@@ -117,7 +127,9 @@ void walk_channels_last(const Facts& f, const Machine& m, int threads, Correlati
   job.non_temporal = stages_pixels(f, job);
   job.paired =
       in_place && !spreads(job) && f.k.has_pairs && job.lattice.max_set_taps <= f.k.most_paired_taps && pixels_crowd(f);
-  job.vectors_together = job.non_temporal || job.fold > 1 ? job.group : vectors_taken_down(f, job, m);
+  job.vectors_together = !in_place                          ? vectors_packed(f, m, job)
+                         : job.non_temporal || job.fold > 1 ? job.group
+                                                            : vectors_taken_down(f, job, m);
   job.units = planes_of(job) * job.strips * job.bands * job.groups;
 }
 

@@ -54,11 +54,11 @@ struct Calls {
                              int64_t columns, const depthwise::CrossTap* taps, int64_t tap_count, int64_t step,
                              int64_t u0, int64_t u1, int64_t v, int64_t begin, int64_t end, int64_t* place,
                              void* scratch) {
-    PackedWindows<S> packed(side, {.channels = channels, .divide = divide, .sum = sum}, sum, rows, columns);
+    PackedWindows<S> packed(side, {.channels = channels, .divide = divide, .sum = sum}, 1, sum, rows, columns);
     Arena arena(scratch);
     const RowWindows windows(taps, tap_count, step, {u0, u1}, arena.take<RowWindow>(tap_count));
     packed.take(arena);
-    for (int64_t k = 0; k < sum; ++k) packed.pack(windows, k, k * side.channel, v, {begin, end});
+    for (int64_t k = 0; k < sum; ++k) packed.pack(windows, k, k * side.channel, {v, v + 1}, {begin, end});
     for (int64_t o = 0; o < tap_count; ++o) place[o] = windows.place(taps[o]);
     return packed.data();
   }
