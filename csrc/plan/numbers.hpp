@@ -212,6 +212,9 @@ struct MachineNumbers {
   // Outputs that no cache holds are staged by the tile and stored past the caches where a plane is so large, and a
   // pixel so small, in bytes (AVX-512, EPYC of the fourth generation, one thread, 3x3: 88x128x256 1.6 ms into the
   // caches and 0.8 past them, 64x300x300 channels last 3.5 and 1.9; but 512x56x56, which a cache holds, 0.35 and 0.60).
+  // Planes of AVX2's shorter vectors are not (EPYC of the third generation, one thread, into the caches and past them,
+  // ms: 16x64x112x112 with 3x3 5.6 and 7.3, 32x96x56x56 4.7 and 6.9, 8x144x75x75 3.0 and 6.2, 480x75x75 with 5x5 2.1
+  // and 3.9, 64x512x512 with 3x3 11.6 and 12.0), pixels are (channels last, 32x96x56x56 with 3x3 7.0 and 5.1).
   int64_t least_staged_bytes = 8 << 10, widest_staged_bytes = 4 << 10;
   // A second thread costs a few microseconds; below so many operations one is faster.
   double serial_flop = 4e5;

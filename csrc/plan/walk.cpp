@@ -99,9 +99,11 @@ int64_t fetched_ahead(const Facts& f, const Machine& m, const Correlation& job) 
          std::max<int64_t>(1, job.in.cross_size / job.out.cross_size) * f.N * f.item;
 }
 
+// Where a vector is a whole line of the cache: stored past the caches in halves, lines take as long as they do through
+// them, or longer.
 bool stages_planes(const Facts& f, const Machine& m, const Correlation& job) {
   const int64_t row = job.out.cross_size, rows = job.out.lines;
-  return job.out.direct && !job.channels_together && job.out.line == row && job.strips == 1 &&
+  return f.N * f.item == cache_line && job.out.direct && !job.channels_together && job.out.line == row && job.strips == 1 &&
          tiles_are_whole(job.lattice) && f.bytes > of(numbers.machine.streamed_share, m.last_cache) &&
          row * rows * f.item >= numbers.machine.least_staged_bytes;
 }
