@@ -299,7 +299,10 @@ def test_explain_names_the_candidates_that_lost_and_why():
 
 
 def test_caches_from_the_environment_decide_how_memory_is_walked():
-    code = "import depthwise; print(depthwise.explain((1, 64, 100, 100), (1, 64, 3, 3), pad=1)['output'])"
+    code = (
+        "import numpy, depthwise; x = numpy.ones((1, 100, 100, 64), 'f').transpose(0, 3, 1, 2);"
+        "print(depthwise.explain(x, (1, 64, 3, 3), pad=1)['output'])"
+    )
     assert run(code, DEPTHWISE_CACHES="32K,1M,32M").stdout.strip() == "in place"
     assert run(code, DEPTHWISE_CACHES="32K,1M,2M").stdout.strip() == "staged, and stored past the caches"
     info = run("import sys; from depthwise.__main__ import main; main(['info'])", DEPTHWISE_CACHES="48K,2M,64M")
