@@ -201,7 +201,7 @@ class Behind {
       : x_(reinterpret_cast<const char*>(run.rows->x + plane * run.rows->x_plane + run.tile->ahead)),
         y_(reinterpret_cast<const char*>(run.rows->y + plane * run.rows->y_plane + run.tile->y_ahead)),
         x_bytes_(T * run.rows->fetch_bytes),
-        y_bytes_(run.rows->fetch_y ? T * S::N * Step{sizeof(typename S::E)} : 0) {}
+        y_bytes_(run.rows->fetch_y ? T * phases_of<S> * S::N * Step{sizeof(typename S::E)} : 0) {}
 
   DEPTHWISE_INLINE void fetch() {
     fetch_span(x_, x_bytes_, 0, false);
