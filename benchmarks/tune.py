@@ -296,6 +296,10 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "streamed_share": ((0.3, 0.6, 1.6, 3), STREAMED),
     "window_share": (HALVES, STREAMED),
     "fetched_share": ((0.5, 2, 5, 20), [*FETCHED, *every(GRADIENT, *PLANES)]),
+    "fetched_planes_share": (
+        (0.1, 0.5, 2, 10),
+        every(BOTH, planar(16, 128, 14, 14), planar(16, 384, 14, 14, kernel=7)),
+    ),
     "least_staged_bytes": ((0.1, 0.5, 2, 10), STAGED),
     "widest_staged_bytes": ((0.1, 0.5, 2, 10), STAGED),
     "serial_flop": ((0.1, 0.3, 3, 10), SMALL),

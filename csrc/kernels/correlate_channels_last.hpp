@@ -96,6 +96,7 @@ class CorrelateChannelsLast {
     for (int64_t v = group.vectors.begin; v < group.vectors.end; v += together) {
       const Range vectors{v, at_most(v + together, group.vectors.end)};
       if (!lat_.covers) out_.clear(band, vectors.size());
+      if (job_.fetches_planes) fetch_after(slice.row, strip, group.vectors, vectors);
       for (int64_t i = 0; i < lat_.cross_phase_count; ++i) {
         const CrossPhase& phase = lat_.cross_phases[i];
         const Range u = outputs_of(phase, band.rows);
@@ -172,6 +173,7 @@ class CorrelateChannelsLast {
         fetch_next_row(tile, columns.t.size(), last);
       }
     }
+    if (job_.fetches_planes) fetch_planes(tile, vectors.size());
     if (job_.non_temporal) return stream(tile, columns.t.size(), vectors);
     if (job_.fold > 1) return fold(tile, columns.t.size(), vectors);
     E* const y = tile.y;
@@ -200,12 +202,42 @@ class CorrelateChannelsLast {
     const int64_t columns = job_.streams ? at_most(lat_.line_in_step, 2) : 1;
     const Step ahead = last + in_.row();
     if (job_.non_temporal) {
-      for (int64_t i = 0; i < rows; ++i) f.spans[f.span_count++] = tile.x + (ahead - i * job_.in.cross);
-      f.span_bytes = lines * columns * S::N * Step{sizeof(E)};
+      const Step bytes = lines * columns * S::N * Step{sizeof(E)};
+      for (int64_t i = 0; i < rows; ++i)
+        f.spans[f.span_count++] = {.at = tile.x + (ahead - i * job_.in.cross), .bytes = bytes, .is_near = true};
       return;
     }
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < columns; ++j) f.x_ahead[f.places++] = ahead - i * job_.in.cross + j * in_.line();
+  }
+
+  // Where the planes lie that are packed after some vectors of channels; every tile fetches a share of them for each of
+  // its rows.
+  void fetch_after(int64_t image, const Strip& strip, Range group, Range vectors) {
+    const bool next_image = vectors.end == group.end;
+    next_planes_ = 0;
+    if (next_image && image + 1 == job_.batch) return;
+    const Range next{next_image ? group.begin : vectors.end,
+                     at_most(next_image ? group.begin + vectors.size() : vectors.end + vectors.size(), group.end)};
+    const int64_t shares = at_least(1, strip.tiles * job_.out.cross_size * vectors.size());
+    const auto add = [&](const depthwise::Side& side) {
+      Step item = 0;
+      with_type(side.dtype, [&](auto type) { item = sizeof(typename decltype(type)::type); });
+      const Step first = (image + next_image) * side.batch + next.begin * S::N * side.channel;
+      planes_ahead_[next_planes_++] = {.at = static_cast<const char*>(side.data) + first * item,
+                                       .bytes = divide_up(next.size() * S::N * side.channel * item, shares),
+                                       .is_near = false};
+    };
+    add(job_.in);
+    add(job_.out);
+  }
+  void fetch_planes(PixelSums<S>& tile, int64_t vectors) {
+    for (int64_t i = 0; i < next_planes_; ++i) {
+      tile.fetched.spans[i] = planes_ahead_[i];
+      planes_ahead_[i].at =
+          static_cast<const char*>(planes_ahead_[i].at) + tile.rows * vectors * planes_ahead_[i].bytes;
+    }
+    tile.fetched.span_count = next_planes_;
   }
 
   // By way of a stage, past the caches.
@@ -292,6 +324,8 @@ class CorrelateChannelsLast {
   BandTaps<S> taps_;
   TileRuns<S> runs_;
   PackedWeights<S> weights_;
+  typename Fetched<E>::Span planes_ahead_[2];
+  int64_t next_planes_ = 0;
   E* streamed_ = nullptr;        // a tile's pixels, by way of which these reach memory
   Spread<S>* spread_ = nullptr;  // where a channel feeds several
   int64_t scratch_bytes_ = 0;

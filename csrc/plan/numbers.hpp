@@ -209,6 +209,10 @@ struct MachineNumbers {
   // 5x5 and stride two 1332 us and 604 from memory, 800 and 401 from the cache, 128x56x56 with 3x3 231 and 152, 84 and
   // 91; pixels of 128x56x56 312 and 212, 95 and 99, of 512x56x56 998 and 972, 688 and 781).
   double fetched_share = 2;
+  // ... and planar memory that is brought into channel order (AVX2, EPYC of the third generation, one thread, forward,
+  // without and with, us: 32x384x14x14 with 7x7 4359 and 3463, 32x768x7x7 1858 and 1809, its input gradient 2260 and
+  // 1934; but 16x128x14x14 with 3x3 193 and 201).
+  double fetched_planes_share = 8;
   // Outputs that no cache holds are staged by the tile and stored past the caches where a plane is so large, and a
   // pixel so small, in bytes (AVX-512, EPYC of the fourth generation, one thread, 3x3: 88x128x256 1.6 ms into the
   // caches and 0.8 past them, 64x300x300 channels last 3.5 and 1.9; but 512x56x56, which a cache holds, 0.35 and 0.60).

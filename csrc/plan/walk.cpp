@@ -83,6 +83,15 @@ int64_t vectors_of_unit(const Facts& f, const Correlation& job, int threads) {
   return std::max<int64_t>(1, ceil_div(vectors, wanted));
 }
 
+// Whether a unit packs whole planes, which follow one another without a gap.
+bool packs_dense_planes(const Correlation& job) {
+  const auto dense = [](const Side& s) {
+    return !s.direct && s.line == 1 && s.cross == s.lines && s.channel == s.cross * s.cross_size;
+  };
+  return dense(job.in) && dense(job.out) && job.divide == 1 && job.sum == 1 && job.lattice.depth_outs == 1 &&
+         job.strips == 1 && job.bands == 1;
+}
+
 bool stages_pixels(const Facts& f, const Correlation& job) {
   return job.streams && job.fold == 1 && tiles_are_whole(job.lattice) && job.groups == 1 &&
          job.in.line == job.out_channels && job.out.line == job.out_channels &&
@@ -103,8 +112,9 @@ int64_t fetched_ahead(const Facts& f, const Machine& m, const Correlation& job) 
 // them, or longer.
 bool stages_planes(const Facts& f, const Machine& m, const Correlation& job) {
   const int64_t row = job.out.cross_size, rows = job.out.lines;
-  return f.N * f.item == cache_line && job.out.direct && !job.channels_together && job.out.line == row && job.strips == 1 &&
-         tiles_are_whole(job.lattice) && f.bytes > of(numbers.machine.streamed_share, m.last_cache) &&
+  return f.N * f.item == cache_line && job.out.direct && !job.channels_together && job.out.line == row &&
+         job.strips == 1 && tiles_are_whole(job.lattice) &&
+         f.bytes > of(numbers.machine.streamed_share, m.last_cache) &&
          row * rows * f.item >= numbers.machine.least_staged_bytes;
 }
 
@@ -132,6 +142,9 @@ void walk_channels_last(const Facts& f, const Machine& m, int threads, Correlati
   job.vectors_together = !in_place                          ? vectors_packed(f, m, job)
                          : job.non_temporal || job.fold > 1 ? job.group
                                                             : vectors_taken_down(f, job, m);
+  // Hardware sees the order of larger planes by itself.
+  job.fetches_planes = job.vectors_together > 1 && packs_dense_planes(job) &&
+                       f.bytes > of(numbers.machine.fetched_planes_share, m.second_cache);
   job.units = planes_of(job) * job.strips * job.bands * job.groups;
 }
 
