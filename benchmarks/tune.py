@@ -149,7 +149,10 @@ CONVERTED = every(
     planar(1, 16, 300, 300, dtype="f2"),
     last(1, 64, 112, 112, dtype="f2"),
 )
-WIDE = every(("forward", "weight_grad"), planar(1, 8, 64, 4000), planar(1, 64, 8, 1500, kernel=5))
+WIDE = every(("forward", "weight_grad"), planar(1, 8, 64, 4000), planar(1, 64, 8, 1500, kernel=5)) + [
+    planar(1, 1, 1000, 6000, kernel=7),
+    planar(1, 1, 1000, 6000, kernel=(31, 1)),
+]
 CUT = every(BOTH, planar(1, 64, 128, 256, stride=3, kernel=9), planar(1, 1024, 14, 14, kernel=13)) + every(
     GRADIENT, planar(1, 88, 128, 256, stride=2, kernel=5), planar(1, 512, 28, 28)
 )
@@ -271,6 +274,7 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "converted_bytes": (HALVES, CONVERTED),
     "most_converted_bytes": (HALVES, CONVERTED),
     "direct_strip": ((0.25, 0.5, 2), WIDE),
+    "shared_rows_bytes": (HALVES, WIDE),
     "staged_strip": (HALVES, PACKED),
     "least_band": (HALVES, CUT),
     "least_strip": (HALVES, CUT),
@@ -300,6 +304,7 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
         (0.1, 0.5, 2, 10),
         every(BOTH, planar(16, 128, 14, 14), planar(16, 384, 14, 14, kernel=7)),
     ),
+    "widest_fetched_bytes": (HALVES, [*WIDE, *every(GRADIENT, *PLANES)]),
     "least_staged_bytes": ((0.1, 0.5, 2, 10), STAGED),
     "widest_staged_bytes": ((0.1, 0.5, 2, 10), STAGED),
     "serial_flop": ((0.1, 0.3, 3, 10), SMALL),

@@ -53,8 +53,8 @@ class ProductStrip {
     const int64_t begin = from(high + lane), end = to(low), inner_begin = from(low), inner_end = to(high + lane);
     for (int64_t v = begin; v < end; ++v) {
       const bool inner = v >= inner_begin && v < inner_end && (v + 1 < vectors_ || last_lanes_ == S::N);
-      ProductRun& run =
-          *runs++ = {tile, inner && !S::masked_fma ? nullptr : masks_ + v * masks_vector() + 1 + first, v - begin};
+      ProductRun& run = *runs++ = {tile, inner && !S::masked_fma ? nullptr : masks_ + v * masks_vector() + 1 + first,
+                                   column_ / S::N + v - begin};
       run.x += v * x_vector;
       run.g += v * S::N;
     }

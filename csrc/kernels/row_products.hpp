@@ -40,7 +40,7 @@ struct ProductTile {
 // A tile's vector: `x` and `g` are where it begins.
 struct ProductRun : ProductTile {
   const void* masks;  // for each column of taps the lanes that count; null: all
-  int64_t vector;     // of the tile, from the first that counts on
+  int64_t vector;     // of the tile's rows, from the first that counts on
 };
 
 template <class E>

@@ -15,9 +15,12 @@ bool stages_crowding_rows(const Facts& f, const LatticeView& lat) {
   return lat.max_set_taps >= numbers.fixed.staged_taps * f.p.w.kernel && rows_crowd(f);
 }
 
-int64_t widest_strip(const Correlation& job, const Facts& f, bool one_row) {
-  if (!job.out.direct) return numbers.fixed.staged_strip;
-  return one_row ? f.k.max_lines * numbers.fixed.direct_strip : numbers.fixed.direct_strip;
+// The rows that a tile shares with the next should still be there.
+int64_t widest_strip(const Correlation& job, const Facts& f) {
+  const FixedNumbers& n = numbers.fixed;
+  if (!job.out.direct) return n.staged_strip;
+  const int64_t shared_bytes = (f.p.h.kernel - 1) * f.p.h.dilate * f.item;
+  return std::clamp(n.shared_rows_bytes / std::max<int64_t>(1, shared_bytes), n.direct_strip / 8, n.direct_strip);
 }
 
 }  // namespace
@@ -29,7 +32,7 @@ Planned<Correlation> plan_planar(const Facts& f, const LatticeView& lat, const K
   Correlation job = correlation_of(f, lat, false, direct, written_in_place);
   const bool one_row = job.in.lines == 1 && job.out.lines == 1;
   const int64_t phase_outs = ceil_div(job.out.cross_size, cross_out_step(lat));
-  const int64_t widest = std::clamp<int64_t>(phase_outs, 1, widest_strip(job, f, one_row));
+  const int64_t widest = std::clamp<int64_t>(phase_outs, 1, widest_strip(job, f));
   const int64_t whole = ceil_div(widest, f.N) * f.N;
   job.pairs = direct && f.pairs;
   job.interleaved = f.joins_phases();

@@ -139,9 +139,11 @@ struct FixedNumbers {
 
   // Strips, in columns, and bands, in rows.
 
-  // Columns of a row that are taken at once where nothing is packed (ten rows of them fit 48 KiB), and where something
-  // is.
-  int64_t direct_strip = 1024, staged_strip = 256;
+  // Columns of a row that are taken at once where nothing is packed, fewer where the rows that a tile of them shares
+  // with the next would be more bytes than so (AVX2, EPYC of the third generation, one thread, float32, by 1024 columns
+  // and by 8192, ns for each output: 3x2000x4000 with 3x3 0.93 and 0.52, 1x4000x6000 0.82 and 0.54, 1x1000x6000 with
+  // 7x7 2.29 and 2.01, with 31x1 by 8192 and by 4096 1.64 and 1.37), and where something is.
+  int64_t direct_strip = 8192, shared_rows_bytes = 512 << 10, staged_strip = 256;
   // Columns of an image of one line that a unit takes, and between the first and the last tap that it may have: what is
   // copied of a row stays in a first-level cache, or near it.
   int64_t line_strip = 2048, widest_window = 8192;
@@ -209,6 +211,10 @@ struct MachineNumbers {
   // 5x5 and stride two 1332 us and 604 from memory, 800 and 401 from the cache, 128x56x56 with 3x3 231 and 152, 84 and
   // 91; pixels of 128x56x56 312 and 212, 95 and 99, of 512x56x56 998 and 972, 688 and 781).
   double fetched_share = 2;
+  // But rows as long as this hardware fetches by itself (AVX2, EPYC of the third generation, one thread, float32, with
+  // and without, ns for each output: 3x2000x3000 with 3x3 0.63 and 0.47, 1x4000x6000 0.54 and 0.49, its weight gradient
+  // 0.84 and 0.71; but 3x2048x2032 0.53 and 0.62).
+  int64_t widest_fetched_bytes = 8 << 10;
   // ... and planar memory that is brought into channel order (AVX2, EPYC of the third generation, one thread, forward,
   // without and with, us: 32x384x14x14 with 7x7 4359 and 3463, 32x768x7x7 1858 and 1809, its input gradient 2260 and
   // 1934; but 16x128x14x14 with 3x3 193 and 201).

@@ -98,11 +98,17 @@ bool stages_pixels(const Facts& f, const Correlation& job) {
          job.out_channels * f.item <= numbers.machine.widest_staged_bytes;
 }
 
+// Whether planes are so large that what follows is fetched ahead, and their rows so short that hardware does not.
+bool comes_from_afar(const Facts& f, const Machine& m) {
+  return f.bytes > of(numbers.machine.fetched_share, m.second_cache) &&
+         f.read_width() * f.item < numbers.machine.widest_fetched_bytes;
+}
+
 // Bytes of input to one vector of output, where dense planes are so large that they are fetched ahead; else 0.
 int64_t fetched_ahead(const Facts& f, const Machine& m, const Correlation& job) {
   const bool dense = job.in.line == job.in.cross_size && job.out.line == job.out.cross_size;
   const bool in_place = job.in.direct && job.out.direct && !job.channels_together;
-  if (f.bytes <= of(numbers.machine.fetched_share, m.second_cache) || !dense || !in_place) return 0;
+  if (!dense || !in_place || !comes_from_afar(f, m)) return 0;
   if (!job.out.lines || !job.out.cross_size) return 0;
   return std::max<int64_t>(1, job.in.lines / job.out.lines) *
          std::max<int64_t>(1, job.in.cross_size / job.out.cross_size) * f.N * f.item;
@@ -177,8 +183,7 @@ void walk_converted_pixels(const Facts& f, const Machine& m, int threads, Correl
 
 void walk_planar(const Facts& f, const Machine& m, int, WeightGradient& job) {
   const bool dense = job.x.line == job.x.cross_size && job.g.line == job.g.cross_size;
-  job.fetches = f.bytes > of(numbers.machine.fetched_share, m.second_cache) && dense &&
-                job.lattice.line_phase_count == 1 && !job.channels_together;
+  job.fetches = comes_from_afar(f, m) && dense && job.lattice.line_phase_count == 1 && !job.channels_together;
 }
 
 void walk_channels_last(const Facts& f, const Machine& m, int, WeightGradient& job) {
