@@ -88,14 +88,20 @@ double columns_met(const Facts& f) {
 
 double far(const Facts& f) { return f.bytes > numbers.fixed.uncached_bytes ? 2 : 1; }
 
+// How often an element of planes is moved that are brought into channel order: where these lie in one place of a
+// first-level cache, row by row first.
+double moves(const Array& planes) {
+  return planes.strides[1] * item_bytes(planes.dtype) % numbers.fixed.way_bytes == 0 ? 2 : 1;
+}
+
 // Elements of planar memory that are brought into channel order, whole rows of what is read, and back. One element for
 // all channels is no plane; rows of channels that feed several are copied beside one another first.
 double planar_elements(const Facts& f) {
   double count = 0;
-  const double copies = !f.gradient && f.p.multiplier > 1 ? 2 : 1;
+  const double copies = !f.gradient && f.p.multiplier > 1 ? 2 : moves(f.read);
   if (!f.channels_closest && f.read.strides[1] != 0)
     count += copies * elements_of(f, !f.gradient) * static_cast<double>(f.read_width()) / columns_met(f) * repeats(f);
-  if (!f.written_closest && f.written.strides[1] != 0) count += elements_of(f, f.gradient);
+  if (!f.written_closest && f.written.strides[1] != 0) count += moves(f.written) * elements_of(f, f.gradient);
   return count;
 }
 

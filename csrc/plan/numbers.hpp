@@ -56,7 +56,7 @@ struct FixedNumbers {
   // machine, by columns and by channels, us: 96x134x134 with 9x9 forward 1732 and 1358, 2x192x102x102 with 7x7 input
   // gradient 3894 and 2816, 16x24x28x28 with 7x7 and multiplier 2 input gradient 506 and 321; EPYC of the third
   // generation, input gradients of 8x240x7x7 with 3x3 109 and 67, of 2x144x53x53 with 5x5 520 and 349).
-  double pairs_cost = 1.4, interleaved_cost = 1.8;
+  double pairs_cost = 1.4, interleaved_cost = 1.65;
   // Times the multiply-adds of use that the kernels for lines take with lanes along the channels; tiles take them once
   // (the same machine, us, by lines and by tiles: 16x256 channels of 15 columns with 7 taps 48 and 17, 8x64x674 with 4
   // 108 and 81, 16x1024x56 with 3 293 and 191, 768x158 with 9 48 and 35).
