@@ -98,7 +98,7 @@ double moves(const Array& planes) {
 // all channels is no plane; rows of channels that feed several are copied beside one another first.
 double planar_elements(const Facts& f) {
   double count = 0;
-  const double copies = !f.gradient && f.p.multiplier > 1 ? 2 : moves(f.read);
+  const double copies = f.p.pass == Pass::forward && f.p.multiplier > 1 ? 2 : moves(f.read);
   if (!f.channels_closest && f.read.strides[1] != 0)
     count += copies * elements_of(f, !f.gradient) * static_cast<double>(f.read_width()) / columns_met(f) * repeats(f);
   if (!f.written_closest && f.written.strides[1] != 0) count += moves(f.written) * elements_of(f, f.gradient);
