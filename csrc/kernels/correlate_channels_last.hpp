@@ -135,19 +135,20 @@ class CorrelateChannelsLast {
     const Step *const x_offset = rows.x_offset + taps.begin, *const w_offset = slab.rows.w_offset + taps.begin;
     const int64_t vector = vectors.begin - slab.group.vectors.begin, ahead = vectors.begin - slab.vectors.begin;
     PixelSums<S> tile;
-    tile.x_vector = in_.vector_size();
-    tile.y_vector = out_.vector_size();
-    tile.x = slab.x + (spread_ ? -slab.vectors.begin : ahead) * tile.x_vector + (u.begin - rows.u.begin) * in_.row() +
-             (taps.empty() ? 0 : x_offset[0]);
+    constexpr Step item = sizeof(E);
+    tile.x_vector = in_.vector_size() * item;
+    tile.y_vector = out_.vector_size() * item;
+    tile.x = slab.x + (spread_ ? -slab.vectors.begin : ahead) * in_.vector_size() +
+             (u.begin - rows.u.begin) * in_.row() + (taps.empty() ? 0 : x_offset[0]);
     if (spread_) tile.spread = spread_ + vectors.begin;
     tile.x_line = lat_.line_in_step * in_.line();
     tile.x_row = in_.row();
     tile.w = slab.group.weights + vector * slab.group.vector_size;
-    tile.w_vector = slab.group.vector_size;
+    tile.w_vector = slab.group.vector_size * item;
     tile.bias = slab.group.bias + vector * S::N;
     tile.y = slab.y.at(phase.out0 + u.begin * phase.out_step,
                        columns.phase->out0 + columns.t.begin * columns.phase->out_step) +
-             ahead * tile.y_vector;
+             ahead * out_.vector_size();
     tile.y_line = columns.phase->out_step * slab.y.line;
     tile.y_row = phase.out_step * slab.y.row;
     tile.rows = u.size();
@@ -204,7 +205,8 @@ class CorrelateChannelsLast {
     if (job_.non_temporal) {
       const Step bytes = lines * columns * S::N * Step{sizeof(E)};
       for (int64_t i = 0; i < rows; ++i)
-        f.spans[f.span_count++] = {.at = tile.x + (ahead - i * job_.in.cross), .bytes = bytes, .is_near = true};
+        f.spans[f.span_count++] = {
+            .at = reinterpret_cast<const char*>(tile.x + (ahead - i * job_.in.cross)), .bytes = bytes, .is_near = true};
       return;
     }
     for (int64_t i = 0; i < rows; ++i)
@@ -213,29 +215,27 @@ class CorrelateChannelsLast {
 
   // Where the planes lie that are packed after some vectors of channels; every tile fetches a share of them for each of
   // its rows.
-  void fetch_after(int64_t image, const Strip& strip, Range group, Range vectors) {
-    const bool next_image = vectors.end == group.end;
+  DEPTHWISE_NOINLINE void fetch_after(int64_t image, const Strip& strip, Range group, Range vectors) {
     next_planes_ = 0;
-    if (next_image && image + 1 == job_.batch) return;
-    const Range next{next_image ? group.begin : vectors.end,
-                     at_most(next_image ? group.begin + vectors.size() : vectors.end + vectors.size(), group.end)};
-    const int64_t shares = at_least(1, strip.tiles * job_.out.cross_size * vectors.size());
-    const auto add = [&](const depthwise::Side& side) {
-      Step item = 0;
-      with_type(side.dtype, [&](auto type) { item = sizeof(typename decltype(type)::type); });
-      const Step first = (image + next_image) * side.batch + next.begin * S::N * side.channel;
-      planes_ahead_[next_planes_++] = {.at = static_cast<const char*>(side.data) + first * item,
-                                       .bytes = divide_up(next.size() * S::N * side.channel * item, shares),
+    if (vectors.end == group.end) {
+      if (++image == job_.batch) return;
+      vectors = {group.begin, group.begin + vectors.size()};
+    } else {
+      vectors = {vectors.end, vectors.end + vectors.size()};
+    }
+    const Step channels = (at_most(vectors.end, group.end) - vectors.begin) * S::N;
+    const Step shares = at_least(1, strip.tiles * job_.out.cross_size * vectors.size());
+    for (const depthwise::Side* side : {&job_.in, &job_.out}) {
+      const E* at = static_cast<const E*>(side->data) + image * side->batch + vectors.begin * S::N * side->channel;
+      planes_ahead_[next_planes_++] = {.at = reinterpret_cast<const char*>(at),
+                                       .bytes = divide_up(channels * side->channel * Step{sizeof(E)}, shares),
                                        .is_near = false};
-    };
-    add(job_.in);
-    add(job_.out);
+    }
   }
   void fetch_planes(PixelSums<S>& tile, int64_t vectors) {
     for (int64_t i = 0; i < next_planes_; ++i) {
       tile.fetched.spans[i] = planes_ahead_[i];
-      planes_ahead_[i].at =
-          static_cast<const char*>(planes_ahead_[i].at) + tile.rows * vectors * planes_ahead_[i].bytes;
+      planes_ahead_[i].at += tile.rows * vectors * planes_ahead_[i].bytes;
     }
     tile.fetched.span_count = next_planes_;
   }
@@ -281,9 +281,9 @@ class CorrelateChannelsLast {
       if (tile.spread)
         tile.spread += count;
       else
-        tile.x += count * tile.x_vector;
-      tile.y += count * tile.y_vector;
-      tile.w += count * tile.w_vector;
+        tile.x = moved(tile.x, count * tile.x_vector);
+      tile.y = const_cast<E*>(moved(tile.y, count * tile.y_vector));
+      tile.w = moved(tile.w, count * tile.w_vector);
       tile.bias += count * S::N;
     };
     const int64_t lanes = whole < vectors.size() ? lanes_in<S>(vectors.end - 1, job_.out_channels) : S::N;

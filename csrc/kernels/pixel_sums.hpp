@@ -42,11 +42,11 @@ struct Fetched {
   // prefetching (3x3 on 32x112x112: 0.50 of the limit without, 0.57 with, over nine large layers).
   Step x_ahead[4], places = 0, y_ahead;
   bool next_row = false;  // not where both lie in the cache already
-  // Where what comes next lies in one piece it is fetched in that order instead, so many bytes of each span for each
-  // vector of each row: then the hardware's prefetching joins in.
+  // Where what comes next lies in one piece it is fetched in that order instead: then the hardware's prefetching joins
+  // in.
   struct Span {
-    const void* at;
-    Step bytes;
+    const char* at;
+    Step bytes;    // ... of it for each vector of each row
     bool is_near;  // into the first-level cache, or the second, which has room for more
   };
   Span spans[2];
@@ -89,7 +89,7 @@ struct PixelSums {
   E* y;
   Step x_line, y_line;  // elements from column to column
   Step x_row, y_row, rows;
-  Step x_vector, y_vector, w_vector, vectors;  // elements from vector to vector of channels, and how many there are
+  Step x_vector, y_vector, w_vector, vectors;  // bytes from vector to vector of channels, and how many there are
   const Run* runs = nullptr;
   const Runs *alike = nullptr, *alike_end = nullptr;
   int64_t lanes = S::N;               // to store, where a vector is not whole
@@ -174,31 +174,41 @@ DEPTHWISE_INLINE void fetch_lines(const E* at, Step line) {
   for (int t = 0; t < T; ++t, at += line) __builtin_prefetch(at, write);
 }
 
-// For the vectors of a line of the cache, of which this is the first.
+// The next piece of each span, for the vectors of a line of the cache.
+template <class S>
+DEPTHWISE_NOINLINE void fetch_spans(Fetched<typename S::E>& f) {
+  for (auto* span = f.spans; span < f.spans + f.span_count; ++span) {
+    const Step bytes = vectors_of_line<S> * span->bytes;
+    if (span->is_near) {
+      fetch_span(span->at, bytes, 0, false);
+    } else {
+      for (Step i = 0; i < bytes; i += 64) __builtin_prefetch(span->at + i, 0, 2);
+    }
+    span->at += bytes;
+  }
+}
+
+// For the vectors of a line of the cache, of which these are the first one's columns.
 template <class S, int T>
-DEPTHWISE_NOINLINE void fetch(const PixelSums<S>& tile, const typename S::E* x, const typename S::E* y, Step row,
-                              Step vector) {
-  const auto& f = tile.fetched;
+DEPTHWISE_NOINLINE void fetch(PixelSums<S>& tile, const typename S::E* x, const typename S::E* y) {
+  auto& f = tile.fetched;
   if (f.next_row) {
     for (Step place = 0; place < f.places; ++place) fetch_lines<T, 0>(x + f.x_ahead[place], tile.x_line);
     fetch_lines<T, 1>(y + f.y_ahead, tile.y_line);
   }
-  for (const auto* span = f.spans; span < f.spans + f.span_count; ++span) {
-    const char* at = static_cast<const char*>(span->at) + (row * tile.vectors + vector) * span->bytes;
-    const Step bytes = vectors_of_line<S> * span->bytes;
-    if (span->is_near) {
-      fetch_span(at, bytes, 0, false);
-    } else {
-      for (Step i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
-    }
-  }
+  if (f.span_count) fetch_spans<S>(f);
   asm volatile("");  // GCC takes a function that but fetches for one that does nothing
+}
+
+template <class E>
+DEPTHWISE_INLINE const E* moved(const E* at, Step bytes) {
+  return reinterpret_cast<const E*>(reinterpret_cast<const char*>(at) + bytes);
 }
 
 // Every row and vector of a tile, P vectors at once, whose runs add(sum, x, w, lanes) adds. Steps stay in registers
 // meanwhile.
 template <class S, Reads R, int P, int T, class Add>
-DEPTHWISE_INLINE void sum_pixels(const PixelSums<S>& tile, const Add& add) {
+DEPTHWISE_INLINE void sum_pixels(PixelSums<S>& tile, const Add& add) {
   using E = typename S::E;
   const EvenPlaces columns(tile.y_line * Step{sizeof(E)});
   typename S::M lanes = {};
@@ -208,7 +218,7 @@ DEPTHWISE_INLINE void sum_pixels(const PixelSums<S>& tile, const Add& add) {
     const E *x = tile.x + row * tile.x_row, *w = tile.w, *bias = tile.bias;
     E* y = tile.y + row * tile.y_row;
     for (Step vector = 0; vector < tile.vectors; vector += P) {
-      if (fetches && vector % vectors_of_line<S> == 0) fetch<S, T>(tile, x, y, row, vector);
+      if (fetches && vector % vectors_of_line<S> == 0) fetch<S, T>(tile, x, y);
       typename S::V sum[P][T];
 #pragma GCC unroll 2
       for (int p = 0; p < P; ++p) {
@@ -230,22 +240,22 @@ DEPTHWISE_INLINE void sum_pixels(const PixelSums<S>& tile, const Add& add) {
           else
             S::store(column + p * S::N, sum[p][t]);
       }
-      if constexpr (R != Reads::spread) x += P * tile.x_vector;
-      w += P * tile.w_vector;
+      if constexpr (R != Reads::spread) x = moved(x, P * tile.x_vector);
+      w = moved(w, P * tile.w_vector);
       bias += P * S::N;
-      y += P * tile.y_vector;
+      y = const_cast<E*>(moved(y, P * tile.y_vector));
     }
   }
 }
 
 // All runs are alike: which they are is asked once for all.
 template <class S, Clipped C, int P, int T, int A>
-DEPTHWISE_NOINLINE void run_alike(const PixelSums<S>& tile) {
+DEPTHWISE_NOINLINE void run_alike(PixelSums<S>& tile) {
   constexpr Step item = sizeof(typename S::E);
   const Runs alike = *tile.alike;
   const Run *const first = tile.runs, *const end = first + alike.count;
   const EvenPlaces columns(tile.x_line * item), weights(alike.w_tap);
-  const Step w_vector = tile.w_vector * item;
+  const Step w_vector = tile.w_vector;
   sum_pixels<S, Reads::whole, P, T>(
       tile, [&](auto& sum, uintptr_t x, uintptr_t w, const typename S::M& lanes) __attribute__((always_inline)) {
         add_runs<S, Reads::whole, C, P, T, A>(sum, first, end, alike.live, columns, weights, w_vector, lanes, x, w);
@@ -253,10 +263,10 @@ DEPTHWISE_NOINLINE void run_alike(const PixelSums<S>& tile) {
 }
 
 template <class S, Reads R, int P, int T>
-DEPTHWISE_NOINLINE void run_unlike(const PixelSums<S>& tile) {
+DEPTHWISE_NOINLINE void run_unlike(PixelSums<S>& tile) {
   constexpr Step item = sizeof(typename S::E);
   const EvenPlaces columns(tile.x_line * item);
-  const Step w_vector = tile.w_vector * item;
+  const Step w_vector = tile.w_vector;
   sum_pixels<S, R, P, T>(tile, [&](auto& sum, uintptr_t x, uintptr_t w,
                                    const typename S::M& lanes) __attribute__((always_inline)) {
     const Run* run = tile.runs;
@@ -276,7 +286,7 @@ DEPTHWISE_NOINLINE void run_unlike(const PixelSums<S>& tile) {
 }
 
 template <class S, int P, int T>
-inline void run_pixels(const PixelSums<S>& tile) {
+inline void run_pixels(PixelSums<S>& tile) {
   if (tile.alike_end - tile.alike != 1) return run_unlike<S, Reads::whole, P, T>(tile);
   with_number<most_taps_at_once<S, P>>(tile.alike->taps, [&](auto taps) {
     constexpr int A = decltype(taps)::value;
@@ -290,7 +300,7 @@ inline void run_pixels(const PixelSums<S>& tile) {
 }
 
 template <class S, Reads R, int P = 1>
-inline void run_pixels(int64_t columns, const PixelSums<S>& tile) {
+inline void run_pixels(int64_t columns, PixelSums<S>& tile) {
   with_number<columns_at_once<R, P>>(columns, [&](auto T) {
     if constexpr (R == Reads::whole)
       run_pixels<S, P, decltype(T)::value>(tile);

@@ -237,7 +237,7 @@ class WeightGradPlanar {
     const int64_t together = job_.x.direct ? 1 : bands.size();
     for (int64_t band = bands.begin; band < bands.end; band += together) run_strips(o, n, {band, band + together});
   }
-  void run_strips(int64_t o, int64_t n, Range bands) {
+  DEPTHWISE_NOINLINE void run_strips(int64_t o, int64_t n, Range bands) {
     const Step x = job_.x.plane(n) + o / job_.divide * job_.x.channel, g = job_.g.plane(n) + o * job_.g.channel;
     for (int64_t j0 = 0; j0 < job_.g.cross_size; j0 += job_.strip) {
       strip_.enter(j0, at_most(job_.g.cross_size, j0 + job_.strip));

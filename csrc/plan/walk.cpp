@@ -83,10 +83,10 @@ int64_t vectors_of_unit(const Facts& f, const Correlation& job, int threads) {
   return std::max<int64_t>(1, ceil_div(vectors, wanted));
 }
 
-// Whether a unit packs whole planes, which follow one another without a gap.
-bool packs_dense_planes(const Correlation& job) {
-  const auto dense = [](const Side& s) {
-    return !s.direct && s.line == 1 && s.cross == s.lines && s.channel == s.cross * s.cross_size;
+// Whether a unit packs whole planes of the sums' type, which follow one another without a gap.
+bool packs_dense_planes(const Facts& f, const Correlation& job) {
+  const auto dense = [&](const Side& s) {
+    return !s.direct && s.dtype == f.sums && s.line == 1 && s.cross == s.lines && s.channel == s.cross * s.cross_size;
   };
   return dense(job.in) && dense(job.out) && job.divide == 1 && job.sum == 1 && job.lattice.depth_outs == 1 &&
          job.strips == 1 && job.bands == 1;
@@ -149,7 +149,7 @@ void walk_channels_last(const Facts& f, const Machine& m, int threads, Correlati
                          : job.non_temporal || job.fold > 1 ? job.group
                                                             : vectors_taken_down(f, job, m);
   // Hardware sees the order of larger planes by itself.
-  job.fetches_planes = job.vectors_together > 1 && packs_dense_planes(job) &&
+  job.fetches_planes = job.vectors_together > 1 && packs_dense_planes(f, job) &&
                        f.bytes > of(numbers.machine.fetched_planes_share, m.second_cache);
   job.units = planes_of(job) * job.strips * job.bands * job.groups;
 }
