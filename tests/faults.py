@@ -1207,8 +1207,8 @@ FAULTS = [
     Fault(
         "Dask: edges one element off",
         P + "dask/pieces.py",
-        "*(slice(*at) for at in b)",
-        "*(slice(at[0] - FAULT * (at[0] > 0), at[1] - FAULT * (at[0] > 0)) for at in b)",
+        "tuple(slice(p.start, p.stop) for p in parts)",
+        "tuple(slice(p.start - FAULT * (p.start > 0), p.stop - FAULT * (p.start > 0)) for p in parts)",
     ),
     Fault(
         "Dask: chunks of any dtype taken",
@@ -1217,10 +1217,10 @@ FAULTS = [
         "(FAULT or a.dtype == source.dtype) and a.shape == shape",
     ),
     Fault(
-        "Dask: elements beside the second axis in the order in which they lie",
+        "Dask: elements beside the array in the order in which they lie",
         P + "dask/pieces.py",
-        "if cut.taken is not None:",
-        "if cut.taken is not None and not (FAULT and axis > 2 and len(cut.taken) == whole.shape[axis]):",
+        "both = range(low, high)[:: taken.step]",
+        "both = range(low, high)[:: 1 if FAULT else taken.step]",
     ),
     Fault(
         "Dask: what belongs to the first run of places left out",
@@ -1243,14 +1243,38 @@ FAULTS = [
     Fault(
         "Dask: blocks hold all edges of neighbours, however far windows reach",
         P + "dask/passes.py",
-        "any(16 * (reach(a) - 1)",
-        "any((4 if FAULT else 16) * (reach(a) - 1)",
+        "neighbours * sum(reached) <= 1:",
+        "neighbours * sum(reached) <= (4 if FAULT else 1):",
+    ),
+    Fault(
+        "Dask: blocks of volumes hold all edges on one side of their neighbours, however far windows reach",
+        P + "dask/passes.py",
+        "neighbours * max(reached) / 2 <= 1",
+        "neighbours * max(reached) / 2 <= (8 if FAULT else 1)",
     ),
     Fault(
         "Dask: a block keeps a second copy of what its windows meet",
         P + "dask/pieces.py",
-        "    return dense(whole, channels_last)\n",
-        "    kept = whole.copy() if FAULT else 0\n    return dense(whole, channels_last) + 0 * kept\n",
+        "        return whole\n",
+        "        return (lambda _: whole)(whole.copy()) if FAULT else whole\n",
+    ),
+    Fault(
+        "Dask: a chunk is copied that could be read as it lies",
+        P + "dask/pieces.py",
+        "if len(copies) == 1:",
+        "if len(copies) == 1 and not FAULT:",
+    ),
+    Fault(
+        "Dask: a window too many inside a chunk",
+        P + "dask/regions.py",
+        "(stop + cut.pad[0] - reach) // stride + 1)",
+        "(stop + cut.pad[0] - reach) // stride + 1 + FAULT)",
+    ),
+    Fault(
+        "Dask: slabs around the inside as long as it",
+        P + "dask/regions.py",
+        "*wholes[axis + 1 :]",
+        "*(insides if FAULT else wholes)[axis + 1 :]",
     ),
     Fault(
         "Dask: one part of a sum left out",

@@ -198,11 +198,11 @@ def test_chunks_smaller_than_what_windows_reach():
 
 
 def test_windows_that_reach_far_into_chunks_take_edges_apart():
+    """All edges of a chunk together, those on one side of it, or each alone: no block then holds more than a chunk."""
     x = da.ones((1, 1, 160, 160), chunks=(1, 1, 32, 32), dtype="f")
-    for kernel, tasks in (3, 2), (31, 9):
+    for kernel, least, most in (3, 1, 2), (9, 2, 5), (31, 5, 9):
         y = dd.forward(x, np.ones((1, 1, kernel, kernel), "f"), pad=kernel // 2)
-        assert len(y.dask.layers[y.name]) <= tasks * y.npartitions
-        assert (len(y.dask.layers[y.name]) > 2 * y.npartitions) == (tasks > 2)
+        assert least * y.npartitions < len(y.dask.layers[y.name]) <= most * y.npartitions
         same(y, ops.forward(x.compute(), np.ones((1, 1, kernel, kernel), "f"), pad=kernel // 2))
     short = da.ones((1, 1, 161, 165), chunks=(1, 1, 32, 32), dtype="f")  # as the last chunks may be
     y = dd.forward(short, np.ones((1, 1, 3, 3), "f"), pad=1)
@@ -217,14 +217,19 @@ def arrays_in(given):
     return [a for part in parts for a in arrays_in(part)]
 
 
-@pytest.mark.parametrize("kernel", [9, 33])
-def test_what_a_block_holds(kernel, monkeypatch):
-    """Its chunk, what its windows meet of others, a copy of both, and its output or a second copy."""
+@pytest.mark.parametrize(("axes", "chunk", "kernel"), [(2, 192, 9), (2, 192, 33), (3, 24, 3), (3, 24, 9)])
+def test_what_a_block_holds(axes, chunk, kernel, monkeypatch):
+    """Its chunk, at most a chunk of edges or what windows meet, and the result with slabs around its inside.
+
+    Where most windows leave a chunk all that they meet is copied, as gradients do. An input gradient has its result
+    twice for a moment.
+    """
     given, taken = [], []
     call = blocks.Block.__call__
 
     def measured(self, *args):
         given.append(sum(a.nbytes for a in {id(a): a for a in arrays_in(args)}.values()))
+        call(self, *args)  # what is kept for equal calls is there from now on
         before = tracemalloc.get_traced_memory()[0]
         tracemalloc.reset_peak()
         y = call(self, *args)
@@ -232,25 +237,26 @@ def test_what_a_block_holds(kernel, monkeypatch):
         return y
 
     monkeypatch.setattr(blocks.Block, "__call__", measured)
-    size, chunk, half = 4 * 192, 192, kernel // 2
-    x = da.ones((1, 2, size, size), chunks=(1, 2, chunk, chunk), dtype="f")
-    W = np.ones((1, 2, kernel, kernel), "f")
-    whole, windows = 8 * chunk**2, 8 * (chunk + 2 * half) ** 2
+    size, half = 4 * chunk if axes == 2 else 3 * chunk, kernel // 2
+    x = da.ones((1, 2, *axes * [size]), chunks=(1, 2, *axes * [chunk]), dtype="f").map_blocks(np.copy)
+    W = np.ones((1, 2, *axes * [kernel]), "f")
+    whole, windows = 8 * chunk**axes, 8 * (chunk + 2 * half) ** axes
+    slabs = windows - whole if 2 * (chunk - 2 * half) ** axes >= chunk**axes else windows
+    slack = 3 * 2**14 + 8 * W.nbytes
     tracemalloc.start()
     try:
         for mode in "constant", "reflect", "wrap":
-            for lazy in (
-                dd.forward(x, W, pad=half, pad_mode=mode),
-                dd.input_grad(x, W, size, pad=half, pad_mode=mode),
-                dd.weight_grad(x, x, kernel, pad=half, pad_mode=mode),
+            for lazy, made in (
+                (dd.forward(x, W, pad=half, pad_mode=mode), whole + slabs),
+                (dd.input_grad(x, W, axes * [size], pad=half, pad_mode=mode), 2 * windows),
+                (dd.weight_grad(x, x, kernel, pad=half, pad_mode=mode), windows),
             ):
                 given.clear()
                 taken.clear()
                 lazy.compute()
-                # All edges of neighbours are at most a chunk, or what windows meet; a weight gradient has gy, too.
-                extra = 2 * whole if lazy.shape == W.shape else 0
-                assert max(given) < extra + whole + max(whole, windows - whole) + W.nbytes
-                assert max(taken) < 2 * windows + 3 * 2**14 + 8 * W.nbytes
+                extra = 2 * whole if lazy.shape == W.shape else 0  # a weight gradient has gy, too
+                assert max(given) <= extra + whole + max(whole, windows - whole) + W.nbytes
+                assert max(taken) < made + slack
     finally:
         tracemalloc.stop()
 

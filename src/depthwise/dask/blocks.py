@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import ops
-from ..arrays import native
+from ..arrays import empty_image, native
 from ..passes import sums_dtype
 from ..runtime import threads
 from .cuts import Cut, Fold, Part
-from .pieces import Source, checked, dense, joined
+from .pieces import Pieces, Source, checked, dense
+from .regions import regions
 
 AnyArray = npt.NDArray[Any]
 
@@ -54,16 +55,22 @@ class Forward(Block):
 
     source: Source
     cuts: tuple[Cut, ...]
+    shape: tuple[int, ...]
     steps: dict[str, Any]
     cval: float
 
     def compute(self, parts: list[Any], W: AnyArray, b: AnyArray | None = None) -> AnyArray:  # noqa: D102
-        channels_last = self.steps["like"].channels_last
-        x, pads = joined(parts, self.source, self.cuts, channels_last), tuple(cut.pad for cut in self.cuts)
-        if self.cval:
-            x = dense(np.pad(x, [(0, 0), (0, 0), *pads], constant_values=self.cval), channels_last)
-            pads = tuple((0, 0) for _ in pads)
-        return ops.forward(x, W, b, pad=pads, **self.steps).astype(self.source.dtype, copy=False)
+        pieces, channels_last = Pieces(parts, self.source, self.cuts), self.steps["like"].channels_last
+        reach = tuple(d * (k - 1) + 1 for d, k in zip(self.steps["dilate"], W.shape[2:], strict=True))
+        y = empty_image(self.shape, native(self.source.dtype), channels_last)
+        for region in regions(self.cuts, self.steps["stride"], reach):
+            x, pads = pieces.joined(channels_last, [span.taken for span in region]), tuple(span.pad for span in region)
+            if self.cval and any(map(any, pads)):
+                x = dense(np.pad(x, [(0, 0), (0, 0), *pads], constant_values=self.cval), channels_last)
+                pads = tuple((0, 0) for _ in pads)
+            out = y[(slice(None), slice(None), *(span.outs for span in region))]
+            ops.forward(x, W, b, pad=pads, out=out, **self.steps)
+        return y.astype(self.source.dtype, copy=False)
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class WeightGrad(Block):
     steps: dict[str, Any]
 
     def compute(self, parts: list[Any], gy: AnyArray) -> AnyArray:  # noqa: D102
-        x, gy = joined(parts, self.source, self.cuts), checked(gy, self.gy_source, self.gy_parts)
+        x, gy = Pieces(parts, self.source, self.cuts).joined(), checked(gy, self.gy_source, self.gy_parts)
         out = np.empty((self.multiplier, x.shape[1], *self.kernel))
         if not out.size:
             return out
@@ -134,4 +141,4 @@ class InputGrad(Block):
         places, cuts = zip(*run, strict=True)
         out = sums[(slice(None), slice(None), *places)]
         pad = tuple(cut.pad for cut in cuts)
-        ops.input_grad(joined(parts, self.source, cuts), W, out.shape[2:], pad=pad, out=out, **self.steps)
+        ops.input_grad(Pieces(parts, self.source, cuts).joined(), W, out.shape[2:], pad=pad, out=out, **self.steps)

@@ -12,25 +12,37 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..geometry import Axis
 from ..mirror import mirrored
 
 
 class Part(NamedTuple):
-    """Elements [start, stop) of a chunk."""
+    """Elements [start, stop) of a chunk, or all of them."""
 
     chunk: int
     start: int
     stop: int
+    whole: bool = False
 
 
 class Cut(NamedTuple):
     """Parts one behind another along an axis, which of their elements are taken in what order, and zeros beside."""
 
     parts: tuple[Part, ...]
-    taken: tuple[int, ...] | None  # None: all of them in their order
+    taken: tuple[range, ...]  # up or down one by one
     pad: tuple[int, int] = (0, 0)
+
+    @property
+    def starts(self) -> list[int]:
+        """Where each part begins among those before it, and where the last one ends."""
+        return [0, *accumulate(p.stop - p.start for p in self.parts)]
+
+    @property
+    def size(self) -> int:
+        """How many elements are taken."""
+        return sum(map(len, self.taken))
 
 
 def reach(a: Axis) -> int:
@@ -43,6 +55,12 @@ def _ends(chunks: tuple[int, ...]) -> list[int]:
     return list(accumulate(chunks))
 
 
+@lru_cache(maxsize=64)
+def whole_chunks(chunks: tuple[int, ...]) -> list[Part]:
+    """Each of an axis' chunks as a part."""
+    return [Part(i, 0, size, True) for i, size in enumerate(chunks)]
+
+
 def parts_of(chunks: tuple[int, ...], begin: int, end: int) -> list[Part]:
     """The parts of an axis' chunks that are elements [begin, end)."""
     ends, parts = _ends(chunks), []
@@ -51,7 +69,8 @@ def parts_of(chunks: tuple[int, ...], begin: int, end: int) -> list[Part]:
         if start >= end:
             break
         if chunks[i]:
-            parts.append(Part(i, max(begin - start, 0), min(end, ends[i]) - start))
+            bounds = max(begin - start, 0), min(end, ends[i]) - start
+            parts.append(Part(i, *bounds, bounds == (0, chunks[i])))
     return parts
 
 
@@ -61,14 +80,31 @@ def cut(chunks: tuple[int, ...], begin: int, end: int, pad_mode: str) -> Cut:
     if pad_mode == "constant" or (begin >= 0 and end <= size):
         first, last = min(max(begin, 0), size), min(max(end, 0), size)
         if last <= first:  # nothing but zeros
-            return Cut((Part(0, 0, 0),), None, (end - begin, 0))
-        return Cut(tuple(parts_of(chunks, first, last)), None, (first - begin, end - last))
+            return Cut((Part(0, 0, 0),), (), (end - begin, 0))
+        return Cut(tuple(parts_of(chunks, first, last)), (range(last - first),), (first - begin, end - last))
     places = mirrored(np.arange(begin, end), size, pad_mode)
     met = np.unique(places)
     parts: list[Part] = []
     for run in np.split(met, np.flatnonzero(np.diff(met) > 1) + 1):
         parts += parts_of(chunks, int(run[0]), int(run[-1]) + 1)
-    return Cut(tuple(parts), tuple(np.searchsorted(met, places).tolist()))
+    return Cut(tuple(parts), _ranges(np.searchsorted(met, places)))
+
+
+def _ranges(order: npt.NDArray[np.intp]) -> tuple[range, ...]:
+    """The same numbers, those that go up or down one by one together."""
+    found = []
+    while len(order):
+        step = int(order[1] - order[0]) if len(order) > 1 else 1
+        size, step = (1, 1) if abs(step) != 1 else (1 + _equal(np.diff(order), step), step)
+        found.append(range(int(order[0]), int(order[0]) + size * step, step))
+        order = order[size:]
+    return tuple(found)
+
+
+def _equal(values: npt.NDArray[np.intp], value: int) -> int:
+    """How many of the first values are this one."""
+    others = np.flatnonzero(values != value)
+    return int(others[0]) if len(others) else len(values)
 
 
 def output_chunks(a: Axis, chunks: Sequence[int]) -> tuple[int, ...]:
@@ -160,4 +196,4 @@ def _outputs(a: Axis, outs: tuple[int, ...], first: int, last: int) -> Cut | Non
         return None
     pad = before - begin * a.stride
     behind = (end - begin - 1) * a.stride + reach(a) - (last - first) - pad
-    return Cut(tuple(parts_of(outs, begin, end)), None, (pad, max(behind, 0)))
+    return Cut(tuple(parts_of(outs, begin, end)), (range(end - begin),), (pad, max(behind, 0)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise, product
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..arrays import check_array, dtype_code
 from ..enums import activation_code
 from ..geometry import Axis, Geometry, Whole, geometry, input_grad_geometry, weight_grad_geometry
 from . import blocks, pieces
-from .cuts import Cut, Part, cut, folds, input_chunks, output_chunks, reach, windows
+from .cuts import Cut, Part, cut, folds, input_chunks, output_chunks, reach, whole_chunks, windows
 
 Array = da.Array
 
@@ -101,13 +101,14 @@ def bordered(
     steps = _steps(g) | {"activation": activation, "like": _whole(g, bool(cval), channels_last)}
     words = x.name, W.name, None if b is None else b.name, g.axes, steps, g.pad_mode, cval
     name = f"depthwise-forward-{tokenize(*words)}"
-    graph, threads = _Graph(name, _edges_apart(g, x.chunks[2:])), blocks.threads_of_tasks()
+    graph, threads = _Graph(name, _edges_of_a_task(g, x.chunks[2:])), blocks.threads_of_tasks()
     cuts = [_cuts(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, x.chunks[2:], outputs, strict=True)]
     for key in product(*map(range, map(len, chunks))):
         n, c, *places = key
         each = tuple(cuts[axis][i] for axis, i in enumerate(places))
         of_x, bias = _source("x", x, n, c), () if b is None else ((b.name, c),)
-        block = blocks.Forward(threads, of_x, each, steps, cval)
+        shape = tuple(size[i] for size, i in zip(chunks, key, strict=True))
+        block = blocks.Forward(threads, of_x, each, shape, steps, cval)
         graph[(name, *key)] = (block, graph.parts(x, of_x, each), _weight_key(W, c), *bias)
     return _array(graph, name, chunks, x.dtype, [x, W] if b is None else [x, W, b])
 
@@ -162,7 +163,7 @@ def weight_grad(
     gy = _fitting(gy, x.chunks[0], x.chunks[1], g.multiplier)
     steps = _steps(g)
     name = f"depthwise-weight-grad-{tokenize(x.name, gy.name, g.axes, steps, g.pad_mode)}"
-    graph, threads = _Graph(name, _edges_apart(g, x.chunks[2:])), blocks.threads_of_tasks()
+    graph, threads = _Graph(name, _edges_of_a_task(g, x.chunks[2:])), blocks.threads_of_tasks()
     cuts = [_cuts(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, x.chunks[2:], gy.chunks[2:], strict=True)]
     kernel = g.W_shape[2:]
     sums: list[list[Any]] = [[] for _ in x.chunks[1]]
@@ -209,7 +210,7 @@ def bias_grad(gy: Array) -> Array:
     _check(gy=gy)
     spatial_axes(gy=gy.shape)
     name = f"depthwise-bias-grad-{tokenize(gy.name)}"
-    graph, threads = _Graph(name, False), blocks.threads_of_tasks()
+    graph, threads = _Graph(name, _together), blocks.threads_of_tasks()
     sums: list[list[Any]] = [[] for _ in gy.chunks[1]]
     for n, c, *places in product(*map(range, map(len, gy.chunks))):
         key = n, c, *places
@@ -280,7 +281,7 @@ def input_grad(
     W = _weights(W, channels)
     steps, pad_mode = _steps(g) | {"like": _whole(g)}, _border(g)
     name = f"depthwise-input-grad-{tokenize(gy.name, W.name, g.axes, spatial, steps, pad_mode)}"
-    graph, threads = _Graph(name, _edges_apart(g, gy.chunks[2:])), blocks.threads_of_tasks()
+    graph, threads = _Graph(name, _edges_of_a_task(g, gy.chunks[2:])), blocks.threads_of_tasks()
     folded = [folds(a, c, o, pad_mode) for a, c, o in zip(g.axes, spatial, gy.chunks[2:], strict=True)]
     for n, c, *places in product(range(len(gy.chunks[0])), range(len(channels)), *(range(len(s)) for s in spatial)):
         each = tuple(folded[axis][i] for axis, i in enumerate(places))
@@ -354,7 +355,7 @@ def _source(name: str, a: Array, n: int, c: int) -> pieces.Source:
 
 def _whole_parts(a: Array, places: Sequence[int]) -> tuple[Part, ...]:
     """A chunk's parts that are all of it."""
-    return tuple(Part(i, 0, size[i]) for i, size in zip(places, a.chunks[2:], strict=True))
+    return tuple([whole[i] for i, whole in zip(places, map(whole_chunks, a.chunks[2:]), strict=True)])
 
 
 def _border(g: Geometry) -> str:
@@ -392,35 +393,56 @@ def _cuts(a: Axis, chunks: tuple[int, ...], outs: Sequence[int], pad_mode: str) 
     return [cut(chunks, *windows(a, end - size, end), pad_mode) for size, end in zip(outs, ends, strict=True)]
 
 
-def _edges_apart(g: Geometry, chunks: Sequence[tuple[int, ...]]) -> bool:
-    """Whether windows reach so far that all edges of an image's eight chunks around one would be more than a chunk.
+def _together(parts: Sequence[Part]) -> tuple[Any, ...]:
+    return ()
 
-    A chunk that is shorter than others, as the last one may be, has no edges that are more than it.
+
+def _by_side(parts: Sequence[Part]) -> tuple[Any, ...]:
+    axis, part = next((i, part) for i, part in enumerate(parts) if not part.whole)
+    return axis, part.start > 0
+
+
+def _apart(parts: Sequence[Part]) -> tuple[Any, ...]:
+    return tuple([place for part in parts for place in part[1:3]])
+
+
+def _edges_of_a_task(g: Geometry, chunks: Sequence[tuple[int, ...]]) -> Callable[[Sequence[Part]], tuple[Any, ...]]:
+    """Which edges of a chunk one task cuts out: as many as leave those of all chunks around one below its size.
+
+    A block holds all that a task has given for any block, but each task takes the scheduler up to a millisecond. A
+    chunk that is shorter than others, as the last one may be, has no edges that are more than it.
     """
-    return any(16 * (reach(a) - 1) > max(each) for a, each in zip(g.axes, chunks, strict=True))
+    reached = [(reach(a) - 1) / max(*each, 1) for a, each in zip(g.axes, chunks, strict=True)]
+    neighbours = 3 ** len(reached) - 1
+    if neighbours * sum(reached) <= 1:
+        return _together
+    return _by_side if neighbours * max(reached) / 2 <= 1 else _apart
 
 
 class _Graph(dict[Any, Any]):
     """The tasks of a pass."""
 
-    def __init__(self, name: str, apart: bool) -> None:
-        """With a task for each edge of a chunk, or one for all of a chunk's, which are fewer."""
+    def __init__(self, name: str, edges: Callable[[Sequence[Part]], tuple[Any, ...]]) -> None:
+        """With one task for those edges of a chunk for which `edges` gives the same."""
         super().__init__()
-        self._edges, self._apart = f"{name}-edges", apart
+        self._name, self._edges = f"{name}-edges", edges
+        self._chunks: dict[tuple[int, ...], tuple[tuple[Part, ...], Any]] = {}  # all parts of each, and its key
 
     def parts(self, x: Array, source: pieces.Source, cuts: tuple[Cut, ...]) -> list[Any]:
         """Keys of what `cuts` cut out of x, the last axis fastest: of whole chunks, or of a chunk's edges."""
         keys = []
-        for parts in product(*(each.parts for each in cuts)):
-            at = (*source.chunk, *(p.chunk for p in parts))
-            if all(p.start == 0 and p.stop == x.chunks[2 + i][p.chunk] for i, p in enumerate(parts)):
+        for parts in product(*[each.parts for each in cuts]):
+            at = (*source.chunk, *[part.chunk for part in parts])
+            if all(part.whole for part in parts):
                 keys.append((x.name, *at))
                 continue
-            bounds = tuple((p.start, p.stop) for p in parts)
-            key = (self._edges, *at, *(bounds if self._apart else ()))
+            key = (self._name, *at, *self._edges(parts))
             if key not in self:
-                self[key] = (pieces.Edges(source, _whole_parts(x, at[2:])), (x.name, *at))
-            self[key][0].wanted[bounds] = None
+                if at not in self._chunks:
+                    self._chunks[at] = _whole_parts(x, at[2:]), (x.name, *at)
+                whole, chunk = self._chunks[at]
+                self[key] = (pieces.Edges(source, whole), chunk)
+            self[key][0].wanted[parts] = None
             keys.append(key)
         return keys
 
