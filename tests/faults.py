@@ -1277,6 +1277,18 @@ FAULTS = [
         "*(insides if FAULT else wholes)[axis + 1 :]",
     ),
     Fault(
+        "Dask: an axis in chunks that counts images is rechunked",
+        P + "dask/images.py",
+        "for axis in axes[1:]",
+        "for axis in axes[1 + FAULT :]",
+    ),
+    Fault(
+        "Dask: a filter's weights are computed while the graph is built",
+        P + "filters/functions.py",
+        'if all(dispatch.folder_of(a) == "dask" for a in (image, weights)):',
+        'if not FAULT and all(dispatch.folder_of(a) == "dask" for a in (image, weights)):',
+    ),
+    Fault(
         "Dask: one part of a sum left out",
         P + "dask/blocks.py",
         "sum(parts[1:], parts[0])",
@@ -1291,8 +1303,8 @@ FAULTS = [
     Fault(
         "xarray: coordinates of channels over and over",
         P + "xarray/convolution.py",
-        "np.repeat(np.arange(data.shape[1])",
-        "(np.tile if FAULT else np.repeat)(np.arange(data.shape[1])",
+        "np.repeat(np.arange(x_shape[1])",
+        "(np.tile if FAULT else np.repeat)(np.arange(x_shape[1])",
     ),
     Fault(
         "xarray: between two elements the coordinate of the first",

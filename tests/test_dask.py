@@ -441,6 +441,48 @@ def test_filters_take_dasks_arrays():
         filters.gaussian(da.ones((4, 4), dtype="i8"), 1)
 
 
+def test_weights_of_filters_are_computed_when_the_result_is():
+    from depthwise import filters
+
+    rng = np.random.default_rng(3)
+    computed = []
+
+    def made(a):
+        computed.append(a.shape)
+        return a
+
+    image = rng.integers(0, 200, (2, 30, 41)).astype("u1")
+    for shape, axis in ((4, 5), None), ((3, 4, 5), None), ((2, 4, 5), 0), ((3, 2, 4, 5), 0):
+        weights = integers(rng, shape, "f")
+        lazy = da.from_array(weights, chunks=2).map_blocks(made, dtype="f", meta=np.empty((0,) * len(shape), "f"))
+        for name in "correlate", "convolve":
+            computed.clear()
+            apply, lead = getattr(filters, name), image[0] if axis is None else image
+            y = apply(chunked(rng, lead), lazy, channel_axis=axis)
+            assert not computed
+            same(y, apply(lead, weights, channel_axis=axis))
+    unknown = lazy[da.from_array([True, False, True], chunks=2)]
+    with pytest.raises(ValueError, match="the sizes of weights must be known"):
+        filters.correlate(da.from_array(image), unknown)
+    np.testing.assert_array_equal(filters.correlate(image[0], lazy[0, 0]), filters.correlate(image[0], weights[0, 0]))
+
+
+def test_filters_rechunk_no_axis_that_counts_images():
+    from depthwise import filters
+
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 200, (4, 5, 2, 20, 23)).astype("u1")
+    lazy = da.from_array(image, chunks=(2, (1, 3, 1), 1, 11, 9))
+    for axis in 0, 1, 2:
+        moved, chunks = np.moveaxis(image, 2, axis), da.moveaxis(lazy, 2, axis)
+        weights = integers(rng, (3, 5), "f")
+        for call, of in (filters.correlate, weights), (filters.gaussian, (0, 0.6)):
+            y, expected = call(chunks, of, channel_axis=axis), call(moved, of, channel_axis=axis)
+            assert not any("rechunk" in layer for layer in y.dask.layers)
+            assert y.chunks == chunks.chunks
+            np.testing.assert_allclose(y.compute(), expected, rtol=1e-6)
+
+
 @slow
 @given(
     lead=st.lists(st.integers(1, 3), max_size=2),

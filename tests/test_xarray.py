@@ -158,7 +158,18 @@ def test_nothing_is_computed_before_it_is_asked_for():
     )
     dx.convolution(lazy, np.ones((2, 2, 3, 3)), dim=("y", "x"), channel_dim="c")
     dx.correlate(lazy, np.ones((3, 3, 3)), dim=("y", "x"))
-    dx.gaussian(lazy, 2, dim=("y", "x"))
+    assert dx.gaussian(lazy, 2, dim=("y", "x")).name is None
+
+
+def test_no_dimension_that_counts_images_is_rechunked():
+    values = np.arange(4 * 3 * 2 * 8 * 9, dtype="f").reshape(4, 3, 2, 8, 9) % 7
+    whole = xr.DataArray(values, dims=("time", "level", "c", "y", "x"))
+    for channel_dim, m in (None, 1), (None, 2), ("c", 2):
+        W = np.ones((m, 1 if channel_dim is None else 2, 3, 3), "f")
+        steps = {"dim": ("y", "x"), "channel_dim": channel_dim, "pad": 1}
+        y = dx.convolution(whole.chunk({"time": 2, "level": 1, "c": 1, "y": 5, "x": 9}), W, **steps)
+        assert not any("rechunk" in layer for layer in y.data.dask.layers)
+        xr.testing.assert_identical(y.compute(), dx.convolution(whole, W, **steps))
 
 
 def test_refusals():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -10,31 +11,47 @@ import numpy as np
 import numpy.typing as npt
 
 from ..filters.bands import MODES, rounded
-from ..filters.filtering import Filtering
+from ..filters.filtering import Filtering, shape_of
+from .images import by_chunks
 from .passes import bordered
 
 AnyArray = npt.NDArray[Any]
 
 
-def bank(image: da.Array, it: Filtering, W: AnyArray, around: tuple[int, ...], method: str) -> da.Array:
-    """The result of filters (m, c or 1, kernel ...)."""
-    each = np.ascontiguousarray(np.broadcast_to(W, (W.shape[0], it.channels, *it.kernel)))
-    y = _pass(_planes(image, it), it, each, it.padded.sides, method)
-    if it.channel_axis is None:
-        return _rounded(y.reshape(*it.lead, *around, *it.size), it)
-    return _rounded(_with_channels(y, it), it)
+def bank(image: da.Array, facts: tuple[Any, ...], W: Any, around: tuple[int, ...], method: str) -> da.Array:
+    """The result of filters (m, c or 1, kernel ...); `facts` are what :class:`Filtering` is told of any image."""
+
+    def filtered(image: da.Array, it: Filtering) -> da.Array:
+        each = np.broadcast_to(W, (W.shape[0], it.channels, *it.kernel))
+        y = _pass(_planes(image, it), it, each, it.padded.sides, method)
+        return y.reshape(*it.lead, *around, *it.size) if it.channel_axis is None else _with_channels(y, it)
+
+    return _by_images(image, facts, filtered)
 
 
-def lines(image: da.Array, it: Filtering, lines: list[AnyArray]) -> da.Array:
+def lines(image: da.Array, facts: tuple[Any, ...], lines: list[AnyArray]) -> da.Array:
     """The result of a line of taps along each axis."""
-    x = _planes(image, it)
-    for axis, line in enumerate(lines):
-        if len(line) > 1:
-            shape = [len(line) if i == axis else 1 for i in range(len(lines))]
-            W = np.broadcast_to(line.astype(it.dtype).reshape(1, 1, *shape), (1, it.channels, *shape))
-            sides = [side if i == axis else (0, 0) for i, side in enumerate(it.padded.sides)]
-            x = _pass(x, it, np.ascontiguousarray(W), sides, "direct")
-    return _rounded(x.reshape(*it.lead, *it.size) if it.channel_axis is None else _with_channels(x, it), it)
+
+    def filtered(image: da.Array, it: Filtering) -> da.Array:
+        x = _planes(image, it)
+        for axis, line in enumerate(lines):
+            if len(line) > 1:
+                shape = [len(line) if i == axis else 1 for i in range(len(lines))]
+                W = np.broadcast_to(line.astype(it.dtype).reshape(1, 1, *shape), (1, it.channels, *shape))
+                sides = [side if i == axis else (0, 0) for i, side in enumerate(it.padded.sides)]
+                x = _pass(x, it, W, sides, "direct")
+        return x.reshape(*it.lead, *it.size) if it.channel_axis is None else _with_channels(x, it)
+
+    return _by_images(image, facts, filtered)
+
+
+def _by_images(
+    image: da.Array, facts: tuple[Any, ...], filtered: Callable[[da.Array, Filtering], da.Array]
+) -> da.Array:
+    it = Filtering(shape_of(image), *facts)
+    axes = [axis for axis in range(image.ndim) if it.channel_axis is None or axis != it.channel_axis % image.ndim]
+    y = by_chunks(image, axes[: len(it.lead)], lambda part: filtered(part, Filtering(shape_of(part), *facts)))
+    return _rounded(y, it)
 
 
 def _planes(image: da.Array, it: Filtering) -> da.Array:
@@ -45,7 +62,7 @@ def _planes(image: da.Array, it: Filtering) -> da.Array:
     return planes
 
 
-def _pass(x: da.Array, it: Filtering, W: AnyArray, sides: list[tuple[int, int]], method: str) -> da.Array:
+def _pass(x: da.Array, it: Filtering, W: Any, sides: list[tuple[int, int]], method: str) -> da.Array:
     mode, cval = it.padded.border
     filled = cval if MODES[mode] == "constant" else 0
     channels_last = it.channel_axis in (-1, len(it.lead) + len(it.size))

@@ -185,12 +185,17 @@ class Filtering:
         return "spectral" in str(plan["kernel"])
 
 
+def check_lazy(name: str, a: Any) -> None:
+    """An error unless a Dask array is of NumPy's arrays and its sizes are known."""
+    if any(np.isnan(size) for size in a.shape):
+        msg = f"the sizes of {name} must be known, got {a.shape}: call its compute_chunk_sizes()"
+        raise ValueError(msg)
+    check_array(name, a._meta)
+
+
 def shape_of(image: Any) -> AnyArray:
     """What says of a Dask array all but its values, without memory for them."""
-    if any(np.isnan(size) for size in image.shape):
-        msg = f"the sizes of the image must be known, got {image.shape}: call its compute_chunk_sizes()"
-        raise ValueError(msg)
-    check_array("image", image._meta)
+    check_lazy("image", image)
     return np.broadcast_to(np.zeros((), image.dtype), image.shape)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .. import dispatch
 from ..arrays import check_array
 from ..enums import method_code
-from .filtering import Filtering, shape_of
+from .filtering import Filtering, check_lazy, shape_of
 from .kernels import gaussian_weights
 
 __all__ = ["convolve", "correlate", "gaussian"]
@@ -41,7 +41,7 @@ def correlate(
     image : ndarray or dask Array of shape (h, w), (h, w, c) with ``channel_axis=-1``, or any of these with axes before
         uint8, int8, uint16, int16, float16, bfloat16, float32 or float64. Axes before those of an image count images,
         as in (n, h, w, c), or planes. As many spatial axes as weights: lines (l,) and volumes (d, h, w), too.
-    weights : array_like
+    weights : array_like, or dask Array where the image is one
         Without channels as many axes as are filtered, one to three: of an image (k_H, k_W). An axis before, where the
         image has none to spare, makes a bank (m, k_H, k_W). With channels (k_H, k_W) is for all of them, (c, k_H, k_W)
         has one for each, and (m, c, k_H, k_W) is a bank of these; (k,) filters lines.
@@ -91,7 +91,7 @@ def correlate(
     array([[ 0., -9., -9.],
            [ 0., -9., -9.]], dtype=float32)
     """
-    return _correlate(image, np.asarray(weights), mode, cval, origin, channel_axis, method, dtype, out)
+    return _correlate(image, filters_for(image, weights), mode, cval, origin, channel_axis, method, dtype, out)
 
 
 def convolve(
@@ -130,7 +130,7 @@ def convolve(
     >>> convolve(np.array([0, 0, 1, 0, 0], np.float32), [1, 2, 3], mode="constant")
     array([0., 1., 2., 3., 0.], dtype=float32)
     """
-    weights = np.asarray(weights)
+    weights = filters_for(image, weights)
     spatial = _spatial_axes(image, weights, channel_axis)
     kernel = weights.shape[weights.ndim - spatial :]
     origins = _origins(origin, kernel)
@@ -209,10 +209,19 @@ def gaussian(
     if lazy:
         from ..dask import filters as lazily
 
-        return lazily.lines(image, it, lines)  # type: ignore[arg-type,return-value]
+        return lazily.lines(image, facts, lines)  # type: ignore[arg-type,return-value]
     result = it.result((), out)
     it.lines(lines, result)
     return it.returned(result, out)
+
+
+def filters_for(image: Any, weights: Any) -> AnyArray:
+    """Weights as an array: a Dask array for an image that is one, too, and so computed when the result is."""
+    if all(dispatch.folder_of(a) == "dask" for a in (image, weights)):
+        check_lazy("weights", weights)
+        lazy: AnyArray = weights
+        return lazy
+    return np.asarray(weights)
 
 
 def _check_image(image: Any) -> bool:
@@ -289,7 +298,7 @@ def _correlate(
     if lazy:
         from ..dask import filters as lazily
 
-        return lazily.bank(image, it, bank, around, method)  # type: ignore[arg-type,return-value]
+        return lazily.bank(image, facts, bank, around, method)  # type: ignore[arg-type,return-value]
     result = it.result(around, out) if channel_axis is None else it.result((bank.shape[0],), out, of_channels=True)
     it.bank(bank, method, result)
     return it.returned(result, out)

@@ -84,26 +84,31 @@ def convolution(
         check_new(x, "channel")
     moved = x.transpose(*images, *channels, *dims)
     size = moved.shape[len(moved.shape) - len(dims) :]
-    data = moved.data.reshape(prod(moved.shape[: len(images)]), moved.sizes[channel_dim] if channels else 1, *size)
+    x_shape = prod(moved.shape[: len(images)]), moved.sizes[channel_dim] if channels else 1, *size
     steps: dict[str, Any] = {"stride": stride, "pad": pad, "pad_mode": pad_mode, "dilate": dilate}
     forward: Any = ops.forward
-    if dispatch.folder_of(data) == "dask":
+    if lazy := dispatch.folder_of(moved.data) == "dask":
         from ..dask import forward
-    y = forward(data, W, b, activation=activation, method=method, **steps)
-    axes = geometry(data.shape, W.shape, stride, pad, dilate).axes
+
+    def of_images(data: Any) -> Any:
+        lead = data.shape[: len(images)]
+        y = forward(data.reshape(prod(lead), *x_shape[1:]), W, b, activation=activation, method=method, **steps)
+        return y.reshape(*lead, *y.shape[1 if channels or makes_channels else 2 :])
+
+    if lazy:
+        from ..dask.images import by_chunks
+
+        y = by_chunks(moved.data, range(len(images)), of_images)
+    else:
+        y = of_images(moved.data)
+    axes = geometry(x_shape, W.shape, stride, pad, dilate).axes
     places: dict[Any, Any] = {name: centres(a) for name, a in zip(dims, axes, strict=True)}
     if channels:
-        places[channel_dim] = np.repeat(np.arange(data.shape[1]), W.shape[0])
+        places[channel_dim] = np.repeat(np.arange(x_shape[1]), W.shape[0])
     if makes_channels:
         channels = ["channel"]
-    shape = *moved.shape[: len(images)], *([y.shape[1]] if channels else []), *y.shape[2:]
-    named = xr.DataArray(
-        y.reshape(shape),
-        at_places(moved, places).coords,
-        (*images, *channels, *dims),
-        name=x.name,
-        attrs=x.attrs,
-    )
+    # Where there is no name xarray would take Dask's.
+    named = xr.DataArray(y, at_places(moved, places).coords, (*images, *channels, *dims), attrs=x.attrs).rename(x.name)
     return named.transpose(*x.dims) if set(named.dims) == set(x.dims) else named
 
 

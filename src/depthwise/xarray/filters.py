@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from .. import filters
+from ..filters.functions import filters_for
 from .convolution import Dims, check_new, names
 from .coordinates import at_places
 
@@ -23,7 +24,7 @@ def correlate(
     image : DataArray
         Of NumPy's or Dask's arrays, with dimensions in any order. Those that are named neither by `dim` nor by
         `channel_dim` count images.
-    weights : array_like
+    weights : array_like, or dask Array where the image holds one
         With an axis for each name of `dim`, in their order. With an axis before, a bank of filters, or, with a
         `channel_dim`, a filter for each channel; with two a bank of these.
     dim : name, or sequence of one to three names
@@ -138,7 +139,7 @@ def _correlated(
     options: dict[str, Any],
 ) -> xr.DataArray:
     dims = names(image, dim, channel_dim)
-    weights = np.asarray(weights)
+    weights = filters_for(image.data, weights)
     around = weights.ndim - len(dims)
     if not 0 <= around <= (1 if channel_dim is None else 2):
         msg = f"weights {weights.shape} do not fit dim {dims} and channel_dim {channel_dim!r}"
@@ -177,4 +178,4 @@ def _filtered(
         c = moved.shape[channel_axis]
         places = {channel_dim: np.repeat(np.arange(c), data.shape[channel_axis] // max(c, 1))}
     coords = at_places(moved, places).coords
-    return xr.DataArray(data, coords, order, name=image.name, attrs=image.attrs).transpose(*image.dims)
+    return xr.DataArray(data, coords, order, attrs=image.attrs).rename(image.name).transpose(*image.dims)
