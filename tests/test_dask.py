@@ -110,6 +110,8 @@ def test_bits(n, c, m, axes, mode, dtype, seed):
         return
     if n * c * m * np.prod(size) > 10**6:
         return
+    if kernel[1:] == (1, 1) and mode != "constant" and any(sum(sides) for sides in pad[1:]):
+        return  # of one call alone planes are rows, see docs/dask.md
     rng = np.random.default_rng(seed)
     x, gy = (rng.normal(size=shape).astype(dtype) for shape in ((n, c, *size), (n, c * m, *out)))
     W, b = rng.normal(size=(m, c, *kernel)).astype(dtype), rng.normal(size=c * m).astype(dtype)
