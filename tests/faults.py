@@ -1243,8 +1243,8 @@ FAULTS = [
     Fault(
         "Dask: blocks hold all edges of neighbours, however far windows reach",
         P + "dask/passes.py",
-        "neighbours * sum(reached) <= 1:",
-        "neighbours * sum(reached) <= (4 if FAULT else 1):",
+        "- 1) <= 1:",
+        "- 1) <= (4 if FAULT else 1):",
     ),
     Fault(
         "Dask: blocks of volumes hold all edges on one side of their neighbours, however far windows reach",
@@ -1279,8 +1279,8 @@ FAULTS = [
     Fault(
         "Dask: an axis in chunks that counts images is rechunked",
         P + "dask/images.py",
-        "for axis in axes[1:]",
-        "for axis in axes[1 + FAULT :]",
+        "if x.numblocks[axis] > 1 and",
+        "if x.numblocks[axis] > 1 + FAULT and",
     ),
     Fault(
         "Dask: a filter's weights are computed while the graph is built",

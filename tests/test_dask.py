@@ -201,12 +201,17 @@ def test_chunks_smaller_than_what_windows_reach():
 
 def test_windows_that_reach_far_into_chunks_take_edges_apart():
     """All edges of a chunk together, those on one side of it, or each alone: no block then holds more than a chunk."""
-    x = da.ones((1, 1, 160, 160), chunks=(1, 1, 32, 32), dtype="f")
+    x = da.ones((1, 1, 160, 160), chunks=(1, 1, 40, 40), dtype="f")
     for kernel, least, most in (3, 1, 2), (9, 2, 5), (31, 5, 9):
         y = dd.forward(x, np.ones((1, 1, kernel, kernel), "f"), pad=kernel // 2)
         assert least * y.npartitions < len(y.dask.layers[y.name]) <= most * y.npartitions
         same(y, ops.forward(x.compute(), np.ones((1, 1, kernel, kernel), "f"), pad=kernel // 2))
-    short = da.ones((1, 1, 161, 165), chunks=(1, 1, 32, 32), dtype="f")  # as the last chunks may be
+    gy, W = da.ones((1, 1, 160, 160), chunks=(1, 1, (20, 120, 20), 40), dtype="f"), np.ones((1, 1, 3, 3), "f")
+    for moved in dd.weight_grad(x, gy, 3, pad=1), dd.input_grad(gy, W, (160, 160), pad=1, chunks=x.chunks[2:]):
+        # Where blocks do not fit the chunks no task gives all of a chunk.
+        edges = {len(key) for layer in moved.dask.layers.values() for key in layer if "edges" in str(key[0])}
+        assert edges == {1 + 4 + 2 * 2}
+    short = da.ones((1, 1, 161, 165), chunks=(1, 1, 40, 40), dtype="f")  # as the last chunks may be
     y = dd.forward(short, np.ones((1, 1, 3, 3), "f"), pad=1)
     assert len(y.dask.layers[y.name]) <= 2 * y.npartitions
 
@@ -219,7 +224,7 @@ def arrays_in(given):
     return [a for part in parts for a in arrays_in(part)]
 
 
-@pytest.mark.parametrize(("axes", "chunk", "kernel"), [(2, 192, 9), (2, 192, 33), (3, 24, 3), (3, 24, 9)])
+@pytest.mark.parametrize(("axes", "chunk", "kernel"), [(2, 192, 9), (2, 144, 9), (2, 192, 33), (3, 24, 3), (3, 24, 9)])
 def test_what_a_block_holds(axes, chunk, kernel, monkeypatch):
     """Its chunk, at most a chunk of edges or what windows meet, and the result with slabs around its inside.
 
@@ -467,6 +472,31 @@ def test_weights_of_filters_are_computed_when_the_result_is():
     with pytest.raises(ValueError, match="the sizes of weights must be known"):
         filters.correlate(da.from_array(image), unknown)
     np.testing.assert_array_equal(filters.correlate(image[0], lazy[0, 0]), filters.correlate(image[0], weights[0, 0]))
+
+
+def test_filters_of_images_and_chunks_without_elements():
+    from depthwise import filters
+
+    image, weights = np.arange(2 * 3 * 8 * 9, dtype="f").reshape(2, 3, 8, 9) % 7, np.ones((3, 3), "f")
+    for chunks in ((2,), (0, 3)), ((0, 2), (3,)), ((1, 0, 1), (1, 0, 2)):
+        lazy = da.from_array(image, chunks=(*chunks, (4, 4), (0, 9)))
+        np.testing.assert_array_equal(filters.correlate(lazy, weights).compute(), filters.correlate(image, weights))
+    for shape, axis in ((2, 0, 8, 9), None), ((0, 2, 8, 9), 1), ((2, 3, 0, 9), None):
+        lazy, empty = da.zeros(shape, chunks=(1, 1, 4, 4), dtype="f"), np.zeros(shape, "f")
+        for call, of in (filters.correlate, weights), (filters.gaussian, (1, 1)):
+            same(
+                call(lazy, of, mode="constant", channel_axis=axis), call(empty, of, mode="constant", channel_axis=axis)
+            )
+    x, gy = da.ones((1, 1, 20, 20), chunks=10), da.ones((1, 1, 22, 22), chunks=((1,), (1,), (0, 22), (22, 0)))
+    assert dd.weight_grad(x, gy, 1, pad=1, pad_mode="reflect").compute() == 22 * 22
+
+
+def test_axes_that_count_images_cost_no_graph_for_each_chunk():
+    from depthwise import filters
+
+    for chunks in (1, 1, 32, 32), (1, 10, 32, 32):
+        y = filters.correlate(da.ones((2, 100, 32, 32), chunks=chunks, dtype="f"), np.ones((3, 3), "f"))
+        assert len(y.dask.layers) < 10
 
 
 def test_filters_rechunk_no_axis_that_counts_images():

@@ -63,7 +63,7 @@ class Forward(Block):
         pieces, channels_last = Pieces(parts, self.source, self.cuts), self.steps["like"].channels_last
         reach = tuple(d * (k - 1) + 1 for d, k in zip(self.steps["dilate"], W.shape[2:], strict=True))
         y = empty_image(self.shape, native(self.source.dtype), channels_last)
-        for region in regions(self.cuts, self.steps["stride"], reach):
+        for region in regions(self.cuts, self.steps["stride"], reach, zeros=not self.cval):
             x, pads = pieces.joined(channels_last, [span.taken for span in region]), tuple(span.pad for span in region)
             if self.cval and any(map(any, pads)):
                 x = dense(np.pad(x, [(0, 0), (0, 0), *pads], constant_values=self.cval), channels_last)

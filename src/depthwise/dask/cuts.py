@@ -31,7 +31,7 @@ class Cut(NamedTuple):
     """Parts one behind another along an axis, which of their elements are taken in what order, and zeros beside."""
 
     parts: tuple[Part, ...]
-    taken: tuple[range, ...]  # up or down one by one
+    taken: tuple[range, ...]  # numbers of elements of all parts together, up or down one by one
     pad: tuple[int, int] = (0, 0)
 
     @property
@@ -77,6 +77,8 @@ def parts_of(chunks: tuple[int, ...], begin: int, end: int) -> list[Part]:
 def cut(chunks: tuple[int, ...], begin: int, end: int, pad_mode: str) -> Cut:
     """What stands at places [begin, end) of an axis, of which some may lie beside it."""
     size = _ends(chunks)[-1]
+    if end <= begin:
+        return Cut((Part(0, 0, 0),), ())
     if pad_mode == "constant" or (begin >= 0 and end <= size):
         first, last = min(max(begin, 0), size), min(max(end, 0), size)
         if last <= first:  # nothing but zeros

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise, product
+from math import prod
 from typing import Any
 
 import dask.array as da
@@ -163,7 +164,8 @@ def weight_grad(
     gy = _fitting(gy, x.chunks[0], x.chunks[1], g.multiplier)
     steps = _steps(g)
     name = f"depthwise-weight-grad-{tokenize(x.name, gy.name, g.axes, steps, g.pad_mode)}"
-    graph, threads = _Graph(name, _edges_of_a_task(g, x.chunks[2:])), blocks.threads_of_tasks()
+    fit = all(output_chunks(*each) == outs for *each, outs in zip(g.axes, x.chunks[2:], gy.chunks[2:], strict=True))
+    graph, threads = _Graph(name, _edges_of_a_task(g, x.chunks[2:], fit)), blocks.threads_of_tasks()
     cuts = [_cuts(a, c, o, g.pad_mode) for a, c, o in zip(g.axes, x.chunks[2:], gy.chunks[2:], strict=True)]
     kernel = g.W_shape[2:]
     sums: list[list[Any]] = [[] for _ in x.chunks[1]]
@@ -281,7 +283,8 @@ def input_grad(
     W = _weights(W, channels)
     steps, pad_mode = _steps(g) | {"like": _whole(g)}, _border(g)
     name = f"depthwise-input-grad-{tokenize(gy.name, W.name, g.axes, spatial, steps, pad_mode)}"
-    graph, threads = _Graph(name, _edges_of_a_task(g, gy.chunks[2:])), blocks.threads_of_tasks()
+    fit = all(input_chunks(*each) == ins for *each, ins in zip(g.axes, gy.chunks[2:], spatial, strict=True))
+    graph, threads = _Graph(name, _edges_of_a_task(g, gy.chunks[2:], fit)), blocks.threads_of_tasks()
     folded = [folds(a, c, o, pad_mode) for a, c, o in zip(g.axes, spatial, gy.chunks[2:], strict=True)]
     for n, c, *places in product(range(len(gy.chunks[0])), range(len(channels)), *(range(len(s)) for s in spatial)):
         each = tuple(folded[axis][i] for axis, i in enumerate(places))
@@ -398,6 +401,7 @@ def _together(parts: Sequence[Part]) -> tuple[Any, ...]:
 
 
 def _by_side(parts: Sequence[Part]) -> tuple[Any, ...]:
+    """A corner goes with the side of the first axis."""
     axis, part = next((i, part) for i, part in enumerate(parts) if not part.whole)
     return axis, part.start > 0
 
@@ -406,15 +410,20 @@ def _apart(parts: Sequence[Part]) -> tuple[Any, ...]:
     return tuple([place for part in parts for place in part[1:3]])
 
 
-def _edges_of_a_task(g: Geometry, chunks: Sequence[tuple[int, ...]]) -> Callable[[Sequence[Part]], tuple[Any, ...]]:
+def _edges_of_a_task(
+    g: Geometry, chunks: Sequence[tuple[int, ...]], fit: bool = True
+) -> Callable[[Sequence[Part]], tuple[Any, ...]]:
     """Which edges of a chunk one task cuts out: as many as leave those of all chunks around one below its size.
 
     A block holds all that a task has given for any block, but each task takes the scheduler up to a millisecond. A
-    chunk that is shorter than others, as the last one may be, has no edges that are more than it.
+    chunk that is shorter than others, as the last one may be, has no edges that are more than it. Where blocks do not
+    `fit` the chunks what a chunk's neighbours need may be all of it.
     """
+    if not fit:
+        return _apart
     reached = [(reach(a) - 1) / max(*each, 1) for a, each in zip(g.axes, chunks, strict=True)]
     neighbours = 3 ** len(reached) - 1
-    if neighbours * sum(reached) <= 1:
+    if neighbours * (prod(1 + r for r in reached) - 1) <= 1:
         return _together
     return _by_side if neighbours * max(reached) / 2 <= 1 else _apart
 

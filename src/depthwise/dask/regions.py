@@ -25,29 +25,40 @@ class Span(NamedTuple):
 Region = tuple[Span, ...]
 
 
-def regions(cuts: tuple[Cut, ...], stride: tuple[int, ...], reach: tuple[int, ...]) -> list[Region]:
-    """All outputs: those inside the longest parts, and slabs around them; or one region, where few are inside."""
-    axes = [_in_three(*facts) for facts in zip(cuts, stride, reach, strict=True)]
-    insides, wholes = [inside for inside, *_ in axes], [whole for *_, whole in axes]
+class Thirds(NamedTuple):
+    """The outputs inside the longest part, those before and behind them, and all."""
+
+    inside: Span
+    before: Span
+    behind: Span
+    whole: Span
+
+
+def regions(cuts: tuple[Cut, ...], stride: tuple[int, ...], reach: tuple[int, ...], zeros: bool = True) -> list[Region]:
+    """All outputs: those inside the longest parts, and slabs around them; or one region, where few are inside.
+
+    Zeros beside the first and the last element may be inside, too: the engine adds them.
+    """
+    axes = [_thirds(*facts, zeros) for facts in zip(cuts, stride, reach, strict=True)]
+    insides, wholes = [each.inside for each in axes], [each.whole for each in axes]
     if 2 * prod(inside.size for inside in insides) < prod(whole.size for whole in wholes):
         return [tuple(wholes)]
     found = [tuple(insides)]
-    for axis, (_, *beside, _) in enumerate(axes):
-        found += [(*insides[:axis], span, *wholes[axis + 1 :]) for span in beside if span.size]
+    for axis, each in enumerate(axes):
+        beside = [span for span in (each.before, each.behind) if span.size]
+        found += [(*insides[:axis], span, *wholes[axis + 1 :]) for span in beside]
     return found
 
 
-def _in_three(cut: Cut, stride: int, reach: int) -> tuple[Span, Span, Span, Span]:
-    """The outputs inside the longest part, those before and behind them, and all."""
+def _thirds(cut: Cut, stride: int, reach: int, zeros: bool) -> Thirds:
     count = (cut.size + sum(cut.pad) - reach) // stride + 1
     start, stop = _longest(cut)
-    # Zeros beside the first and the last element are the engine's to add.
-    first = min(-(-(start + cut.pad[0]) // stride), count) if start else 0
-    last = max(first, (stop + cut.pad[0] - reach) // stride + 1) if stop < cut.size else count
-    inside, before, behind, whole = (
-        _span(cut, stride, reach, *each) for each in ((first, last), (0, first), (last, count), (0, count))
+    is_first, is_last = zeros and not start, zeros and stop == cut.size
+    first = 0 if is_first else min(-(-(start + cut.pad[0]) // stride), count)
+    last = count if is_last else max(first, (stop + cut.pad[0] - reach) // stride + 1)
+    return Thirds(
+        *(_span(cut, stride, reach, *each) for each in ((first, last), (0, first), (last, count), (0, count)))
     )
-    return inside, before, behind, whole
 
 
 def _longest(cut: Cut) -> tuple[int, int]:

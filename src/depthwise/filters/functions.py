@@ -206,21 +206,26 @@ def gaussian(
     dtype = dtype if out is None else out.dtype
     facts = [len(line) for line in lines], origin, mode, cval, channel_axis, dtype
     it = Filtering(shape_of(image) if lazy else image, *facts)
-    if lazy:
+    if lazy and image.size:
         from ..dask import filters as lazily
 
         return lazily.lines(image, facts, lines)  # type: ignore[arg-type,return-value]
     result = it.result((), out)
     it.lines(lines, result)
-    return it.returned(result, out)
+    return _as_image(it.returned(result, out), image)
 
 
 def filters_for(image: Any, weights: Any) -> AnyArray:
-    """Weights as an array: a Dask array for an image that is one, too, and so computed when the result is."""
+    """Weights as an array: a Dask array for an image that is one, too, and so computed when the result is.
+
+    An error where a Dask array's sizes are unknown, or an array's elements mean something else.
+    """
     if all(dispatch.folder_of(a) == "dask" for a in (image, weights)):
         check_lazy("weights", weights)
         lazy: AnyArray = weights
         return lazy
+    if isinstance(weights, np.ndarray):
+        check_array("weights", weights)
     return np.asarray(weights)
 
 
@@ -233,6 +238,16 @@ def _check_image(image: Any) -> bool:
     if kind != "dask":
         check_array("image", image)
     return kind == "dask"
+
+
+def _as_image(result: AnyArray, image: Any) -> AnyArray:
+    """The result for an image of NumPy's, or for one of Dask's that has no elements, which Dask could not reshape."""
+    if not _check_image(image):
+        return result
+    import dask.array as da
+
+    lazy: AnyArray = da.from_array(result)  # type: ignore[no-untyped-call]
+    return lazy
 
 
 def _spatial_axes(image: Any, weights: AnyArray, channel_axis: int | None) -> int:
@@ -295,10 +310,10 @@ def _correlate(
             raise ValueError(msg)
         bank = weights.reshape(*(around if len(around) == 2 else (1, *(around or (1,)))), *kernel)
     bank = bank.astype(it.dtype)
-    if lazy:
+    if lazy and image.size:
         from ..dask import filters as lazily
 
         return lazily.bank(image, facts, bank, around, method)  # type: ignore[arg-type,return-value]
     result = it.result(around, out) if channel_axis is None else it.result((bank.shape[0],), out, of_channels=True)
     it.bank(bank, method, result)
-    return it.returned(result, out)
+    return _as_image(it.returned(result, out), image)
