@@ -15,6 +15,7 @@ from dask.highlevelgraph import HighLevelGraph
 from ..arguments import Ints, Pad, spatial_axes
 from ..arrays import check_array, dtype_code
 from ..enums import activation_code
+from ..filters.filtering import check_lazy
 from ..geometry import Axis, Geometry, Whole, geometry, input_grad_geometry, weight_grad_geometry
 from . import blocks, pieces
 from .cuts import Cut, Part, cut, folds, input_chunks, output_chunks, reach, whole_chunks, windows
@@ -306,14 +307,14 @@ def _check(**arrays: Any) -> None:
 
 def _check_elements(name: str, a: Any) -> None:
     """An error unless the array, NumPy's or Dask's, has known sizes and elements that mean what its memory holds."""
-    if not isinstance(a, da.Array | np.ndarray):
+    if isinstance(a, da.Array):
+        check_lazy(name, a)
+    elif isinstance(a, np.ndarray):
+        check_array(name, a)
+    else:
         msg = f"{name} must be a NumPy or a Dask array, got {type(a).__name__}"
         raise TypeError(msg)
-    check_array(name, a._meta if isinstance(a, da.Array) else a)
     dtype_code(name, a.dtype)
-    if any(np.isnan(size) for size in a.shape):
-        msg = f"the sizes of {name} must be known, got {a.shape}: call its compute_chunk_sizes()"
-        raise ValueError(msg)
 
 
 def _in_chunks(a: Any, chunks: tuple[tuple[int, ...], ...]) -> Array:
