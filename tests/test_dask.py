@@ -111,8 +111,6 @@ def test_bits(n, c, m, axes, mode, dtype, seed):
         return
     if n * c * m * np.prod(size) > 10**6:
         return
-    if kernel[1:] == (1, 1) and mode != "constant" and any(sum(sides) for sides in pad[1:]):
-        return  # of one call alone planes are rows, see docs/dask.md
     rng = np.random.default_rng(seed)
     x, gy = (rng.normal(size=shape).astype(dtype) for shape in ((n, c, *size), (n, c * m, *out)))
     W, b = rng.normal(size=(m, c, *kernel)).astype(dtype), rng.normal(size=c * m).astype(dtype)
@@ -120,6 +118,22 @@ def test_bits(n, c, m, axes, mode, dtype, seed):
     same(y, ops.forward(x, W, b, activation="silu", pad=pad, pad_mode=mode, **steps))
     gx = dd.input_grad(chunked(rng, gy), W, size, pad=pad, pad_mode=mode, **steps)
     same(gx, ops.input_grad(gy, W, size, pad=pad, pad_mode=mode, **steps))
+
+
+@pytest.mark.parametrize("mode", PAD_MODES)
+@pytest.mark.parametrize("stride", [(2, 1, 1), (3, 1, 2)])
+def test_bits_where_a_kernel_has_a_depth_alone(mode, stride):
+    """Planes of one call are rows; those of its strips beside the image, and of blocks, have gaps between their rows."""
+    rng = np.random.default_rng(3)
+    size, steps = (13, 6, 7), {"stride": stride, "pad": ((2, 3), (1, 0), (2, 1)), "pad_mode": mode}
+    x, W = rng.normal(size=(2, 3, *size)), rng.normal(size=(2, 3, 7, 1, 1))
+    y = ops.forward(x, W, **steps)
+    if mode != "constant":
+        padded = np.pad(x, [(0, 0), (0, 0), *steps["pad"]], mode=mode)
+        np.testing.assert_array_equal(y, ops.forward(padded, W, stride=stride))
+    same(dd.forward(da.from_array(x, chunks=(1, 2, 5, 4, 3)), W, **steps), y)
+    gx = dd.input_grad(da.from_array(y, chunks=(2, 2, 3, 2, 3)), W, size, **steps)
+    same(gx, ops.input_grad(y, W, size, **steps))
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f2"])

@@ -35,17 +35,15 @@ bool follow(const Problem& p, int outer, int inner, const Axis& a) {
   return p.x.strides[outer] == a.size * p.x.strides[inner] && p.y.strides[outer] == a.out * p.y.strides[inner];
 }
 
-// Two axes that follow one another without a gap, and of which no tap leaves its place, are one: a kernel that has but
-// a depth is one of two axes, and of planes that each have a kernel of their own every one is an image.
-bool join_planes(Problem& p) {
-  const bool are_one =
-      !is_lacking(p.d) && is_pointwise(p.h) && is_pointwise(p.w) && follow(p, height_axis, width_axis, p.w);
-  if (!are_one) return false;
+// Planes of which no tap leaves its place: a kernel that has but a depth is one of two axes.
+bool are_pixels(const Problem& p) { return !is_lacking(p.d) && is_pointwise(p.h) && is_pointwise(p.w); }
+
+void join_planes(Problem& p) {
   p.w.size = p.w.out = p.h.size * p.w.size;
   p.h = no_axis;
-  return true;
 }
 
+// Of planes that each have a kernel of their own every one is an image.
 void join_images(Problem& p) {
   if (is_lacking(p.d) || !is_pointwise(p.d) || !(p.batch == 1 || follow(p, 0, depth_axis, p.d))) return;
   p.batch *= p.d.size;
@@ -53,11 +51,13 @@ void join_images(Problem& p) {
   p.d = no_axis;
 }
 
+// The order of sums is that of the whole's shape, wherever it lies. Of a part whose planes have gaps every row is a
+// plane of its own.
 void join_axes(Normalised& it) {
-  Problem whole = it.whole, part = it.problem;
-  if (join_planes(whole) && join_planes(part)) {
-    it.whole = whole;
-    it.problem = part;
+  if (are_pixels(it.whole)) {
+    Problem& part = it.problem;
+    if (are_pixels(part) && follow(part, height_axis, width_axis, part.w)) join_planes(part);
+    join_planes(it.whole);
     lay_down(it);
   }
   for (Problem* p : {&it.problem, &it.whole}) join_images(*p);
