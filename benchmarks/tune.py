@@ -304,6 +304,7 @@ DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
         (0.1, 0.5, 2, 10),
         every(BOTH, planar(16, 128, 14, 14), planar(16, 384, 14, 14, kernel=7)),
     ),
+    "fetched_band_share": (HALVES, every(BOTH, last(8, 384, 14, 14, kernel=7), last(2, 192, 28, 28, kernel=7))),
     "widest_fetched_bytes": (HALVES, [*WIDE, *every(GRADIENT, *PLANES)]),
     "least_staged_bytes": ((0.1, 0.5, 2, 10), STAGED),
     "widest_staged_bytes": ((0.1, 0.5, 2, 10), STAGED),

@@ -1,5 +1,6 @@
 """Dask's arrays in chunks of any sizes: the results of one call on the whole."""
 
+import gc
 import operator
 import time
 import tracemalloc
@@ -123,7 +124,7 @@ def test_bits(n, c, m, axes, mode, dtype, seed):
 @pytest.mark.parametrize("mode", PAD_MODES)
 @pytest.mark.parametrize("stride", [(2, 1, 1), (3, 1, 2)])
 def test_bits_where_a_kernel_has_a_depth_alone(mode, stride):
-    """Planes of one call are rows; those of its strips beside the image, and of blocks, have gaps between their rows."""
+    """Planes of one call are rows; those of its strips beside the image, and of blocks, have gaps."""
     rng = np.random.default_rng(3)
     size, steps = (13, 6, 7), {"stride": stride, "pad": ((2, 3), (1, 0), (2, 1)), "pad_mode": mode}
     x, W = rng.normal(size=(2, 3, *size)), rng.normal(size=(2, 3, 7, 1, 1))
@@ -180,6 +181,27 @@ def test_nothing_is_computed_before_it_is_asked_for():
     assert not read
     y.blocks[0, 0, 0, 0].compute()
     assert sorted(read) == [(0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 0), (0, 0, 1, 1)]
+
+
+def test_graphs_are_built_without_the_collector(monkeypatch):
+    """Which would take half the time; it is as it was afterwards, also after an error."""
+    enabled, array = [], passes._array
+    monkeypatch.setattr(passes, "_array", lambda *args: (enabled.append(gc.isenabled()), array(*args))[1])
+    x, W = da.ones((1, 1, 30, 30), chunks=10, dtype="f"), np.ones((1, 1, 3, 3), "f")
+    dd.forward(x, W, pad=1)
+    dd.input_grad(x, W, (30, 30), pad=1)
+    dd.weight_grad(x, x, (3, 3), pad=1)
+    assert enabled == [False] * 3
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="pad"):
+        dd.forward(x, W, pad=-1)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        dd.forward(x, W, pad=1)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_equal_calls_have_equal_names():

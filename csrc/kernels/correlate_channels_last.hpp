@@ -65,6 +65,7 @@ class CorrelateChannelsLast {
       rest /= job_.strips;
       const Slice slice = slices_.of_row(rest % job_.batch, unit % lat_.depth_outs);
       const Band band = band_at(band_of_image, job_.bands, job_.band, job_.out.cross_size);
+      if (job_.fetches_bands) fetch_band_after(rest % job_.batch * job_.bands + band_of_image);
       const Strip& strip = tiles_.cut_strip(slice.phase, index, [&](Range outputs) { return in_.columns(outputs); });
       run_unit(band, slice, strip, weights_.pack(rest / job_.batch), first);
     }
@@ -174,7 +175,7 @@ class CorrelateChannelsLast {
         fetch_next_row(tile, columns.t.size(), last);
       }
     }
-    if (job_.fetches_planes) fetch_planes(tile, vectors.size());
+    if (job_.fetches_planes || job_.fetches_bands) fetch_spans_after(tile, vectors.size());
     if (job_.non_temporal) return stream(tile, columns.t.size(), vectors);
     if (job_.fold > 1) return fold(tile, columns.t.size(), vectors);
     E* const y = tile.y;
@@ -216,7 +217,7 @@ class CorrelateChannelsLast {
   // Where the planes lie that are packed after some vectors of channels; every tile fetches a share of them for each of
   // its rows.
   DEPTHWISE_NOINLINE void fetch_after(int64_t image, const Strip& strip, Range group, Range vectors) {
-    next_planes_ = 0;
+    spans_after_ = 0;
     if (vectors.end == group.end) {
       if (++image == job_.batch) return;
       vectors = {group.begin, group.begin + vectors.size()};
@@ -227,17 +228,46 @@ class CorrelateChannelsLast {
     const Step shares = at_least(1, strip.tiles * job_.out.cross_size * vectors.size());
     for (const depthwise::Side* side : {&job_.in, &job_.out}) {
       const E* at = static_cast<const E*>(side->data) + image * side->batch + vectors.begin * S::N * side->channel;
-      planes_ahead_[next_planes_++] = {.at = reinterpret_cast<const char*>(at),
-                                       .bytes = divide_up(channels * side->channel * Step{sizeof(E)}, shares),
-                                       .is_near = false};
+      after_[spans_after_++] = {.at = reinterpret_cast<const char*>(at),
+                                .bytes = divide_up(channels * side->channel * Step{sizeof(E)}, shares),
+                                .is_near = false};
     }
   }
-  void fetch_planes(PixelSums<S>& tile, int64_t vectors) {
-    for (int64_t i = 0; i < next_planes_; ++i) {
-      tile.fetched.spans[i] = planes_ahead_[i];
-      planes_ahead_[i].at += tile.rows * vectors * planes_ahead_[i].bytes;
+  void fetch_spans_after(PixelSums<S>& tile, int64_t vectors) {
+    for (int64_t i = 0; i < spans_after_; ++i) {
+      tile.fetched.spans[i] = after_[i];
+      after_[i].at += tile.rows * vectors * after_[i].bytes;
     }
-    tile.fetched.span_count = next_planes_;
+    tile.fetched.span_count = spans_after_;
+  }
+
+  // Whole rows of dense pixels that the band after this one is the first to read, and those that it writes.
+  DEPTHWISE_NOINLINE void fetch_band_after(int64_t index) {
+    spans_after_ = 0;
+    if (index + 1 == job_.batch * job_.bands) return;
+    const auto band = [&](int64_t i) { return band_at(i, job_.bands, job_.band, job_.out.cross_size); };
+    const Band now = band(index), next = band(index + 1);
+    const Range read{next.image == now.image ? rows_read_to(now.rows.end) : 0, rows_read_to(next.rows.end)};
+    const Step shares = now.rows.size() * divide_up(job_.out.lines, most_columns) * divide_up(job_.out_channels, S::N);
+    const auto fetch = [&](const depthwise::Side& side, Range rows) {
+      const E* at = static_cast<const E*>(side.data) + next.image * side.batch + rows.begin * side.cross;
+      after_[spans_after_++] = {.at = reinterpret_cast<const char*>(at),
+                                .bytes = divide_up(rows.size() * side.cross * Step{sizeof(E)}, shares),
+                                .is_near = false};
+    };
+    fetch(job_.in, read);
+    fetch(job_.out, next.rows);
+  }
+  // Input rows that output rows [0, end) read.
+  int64_t rows_read_to(int64_t end) const {
+    int64_t read = 0;
+    for (int64_t i = 0; i < lat_.cross_phase_count; ++i) {
+      const CrossPhase& phase = lat_.cross_phases[i];
+      const Range u = outputs_of(phase, {0, end});
+      if (u.empty() || phase.taps_begin == phase.taps_end) continue;
+      read = at_least(read, lat_.cross_taps[phase.taps_end - 1].in0 + (u.end - 1) * lat_.cross_in_step + 1);
+    }
+    return at_most(read, job_.in.cross_size);
   }
 
   // By way of a stage, past the caches.
@@ -324,8 +354,8 @@ class CorrelateChannelsLast {
   BandTaps<S> taps_;
   TileRuns<S> runs_;
   PackedWeights<S> weights_;
-  typename Fetched<E>::Span planes_ahead_[2];
-  int64_t next_planes_ = 0;
+  typename Fetched<E>::Span after_[2];
+  int64_t spans_after_ = 0;
   E* streamed_ = nullptr;        // a tile's pixels, by way of which these reach memory
   Spread<S>* spread_ = nullptr;  // where a channel feeds several
   int64_t scratch_bytes_ = 0;

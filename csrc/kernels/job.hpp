@@ -44,8 +44,8 @@ struct Correlation {
   LatticeView lattice;
   RowLayoutView rows = {};  // planar: how input rows are packed
   // The plan's numbers; units are numbered so that neighbours share what they read. Those that plan/walk.cpp decides
-  // (fetch_bytes, non_temporal, band, group, vectors_together, paired, streams, fetches, fetches_planes) hang on the
-  // machine and on the number of threads, and no bit of a result hangs on them.
+  // (fetch_bytes, non_temporal, band, group, vectors_together, paired, streams, fetches, fetches_planes, fetches_bands)
+  // hang on the machine and on the number of threads, and no bit of a result hangs on them.
   int64_t strip = 1, strips = 1;             // outputs of a unit along the row
   bool interleaved = false;                  // planar: columns of two phases are interleaved and stored together
   bool pairs = false;                        // planar: columns of stride two are taken as they lie, by pairs of taps
@@ -65,6 +65,7 @@ struct Correlation {
   bool streams = false;                         // channels last: the arrays come from memory, not from a cache
   bool fetches = false;         // channels last: what the next tile reads and writes is fetched meanwhile
   bool fetches_planes = false;  // ... or the planes that are packed next
+  bool fetches_bands = false;   // ... or the rows of pixels of the band after this one
   int64_t units = 1;
 
   // Planes of the input that an output plane is summed over, at most.

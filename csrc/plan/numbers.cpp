@@ -87,22 +87,12 @@ const Place fixed[] = {FIXED(transposing_cost),
                        FIXED(fewest_gradient_columns)};
 #undef FIXED
 #define MACHINE(name) {#name, &numbers.machine.name}
-const Place of_machine[] = {MACHINE(tile_share),
-                            MACHINE(sliced_share),
-                            MACHINE(many_taps),
-                            MACHINE(few_places),
-                            MACHINE(converted_group),
-                            MACHINE(least_taken_down),
-                            MACHINE(band_rows),
-                            MACHINE(packed_share),
-                            MACHINE(streamed_share),
-                            MACHINE(window_share),
-                            MACHINE(fetched_share),
-                            MACHINE(fetched_planes_share),
-                            MACHINE(widest_fetched_bytes),
-                            MACHINE(least_staged_bytes),
-                            MACHINE(widest_staged_bytes),
-                            MACHINE(serial_flop)};
+const Place of_machine[] = {MACHINE(tile_share),          MACHINE(sliced_share),         MACHINE(many_taps),
+                            MACHINE(few_places),          MACHINE(converted_group),      MACHINE(least_taken_down),
+                            MACHINE(band_rows),           MACHINE(packed_share),         MACHINE(streamed_share),
+                            MACHINE(window_share),        MACHINE(fetched_share),        MACHINE(fetched_planes_share),
+                            MACHINE(fetched_band_share),  MACHINE(widest_fetched_bytes), MACHINE(least_staged_bytes),
+                            MACHINE(widest_staged_bytes), MACHINE(serial_flop)};
 #undef MACHINE
 // Every number takes eight bytes: none is left out.
 static_assert(sizeof(fixed) / sizeof(Place) == sizeof(FixedNumbers) / 8);

@@ -92,6 +92,24 @@ bool packs_dense_planes(const Facts& f, const Correlation& job) {
          job.strips == 1 && job.bands == 1;
 }
 
+// Output rows whose input and output a second-level cache holds beside those of the band before, but no fewer than a
+// window has: it would be read too often.
+int64_t rows_fetched(const Facts& f, const Machine& m, const Correlation& job) {
+  const int64_t elements = (job.in.cross * job.in.cross_size + job.out.cross * job.out.cross_size) /
+                           std::max<int64_t>(1, job.out.cross_size);
+  const double fit = of(numbers.machine.fetched_band_share, m.second_cache) /
+                     static_cast<double>(std::max<int64_t>(1, elements) * f.item);
+  const int64_t step = cross_out_step(job.lattice);
+  return std::max(ceil_div(f.p.h.kernel, step), static_cast<int64_t>(fit) / step) * step;
+}
+
+// Whether bands are rows of pixels that follow one another without a gap. Slices of them are poor traffic.
+bool walks_dense_pixels(const Correlation& job) {
+  const auto dense = [&](const Side& s) { return s.line == job.out_channels && s.cross == s.lines * s.line; };
+  return dense(job.in) && dense(job.out) && job.divide == 1 && job.fold == 1 && job.groups == 1 && job.strips == 1 &&
+         job.lattice.depth_outs == 1;
+}
+
 bool stages_pixels(const Facts& f, const Correlation& job) {
   return job.streams && job.fold == 1 && tiles_are_whole(job.lattice) && job.groups == 1 &&
          job.in.line == job.out_channels && job.out.line == job.out_channels &&
@@ -151,6 +169,12 @@ void walk_channels_last(const Facts& f, const Machine& m, int threads, Correlati
   // Hardware sees the order of larger planes by itself.
   job.fetches_planes = job.vectors_together > 1 && packs_dense_planes(f, job) &&
                        f.bytes > of(numbers.machine.fetched_planes_share, m.second_cache);
+  job.fetches_bands = in_place && !job.streams && job.vectors_together < job.group && walks_dense_pixels(job) &&
+                      f.bytes > of(numbers.machine.fetched_share, m.second_cache);
+  if (job.fetches_bands) {
+    job.band = std::min(job.band, rows_fetched(f, m, job));
+    job.bands = ceil_div(job.out.cross_size, job.band);
+  }
   job.units = planes_of(job) * job.strips * job.bands * job.groups;
 }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, pairwise, product
 from math import prod
 from typing import Any
@@ -24,6 +26,18 @@ Array = da.Array
 
 # Parts that are added at once: a sum's tree hangs on the chunks alone.
 _SUMMED_AT_ONCE = 8
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's collector of garbage, which walks a growing graph again and again and finds nothing to free."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
 
 
 def forward(
@@ -74,6 +88,7 @@ def forward(
     return bordered(x, W, b, stride, pad, pad_mode, dilate, activation, method)
 
 
+@_uncollected()
 def bordered(
     x: Array,
     W: Any,
@@ -115,6 +130,7 @@ def bordered(
     return _array(graph, name, chunks, x.dtype, [x, W] if b is None else [x, W, b])
 
 
+@_uncollected()
 def weight_grad(
     x: Array,
     gy: Array,
@@ -225,6 +241,7 @@ def bias_grad(gy: Array) -> Array:
     return _array(graph, name, (gy.chunks[1],), gy.dtype, [gy])
 
 
+@_uncollected()
 def input_grad(
     gy: Array,
     W: Any,
@@ -408,7 +425,7 @@ def _by_side(parts: Sequence[Part]) -> tuple[Any, ...]:
 
 
 def _apart(parts: Sequence[Part]) -> tuple[Any, ...]:
-    return tuple([place for part in parts for place in part[1:3]])
+    return (*[part.start for part in parts], *[part.stop for part in parts])
 
 
 def _edges_of_a_task(
@@ -440,19 +457,21 @@ class _Graph(dict[Any, Any]):
 
     def parts(self, x: Array, source: pieces.Source, cuts: tuple[Cut, ...]) -> list[Any]:
         """Keys of what `cuts` cut out of x, the last axis fastest: of whole chunks, or of a chunk's edges."""
-        keys = []
+        keys: list[Any] = []
         for parts in product(*[each.parts for each in cuts]):
             at = (*source.chunk, *[part.chunk for part in parts])
-            if all(part.whole for part in parts):
-                keys.append((x.name, *at))
+            known = self._chunks.get(at)
+            if known is None:
+                known = self._chunks[at] = _whole_parts(x, at[2:]), (x.name, *at)
+            whole, chunk = known
+            if parts == whole:
+                keys.append(chunk)
                 continue
             key = (self._name, *at, *self._edges(parts))
-            if key not in self:
-                if at not in self._chunks:
-                    self._chunks[at] = _whole_parts(x, at[2:]), (x.name, *at)
-                whole, chunk = self._chunks[at]
-                self[key] = (pieces.Edges(source, whole), chunk)
-            self[key][0].wanted[parts] = None
+            task = self.get(key)
+            if task is None:
+                task = self[key] = (pieces.Edges(source, whole), chunk)
+            task[0].wanted[parts] = None
             keys.append(key)
         return keys
 
