@@ -1,7 +1,7 @@
 """Dask's arrays beside one call on the whole, and beside what users of Dask write today.
 
     pip install '.[dask,scan]' scipy dask-image
-    python benchmarks/dask_arrays.py [overhead] [threads] [peers] [--scan PATH]
+    python benchmarks/dask_arrays.py [overhead] [threads] [peers] [--scan PATH [--kernel K]]
 
 Medians of interleaved runs.
 
@@ -11,8 +11,8 @@ they are written to a disk: new memory's pages would take longer than the sums. 
 threads: 8 channels of 4096 x 8192 in one to eight chunks on two workers, each with one thread of the engine and two.
 peers: one channel of 4096 x 4096 in chunks of 1024 on one worker, with 9x9, 31x31 and a Gaussian: dask_image.ndfilters
 and map_overlap of scipy.ndimage.
-With --scan, a zarr array that examples/filter_a_scan.py has made: 9x9 of all of it, from zarr to zarr beside it, by
-these once each on one worker, and a copy. The disk has to have room for it again.
+With --scan, a zarr array that examples/filter_a_scan.py has made: 9x9 (--kernel) of all of it, from zarr to zarr beside
+it, by these once each on one worker, and a copy. The disk has to have room for it again.
 """
 
 import argparse
@@ -138,18 +138,19 @@ def peers(rounds: int) -> None:
         show("4096 x 4096, Gaussian of sigma 5, one worker", medians(calls, rounds), "filters.gaussian")
 
 
-def scan(path: Path) -> None:
+def scan(path: Path, kernel: int) -> None:
     import scipy.ndimage as ndi
     import zarr
     from dask_image import ndfilters
 
     lazy = da.from_zarr(str(path))
-    W = np.random.default_rng(0).random((9, 9), np.float32)
+    W = np.random.default_rng(0).random((kernel, kernel), np.float32)
+    depth = {2: kernel // 2, 3: kernel // 2}
     results = {
         "filters.convolve": filters.convolve(lazy, W, channel_axis=1),
         "dask_image.ndfilters.convolve": ndfilters.convolve(lazy, W[None, None]),
         "map_overlap of scipy.ndimage": lazy.map_overlap(
-            lambda a: ndi.convolve(a, W[None, None]), depth={2: 4, 3: 4}, boundary="reflect", dtype=np.float32
+            lambda a: ndi.convolve(a, W[None, None]), depth=depth, boundary="reflect", dtype=np.float32
         ),
         "a copy": lazy,
     }
@@ -168,7 +169,7 @@ def scan(path: Path) -> None:
             seconds[name] = time.perf_counter() - start
             shutil.rmtree(result)
             print(f"  {name}: {seconds[name]:.0f} s", flush=True)
-    show(f"{'x'.join(map(str, lazy.shape[1:]))}, 9x9, zarr to zarr, one worker", seconds, "filters.convolve")
+    show(f"{'x'.join(map(str, lazy.shape[1:]))}, {kernel}x{kernel}, zarr to zarr, one worker", seconds, "filters.convolve")
 
 
 PARTS = {"overhead": overhead, "threads": threads, "peers": peers}
@@ -179,11 +180,12 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scan", type=Path, help="a zarr array that fits no memory: filter this one alone")
+    parser.add_argument("--kernel", type=int, default=9, help="of --scan, pixels along each side; odd")
     pictures.add_option(parser, "dask_arrays")
     args = parser.parse_args()
     parts = args.parts or PARTS
     if args.scan:
-        scan(args.scan)
+        scan(args.scan, args.kernel)
         parts = []
     with progress.shown(len(parts)) as begin:
         for part in parts:

@@ -225,6 +225,7 @@ HALVES = (0.25, 0.5, 2, 4)
 DECIDES: dict[str, tuple[tuple[float, ...], list[Layer]]] = {
     "transposing_cost": (HALVES, TRANSPOSED),
     "transposing_products_cost": (HALVES, every(GRADIENT, *TRANSPOSED)),
+    "plane_cost": (HALVES, every(BOTH, planar(4, 512, 4, 4), planar(1, 1024, 5, 5), planar(4, 1024, 7, 7))),
     "listed_line_cost": ((0.5, 0.7, 1.5), LINES),
     "widest_shared_line": (HALVES, LINES),
     "uncached_bytes": ((0.1, 10), [planar(8, 384, 14, 14, kernel=7), planar(32, 384, 14, 14, kernel=7)]),

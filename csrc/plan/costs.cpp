@@ -139,8 +139,19 @@ double gathered(const Facts& f, double idle) {
 
 }  // namespace
 
+namespace {
+
+// What each plane costs beside its sums, for each multiply-add of use: most of what the smallest take.
+double each_plane(const Facts& f) {
+  if (is_one_line(f) || f.p.pass == Pass::weight_grad) return 0;
+  const auto planes = static_cast<double>(f.images * f.outs);
+  return numbers.fixed.plane_cost * static_cast<double>(f.N) * planes / std::max(1.0, f.products);
+}
+
+}  // namespace
+
 double by_columns(const Facts& f) {
-  return gathered(f, idle_by_columns(f)) + before_row(f, numbers.fixed.row_cost) +
+  return gathered(f, idle_by_columns(f)) + each_plane(f) + before_row(f, numbers.fixed.row_cost) +
          before_all(f, numbers.fixed.first_row_cost);
 }
 
@@ -158,7 +169,8 @@ double by_channels(const Facts& f) {
   const double filled = filled_by_channels(f);
   const bool products = f.p.pass == Pass::weight_grad, transposed_line = is_one_line(f) && !f.channels_closest;
   const double block_cost = weight_gradient_without_masks(f) ? n.transposing_products_cost : n.transposing_cost;
-  const double blocks = std::max(2.0, static_cast<double>(f.N * f.item) / 16);  // of a vector
+  const double most_blocks = products ? 4 : 3,
+               blocks = std::clamp(static_cast<double>(f.N * f.item) / 16, 2.0, most_blocks);
   const double transposing = far(f) * block_cost * blocks * planar_elements(f) / std::max(1.0, f.products);
   if (weight_gradient_without_masks(f) && !transposed_line)
     return f.channels_closest ? 1 / filled : n.transposed_cost + transposing;
@@ -207,7 +219,7 @@ double by_channels_of_line(const Facts& f) {
 }
 
 double packed_by_columns(const Facts& f) {
-  return gathered(f, idle_by_columns(f)) + before_row(f, numbers.fixed.line_cost) +
+  return gathered(f, idle_by_columns(f)) + each_plane(f) + before_row(f, numbers.fixed.line_cost) +
          before_all(f, numbers.fixed.first_row_cost) + (!f.channels_closest && f.rows_in_place ? packing(f) : 0);
 }
 

@@ -15,6 +15,7 @@ struct Place {
 #define FIXED(name) {#name, &numbers.fixed.name}
 const Place fixed[] = {FIXED(transposing_cost),
                        FIXED(transposing_products_cost),
+                       FIXED(plane_cost),
                        FIXED(listed_line_cost),
                        FIXED(widest_shared_line),
                        FIXED(uncached_bytes),

@@ -15,14 +15,21 @@ struct FixedNumbers {
   // Choice of lanes and kernel (candidates.cpp).
 
   // Multiply-adds that it takes to bring a vector's worth of planar memory into channel order, or back, for each 16
-  // bytes of the vector, two at least, which are loaded and stored as one; and of a weight gradient on targets that
-  // cannot mask products at no cost (AVX-512, EPYC of the fourth generation, one thread: 512x14x14 with 3x3 36 us in
-  // channel order, 23 by columns; with 27x27 430 and 950; 384x14x14 with 7x7 67 and 73; 960x7x7 with 5x5 30 and 28.
+  // bytes of the vector, which are loaded and stored as one, two at least and three at most, or four for a weight
+  // gradient; and of a weight gradient on targets that cannot mask products at no cost (AVX-512, EPYC of the fourth
+  // generation, one thread: 512x14x14 with 3x3 36 us in channel order, 23 by columns; with 27x27 430 and 950; Xeon of
+  // the second: 384x14x14 with 7x7 143 and 159, 768x7x7 97 and 124, 1024x26x26 2930 and 4180, 4x672x14x14 with 5x5 1500
+  // and 1210, 960x7x7 74 and 72; weight gradients of 768x8x8 with 3x3 and stride two 207 and 102.
   // AVX2, EPYC of the third generation: 512x14x14 with 3x3 61 and 53, 384x14x14 with 7x7 128 and 132, 72x56x56 with 5x5
   // and stride two 133 and 166; weight gradients of 960x7x7 with 5x5 70 and 90, of 256x28x28 with 3x3 168 and 107).
   // Twice as much where no cache holds the arrays (AVX-512, 32x384x14x14 with 7x7: 3.5 ms and 2.4), which is so from
   // `uncached_bytes` on.
   double transposing_cost = 2, transposing_products_cost = 3;
+  // Vectors of multiply-adds that a plane takes by columns beside its sums, most of what the smallest take (AVX-512,
+  // Xeon of the second generation, one thread, 3x3, by columns and in channel order, us: 16x384x4x4 292 and 166,
+  // 4x1024x3x3 with multiplier 3 4102 and 1222, 1024x5x5 70 and 61; but 4x1024x7x7 271 and 299. AVX2: input gradient of
+  // 16x512x8x8 with stride two 671 and 512, 1024x5x5 71 and 73).
+  double plane_cost = 8;
   double uncached_bytes = 20 << 20;
   // Times the multiply-adds of use that a transposed line takes whose columns, of x and y, are more than so many: too
   // long for several vectors of channels to be packed together, which share what each tile of columns is summed over
