@@ -169,7 +169,8 @@ def scan(path: Path, kernel: int) -> None:
             seconds[name] = time.perf_counter() - start
             shutil.rmtree(result)
             print(f"  {name}: {seconds[name]:.0f} s", flush=True)
-    show(f"{'x'.join(map(str, lazy.shape[1:]))}, {kernel}x{kernel}, zarr to zarr, one worker", seconds, "filters.convolve")
+    title = f"{'x'.join(map(str, lazy.shape[1:]))}, {kernel}x{kernel}, zarr to zarr, one worker"
+    show(title, seconds, "filters.convolve")
 
 
 PARTS = {"overhead": overhead, "threads": threads, "peers": peers}
