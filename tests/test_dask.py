@@ -202,6 +202,15 @@ def test_graphs_are_built_without_the_collector(monkeypatch):
         assert not gc.isenabled()
     finally:
         gc.enable()
+    one, other = passes._uncollected(), passes._uncollected()
+    for step, collected in (
+        (one.__enter__, False),
+        (other.__enter__, False),
+        (lambda: one.__exit__(None, None, None), False),
+        (lambda: other.__exit__(None, None, None), True),
+    ):
+        step()
+        assert gc.isenabled() == collected
 
 
 def test_equal_calls_have_equal_names():
@@ -215,16 +224,20 @@ def test_equal_calls_have_equal_names():
     assert len(names) == 9
 
 
-def test_graphs_are_small_and_soon_made():
-    x = da.ones((1, 1, 20000, 20000), chunks=(1, 1, 500, 500), dtype="f")
-    W = np.ones((1, 1, 7, 7), "f")
+@pytest.mark.parametrize(
+    ("size", "chunk", "kernel", "tasks"),
+    [((20000, 20000), 500, 7, 10), ((640, 640, 640), 64, 5, 10), ((640,) * 3, 64, 17, 27)],
+)
+def test_graphs_are_small_and_soon_made(size, chunk, kernel, tasks):
+    x = da.ones((1, 1, *size), chunks=(1, 1, *(chunk for _ in size)), dtype="f")
+    W = np.ones((1, 1, *(kernel for _ in size)), "f")
     start = time.process_time()
-    y = dd.forward(x, W, pad=3)
+    y = dd.forward(x, W, pad=kernel // 2)
     seconds = time.process_time() - start
     chunks = y.npartitions
-    assert chunks == 1600
+    assert chunks == (size[0] // chunk) ** len(size)
     assert seconds < 4 * 0.2e-3 * chunks  # four times what is wanted, for a busy machine
-    assert len(y.dask.layers[y.name]) <= 10 * chunks
+    assert len(y.dask.layers[y.name]) <= tasks * chunks
 
 
 def test_chunks_smaller_than_what_windows_reach():

@@ -150,6 +150,30 @@ def test_one_channel_in_channels_last_memory_is_planar(target):
 
 
 @pytest.mark.parametrize("layout", [planar, channels_last])
+def test_volumes_with_gaps_under_a_kernel_that_has_a_depth_alone(target, layout):
+    """Planes of a dense volume are rows. Those of a view are not, and are summed so only where it is a part."""
+    rng = np.random.default_rng(3)
+
+    def view(size):
+        large = [s + 3 for s in size]
+        return layout(rng.normal(size=(2, 19, *large)).astype("f"))[..., 1:-2, 2:-1, 1:-2]
+
+    W = rng.normal(size=(1, 19, 5, 1, 1)).astype("f")
+    steps = {"stride": (2, 1, 1), "pad": ((2, 1), (0, 0), (0, 0))}
+    x, gy = view((16, 9, 11)), view((8, 9, 11))
+    like = depthwise.Whole(x.shape, steps["pad"], layout is channels_last)
+    for call, a in (
+        (lambda a, **more: ops.forward(a, W, **steps, **more), x),
+        (lambda a, **more: ops.input_grad(a, W, (16, 9, 11), **steps, **more), gy),
+    ):
+        expected = call(layout(a))
+        np.testing.assert_array_equal(call(a, like=like), expected)
+        np.testing.assert_allclose(call(a), expected, rtol=1e-5, atol=1e-5)
+    gW = ops.weight_grad(layout(x), layout(gy), (5, 1, 1), **steps)
+    np.testing.assert_allclose(ops.weight_grad(x, gy, (5, 1, 1), **steps), gW, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", [planar, channels_last])
 def test_a_whole_that_is_none_changes_no_value(target, layout):
     """It says in what order to sum, and nothing else."""
     rng = np.random.default_rng(3)

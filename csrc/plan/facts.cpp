@@ -51,16 +51,17 @@ void join_images(Problem& p) {
   p.d = no_axis;
 }
 
-// The order of sums is that of the whole's shape, wherever it lies. Of a part whose planes have gaps every row is a
-// plane of its own.
-void join_axes(Normalised& it) {
-  if (are_pixels(it.whole)) {
-    Problem& part = it.problem;
-    if (are_pixels(part) && follow(part, height_axis, width_axis, part.w)) join_planes(part);
+// Sums of a part are formed in the order that the whole's shape asks for, wherever both lie: where the part's planes have
+// gaps, every row is a plane whose rows are the depth's places. What is no part stays a volume then.
+void join_axes(Normalised& it, bool is_part) {
+  Problem& p = it.problem;
+  const bool are_rows = are_pixels(p) && follow(p, height_axis, width_axis, p.w);
+  if (is_part ? are_pixels(it.whole) : are_rows) {
+    if (are_rows) join_planes(p);
     join_planes(it.whole);
     lay_down(it);
   }
-  for (Problem* p : {&it.problem, &it.whole}) join_images(*p);
+  for (Problem* each : {&it.problem, &it.whole}) join_images(*each);
 }
 
 // An image of few columns is turned, rows for columns: its lanes, or the columns of its tiles, would be idle. Planar
@@ -179,7 +180,7 @@ Normalised::Normalised(const Problem& asked) : problem(asked), whole(asked.whole
   problem.whole = whole.whole = nullptr;
   for (Problem* p : {&problem, &whole}) take_emptiness_out(*p);
   lay_down(*this);
-  join_axes(*this);
+  join_axes(*this, asked.whole);
   turn_narrow(*this);
 }
 

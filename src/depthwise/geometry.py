@@ -237,10 +237,10 @@ def geometry(
     ValueError
         A shape has another number of axes, the channels differ, a value is out of range, or the output is empty.
     """
-    if not _core.is_plain((stride, pad, dilate)):
+    if not _core.is_plain((stride, pad, dilate, method, pad_mode)):
+        method_code(method)  # or an error
+        pad_mode_code(pad_mode)
         stride, pad, dilate = parsed(stride, pad, dilate, spatial_axes(spatial, W=W_shape, x=x_shape))
-    method_code(method)  # or an error
-    pad_mode_code(pad_mode)
     of = (
         (None, False)
         if like is None

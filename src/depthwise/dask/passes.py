@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, pairwise, product
 from math import prod
+from threading import Lock
 from typing import Any
 
 import dask.array as da
@@ -28,16 +29,25 @@ Array = da.Array
 _SUMMED_AT_ONCE = 8
 
 
+_graphs_lock, _graphs_built, _collected = Lock(), 0, False
+
+
 @contextmanager
 def _uncollected() -> Iterator[None]:
     """Without Python's collector of garbage, which walks a growing graph again and again and finds nothing to free."""
-    collected = gc.isenabled()
-    gc.disable()
+    global _graphs_built, _collected
+    with _graphs_lock:  # threads build graphs beside one another, and the last one leaves all as the first has found it
+        if not _graphs_built:
+            _collected = gc.isenabled()
+        _graphs_built += 1
+        gc.disable()
     try:
         yield
     finally:
-        if collected:
-            gc.enable()
+        with _graphs_lock:
+            _graphs_built -= 1
+            if _collected and not _graphs_built:
+                gc.enable()
 
 
 def forward(
