@@ -216,7 +216,7 @@ class CorrelateChannelsLast {
 
   // Where the planes lie that are packed after some vectors of channels; every tile fetches a share of them for each of
   // its rows.
-  DEPTHWISE_NOINLINE void fetch_after(int64_t image, const Strip& strip, Range group, Range vectors) {
+  [[gnu::cold]] DEPTHWISE_NOINLINE void fetch_after(int64_t image, const Strip& strip, Range group, Range vectors) {
     spans_after_ = 0;
     if (vectors.end == group.end) {
       if (++image == job_.batch) return;
@@ -241,8 +241,9 @@ class CorrelateChannelsLast {
     tile.fetched.span_count = spans_after_;
   }
 
-  // Whole rows of dense pixels that the band after this one is the first to read, and those that it writes.
-  DEPTHWISE_NOINLINE void fetch_band_after(int64_t index) {
+  // Made small: once a band. Whole rows of dense pixels that the band after this one is the first to read, and those
+  // that it writes.
+  [[gnu::cold]] DEPTHWISE_NOINLINE void fetch_band_after(int64_t index) {
     spans_after_ = 0;
     if (index + 1 == job_.batch * job_.bands) return;
     const auto band = [&](int64_t i) { return band_at(i, job_.bands, job_.band, job_.out.cross_size); };
@@ -259,7 +260,7 @@ class CorrelateChannelsLast {
     fetch(job_.out, next.rows);
   }
   // Input rows that output rows [0, end) read.
-  int64_t rows_read_to(int64_t end) const {
+  [[gnu::cold]] int64_t rows_read_to(int64_t end) const {
     int64_t read = 0;
     for (int64_t i = 0; i < lat_.cross_phase_count; ++i) {
       const CrossPhase& phase = lat_.cross_phases[i];
@@ -332,7 +333,7 @@ class CorrelateChannelsLast {
   }
 
   // Where the channels lie that each vector of outputs is made of: in a block that no pixel ends before.
-  void spread_channels() {
+  [[gnu::cold]] void spread_channels() {
     if constexpr (has_spread<S>) {
       const int64_t channels = job_.out_channels / job_.divide;
       for (int64_t v = 0; v * S::N < job_.out_channels; ++v) {
