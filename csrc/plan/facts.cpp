@@ -51,8 +51,8 @@ void join_images(Problem& p) {
   p.d = no_axis;
 }
 
-// Sums of a part are formed in the order that the whole's shape asks for, wherever both lie: where the part's planes have
-// gaps, every row is a plane whose rows are the depth's places. What is no part stays a volume then.
+// Sums of a part are formed in the order that the whole's shape asks for, wherever both lie: where the part's planes
+// have gaps, every row is a plane whose rows are the depth's places. What is no part stays a volume then.
 void join_axes(Normalised& it, bool is_part) {
   Problem& p = it.problem;
   const bool are_rows = are_pixels(p) && follow(p, height_axis, width_axis, p.w);
