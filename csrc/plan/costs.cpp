@@ -137,10 +137,6 @@ double gathered(const Facts& f, double idle) {
          rows * elements_of(f, !f.gradient) / std::max(1.0, f.products);
 }
 
-}  // namespace
-
-namespace {
-
 // What each plane costs beside its sums, for each multiply-add of use: most of what the smallest take.
 double each_plane(const Facts& f) {
   if (is_one_line(f) || f.p.pass == Pass::weight_grad) return 0;
