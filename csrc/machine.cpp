@@ -92,10 +92,22 @@ Machine machine_of(const std::vector<Cache>& caches) {
   return m;
 }
 
+bool is_amd() {
+#if defined(__x86_64__)
+  constexpr unsigned auth = 0x68747541, hygo = 0x6f677948;  // AuthenticAMD, and HygonGenuine, which is built alike
+  unsigned a, b, c, d;
+  return __get_cpuid(0, &a, &b, &c, &d) && (b == auth || b == hygo);
+#else
+  return false;
+#endif
+}
+
 Machine find_machine() {
   if (const char* forced = std::getenv("DEPTHWISE_CACHES"); forced && *forced) return parse_caches(forced);
   const std::vector<Cache> caches = caches_of_system();
-  return machine_of(caches.empty() ? caches_of_processor() : caches);
+  Machine m = machine_of(caches.empty() ? caches_of_processor() : caches);
+  m.spares_caches = is_amd();
+  return m;
 }
 
 }  // namespace

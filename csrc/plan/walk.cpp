@@ -14,11 +14,15 @@ int64_t planes_of(const Correlation& job) { return job.batch * job.lattice.depth
 
 double of(double share, int64_t cache) { return share * static_cast<double>(cache); }
 
-// Arrays that no cache holds are walked row by row where the next row finds what it needs again.
+// Whether no cache holds the arrays, on a machine whose caches are better left alone then.
+bool passes_caches(const Facts& f, const Machine& m) {
+  return m.spares_caches && f.bytes > of(numbers.machine.streamed_share, m.last_cache);
+}
+
+// Such arrays are walked row by row where the next row finds what it needs again.
 bool streams(const Facts& f, const Machine& m) {
   const int64_t window = extent(f.p.h, f.gradient, 1) * f.read_width() * f.out_channels() * f.item;
-  return f.bytes > of(numbers.machine.streamed_share, m.last_cache) &&
-         static_cast<double>(window) <= of(numbers.machine.window_share, m.second_cache);
+  return passes_caches(f, m) && static_cast<double>(window) <= of(numbers.machine.window_share, m.second_cache);
 }
 
 // Output rows that share their input rows, but a share of work for every thread.
@@ -137,8 +141,7 @@ int64_t fetched_ahead(const Facts& f, const Machine& m, const Correlation& job) 
 bool stages_planes(const Facts& f, const Machine& m, const Correlation& job) {
   const int64_t row = job.out.cross_size, rows = job.out.lines;
   return f.N * f.item == cache_line && job.out.direct && !job.channels_together && job.out.line == row &&
-         job.strips == 1 && tiles_are_whole(job.lattice) &&
-         f.bytes > of(numbers.machine.streamed_share, m.last_cache) &&
+         job.strips == 1 && tiles_are_whole(job.lattice) && passes_caches(f, m) &&
          row * rows * f.item >= numbers.machine.least_staged_bytes;
 }
 

@@ -29,7 +29,11 @@ int64_t draw_size(double most) {
 // From caches that hold nothing to those that hold all.
 Machine draw_machine() {
   const int64_t first = draw_size(1e9), second = first + draw_size(1e9);
-  return {.first_cache = first, .second_cache = second, .last_cache = second + draw_size(1e9), .cpus_sharing = 1};
+  return {.first_cache = first,
+          .second_cache = second,
+          .last_cache = second + draw_size(1e9),
+          .cpus_sharing = 1,
+          .spares_caches = draw(0, 1) == 1};
 }
 
 void check(bool holds, const char* what, const Plan& plan) {
