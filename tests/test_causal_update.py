@@ -10,9 +10,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from depthwise.torch import causal_conv1d_update, conv1d
-from depthwise.torch.causal_update import _differentiably, _elsewhere
 from torch_helpers import DTYPES, F, depthwise, integers, ran, torch
+
+from depthwise.torch import causal_conv1d_update, conv1d  # isort: skip - torch_helpers skips where there is no PyTorch
+from depthwise.torch.causal_update import _differentiably, _elsewhere  # isort: skip
 
 warnings_of_pytorch = pytest.mark.filterwarnings("ignore")  # what its tools say of themselves
 

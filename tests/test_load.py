@@ -30,6 +30,7 @@ def test_memory_does_not_grow():
     assert load.growth(5000) < 512 << 10
 
 
+@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")  # since NumPy 2.5
 def test_an_array_that_changes_its_shape_meanwhile(monkeypatch):
     """As if another thread did so between the checks and the work: what was checked is not there any more."""
     x, W = np.arange(168, dtype=np.float32).reshape(2, 3, 4, 7), np.ones((1, 3, 1, 1), np.float32)

@@ -123,6 +123,41 @@ def test_pairs_of_columns_are_the_same_in_every_part(target):
         np.testing.assert_array_equal(part, y[(..., *outs)])
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_columns_whose_windows_leave_the_row(target, dtype):
+    """In a part no lane meets some of three columns of taps, where the whole's vector does."""
+    rng = np.random.default_rng(3)
+    x, W = rng.normal(size=(1, 3, 9, 35)).astype(dtype), rng.normal(size=(1, 3, 3, 3)).astype(dtype)
+    pad = (1, 1), (2, 2)
+    y = ops.forward(x, W, pad=pad)
+    for first in range(37):
+        for last in {first + 1, 37}:
+            outs = slice(0, 9), slice(first, last)
+            part = forward_part(x, W, outs, pad, (1, 1), depthwise.Whole(x.shape, pad))
+            np.testing.assert_array_equal(part, y[(..., *outs)])
+
+
+@pytest.mark.parametrize("kernel", [(7, 7), (3, 5), (3, 3)])
+def test_any_column_of_an_input_gradient(target, kernel):
+    """A part may have but one of two phases of columns, with three taps or fewer."""
+    rng = np.random.default_rng(3)
+    gy, W = rng.normal(size=(1, 2, 20, 20)).astype("f"), rng.normal(size=(1, 2, *kernel)).astype("f")
+    for stride in (1, 2), (2, 2):
+        size = tuple(19 * s + k for s, k in zip(stride, kernel, strict=True))
+        gx = ops.input_grad(gy, W, size, stride=stride)
+        for column in range(size[1]):
+            first, last = max(0, (column - kernel[1] + 2) // 2), min(20, column // 2 + 1)
+            part = ops.input_grad(
+                np.ascontiguousarray(gy[..., first:last]),
+                W,
+                (size[0], 1),
+                stride=stride,
+                pad=((0, 0), (column - 2 * first, 2 * (last - 1) + kernel[1] - 1 - column)),
+                like=depthwise.Whole(gx.shape),
+            )
+            np.testing.assert_array_equal(part, gx[..., column : column + 1])
+
+
 def test_one_column_of_an_input_gradient(target):
     """Its whole sums two phases of columns side by side, fewer taps at once."""
     rng = np.random.default_rng(3)

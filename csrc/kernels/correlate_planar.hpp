@@ -342,6 +342,7 @@ class CorrelatePlanar {
                  .tile_count = work.count,
                  .chunks = chunks,
                  .adds = work.adds || chunks.begin > work.chunks.begin,
+                 .three_columns = stretches_.three_columns(*c),
                  .x_vector = V::N * step,
                  .y_vector = V::N * phases,
                  .vectors = s.vectors,

@@ -130,7 +130,7 @@ template <class S>
 inline bool all_have_nine_taps(const Rows<S>& r) {
   for (int64_t i = r.chunks.begin; i < r.chunks.end; ++i)
     if (r.tiles->chunks[i].taps != 3) return false;
-  return r.taps[0].count == 3;
+  return r.three_columns;
 }
 
 template <class S, Lanes L>
@@ -138,7 +138,7 @@ void run_rows(const Rows<S>& r) {
   constexpr int phases = phases_of<S>;
   constexpr bool by_columns = L == Lanes::columns && phases == 1 && has_square<S>(3) && !keeps_nine_weights<S>;
   const int64_t lines = r.tiles->lines;
-  if constexpr (L == Lanes::columns && phases == 1 && S::N > 4 && keeps_nine_weights<S>)
+  if constexpr (L == Lanes::columns && sums_nine_by_lines<S>)
     if (all_have_nine_taps(r)) {
       Rows<S> one = r;
       for (int64_t i = r.chunks.begin; i < r.chunks.end; ++i, one.adds = true) {

@@ -4,11 +4,6 @@
 
 namespace {
 
-// Where there are registers for nine weights, and vectors are long, they stay in them (AVX-512, EPYC of the fourth
-// generation, one thread: 512x14x14 29 us by columns, 23 so).
-template <class S>
-constexpr bool keeps_nine_weights = S::registers >= 32;
-
 // All planes of a call, for one chunk.
 template <class S, Lanes L, int T>
 DEPTHWISE_NOINLINE void run_nine_of_chunk(const Rows<S>& r) {

@@ -57,6 +57,12 @@ class Stretches {
 
   const typename S::M* masks(int64_t index) const { return masks_ + index; }
 
+  // Whether a phase's taps are a kernel's three columns: the same in every part of an array, since the order of sums
+  // hangs on it. A part may have but one phase of those that are interleaved in the whole.
+  bool three_columns(const CrossPhase& c) const {
+    return job_.kernel_cross == 3 && c.taps_end - c.taps_begin == 3 && c.out_step == 1;
+  }
+
   void enter(int64_t strip) {
     count_ = 0;
     int64_t masks = 0;
@@ -97,7 +103,7 @@ class Stretches {
                    .stack = 0,
                    .inner = {}};
       next.beside = one_row_ && (next.last_lanes < S::N || reaches_beside(tap, taps, next.column));
-      if (!job_.interleaved) leave_out_taps(next, tap);
+      if (!job_.interleaved && !(sums_nine_by_lines<S> && three_columns(c))) leave_out_taps(next, tap);
       if (job_.pairs)
         mark_lanes<EveryOther<S>>(masks_ + next.masks, tap, taps, next.column);
       else
