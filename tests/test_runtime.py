@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import timeit
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -307,6 +308,20 @@ def test_caches_from_the_environment_decide_how_memory_is_walked():
     assert run(code, DEPTHWISE_CACHES="32K,1M,2M").stdout.strip() == "staged, and stored past the caches"
     info = run("import sys; from depthwise.__main__ import main; main(['info'])", DEPTHWISE_CACHES="48K,2M,64M")
     assert "caches     48 KiB, 2048 KiB, 65536 KiB" in info.stdout
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="nothing else here names the processor")
+def test_processors_of_amd_alone_store_past_the_caches():
+    """As machine.cpp asks the processor, beside what the system says of it; no cache holds such an image."""
+    if "avx2" not in depthwise.targets():
+        pytest.skip("this CPU has no AVX2")
+    code = (
+        "import numpy, depthwise; x = numpy.empty((400, 100, 100, 64), 'f').transpose(0, 3, 1, 2);"
+        "print(depthwise.explain(x, (1, 64, 3, 3), pad=1)['output'])"
+    )
+    is_amd = any(name in Path("/proc/cpuinfo").read_text() for name in ("AuthenticAMD", "HygonGenuine"))
+    past = run(code, DEPTHWISE_CACHES="").stdout.strip() == "staged, and stored past the caches"
+    assert past == is_amd
 
 
 def test_caches_of_this_machine():
